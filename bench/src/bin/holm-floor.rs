@@ -1,0 +1,146 @@
+//! `holm-floor`: what the kernel must do for a container, and nothing else. See [`holm_bench::floor`].
+//!
+//! ```text
+//! holm-floor run --image FILE --directory DIR [--memory BYTES] [--report-pid] [--print-calls] [-- COMMAND…]
+//! holm-floor exec --pid PID [--print-calls] [-- COMMAND…]
+//! holm-floor import TAR OUT [--print-calls]
+//! ```
+//!
+//! It ends with the command's status, or with 125 when it could not start one. Arguments are parsed by hand:
+//! a parser's start would be part of what is measured.
+
+use std::ffi::{CString, OsString};
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use holm_bench::floor::calls::Calls;
+use holm_bench::floor::{LEFT_OUT_OF_EXEC, LEFT_OUT_OF_IMPORT, LEFT_OUT_OF_RUN, exec, import, run, sys};
+use rustix::process::Pid;
+
+const USAGE: &str = "usage: holm-floor run --image FILE --directory DIR [--memory BYTES] [--report-pid] \
+[--print-calls] [-- COMMAND...]\n       holm-floor exec --pid PID [--print-calls] [-- COMMAND...]\n       \
+holm-floor import TAR OUT [--print-calls]";
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+fn main() -> ExitCode {
+    // The guards must release what has a name; see `run::wait`.
+    let caught = sys::catch_interrupts();
+    let result = caught
+        .map_err(Into::into)
+        .and_then(|()| Arguments::parse(std::env::args_os().skip(1)))
+        .and_then(|arguments| arguments.carry_out());
+    match result {
+        Ok(status) => ExitCode::from(u8::try_from(status).unwrap_or(u8::MAX)),
+        Err(error) => {
+            // Nobody is left to tell if stderr is closed.
+            drop(writeln!(io::stderr(), "holm-floor: {error}"));
+            ExitCode::from(run::COULD_NOT_START as u8)
+        }
+    }
+}
+
+/// The command line, in one flat set: each verb asks for what it needs.
+#[derive(Default)]
+struct Arguments {
+    plain: Vec<OsString>,
+    image: Option<PathBuf>,
+    directory: Option<PathBuf>,
+    memory: Option<u64>,
+    pid: Option<Pid>,
+    report_pid: bool,
+    print_calls: bool,
+    command: Vec<CString>,
+}
+
+impl Arguments {
+    fn parse(mut words: impl Iterator<Item = OsString>) -> Result<Self> {
+        let mut parsed = Self::default();
+        while let Some(word) = words.next() {
+            let mut value = || words.next().ok_or(USAGE);
+            match word.to_str() {
+                Some("--image") => parsed.image = Some(value()?.into()),
+                Some("--directory") => parsed.directory = Some(value()?.into()),
+                Some("--memory") => parsed.memory = Some(number(&value()?)?),
+                Some("--pid") => parsed.pid = Some(Pid::from_raw(number(&value()?)?).ok_or(USAGE)?),
+                Some("--report-pid") => parsed.report_pid = true,
+                Some("--print-calls") => parsed.print_calls = true,
+                Some("--") => break,
+                Some(option) if option.starts_with('-') => return Err(USAGE.into()),
+                _ => parsed.plain.push(word),
+            }
+        }
+        parsed.command =
+            words.map(|word| CString::new(word.into_vec())).collect::<std::result::Result<_, _>>()?;
+        if parsed.command.is_empty() {
+            parsed.command.push(c"/bin/true".to_owned());
+        }
+        Ok(parsed)
+    }
+
+    fn carry_out(self) -> Result<i32> {
+        let calls = if self.print_calls { Calls::recorded()? } else { Calls::unrecorded() };
+        let verb = self.plain.first().and_then(|word| word.to_str()).unwrap_or_default().to_owned();
+        match verb.as_str() {
+            "run" => self.run(calls),
+            "exec" => self.exec(calls),
+            "import" => self.import(),
+            _ => Err(USAGE.into()),
+        }
+    }
+
+    fn run(self, calls: Calls) -> Result<i32> {
+        let request = run::Request {
+            image: self.image.ok_or(USAGE)?,
+            directory: self.directory.ok_or(USAGE)?,
+            memory: self.memory,
+            command: self.command,
+            report_pid: self.report_pid,
+        };
+        let status = run::run(&request, calls)?;
+        print_calls(&calls.lines(), LEFT_OUT_OF_RUN)?;
+        Ok(status)
+    }
+
+    fn exec(self, calls: Calls) -> Result<i32> {
+        let request = exec::Request { pid: self.pid.ok_or(USAGE)?, command: self.command };
+        let status = exec::exec(&request, calls)?;
+        print_calls(&calls.lines(), LEFT_OUT_OF_EXEC)?;
+        Ok(status)
+    }
+
+    fn import(self) -> Result<i32> {
+        let [_, source, destination] = self.plain.as_slice() else { return Err(USAGE.into()) };
+        let digest = import::import(source.as_ref(), destination.as_ref())
+            .map_err(|error| format!("import of `{}`: {error}", source.display()))?;
+        writeln!(io::stdout(), "{digest}")?;
+        if self.print_calls {
+            let calls = [
+                "parent openat  TAR",
+                "parent openat  OUT",
+                "parent read, write  x blocks of 1 MiB",
+                "parent fdatasync  OUT",
+            ];
+            print_calls(&calls.map(str::to_owned), LEFT_OUT_OF_IMPORT)?;
+        }
+        Ok(0)
+    }
+}
+
+fn number<T: std::str::FromStr>(text: &OsString) -> Result<T> {
+    let number = text.to_str().and_then(|text| text.parse().ok());
+    number.ok_or_else(|| format!("`{}` is not a number", text.display()).into())
+}
+
+fn print_calls(lines: &[String], left_out: &[&str]) -> io::Result<()> {
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let mut out = io::stdout().lock();
+    writeln!(out, "Calls, in order (after the start of the program, before its end):")?;
+    lines.iter().try_for_each(|line| writeln!(out, "  {line}"))?;
+    writeln!(out, "Left out:")?;
+    left_out.iter().try_for_each(|line| writeln!(out, "  {line}"))
+}

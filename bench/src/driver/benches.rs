@@ -1,0 +1,82 @@
+//! The benches: one file for each promise.
+
+pub mod exec;
+pub mod import;
+pub mod many;
+pub mod memory;
+pub mod start;
+
+use holm_bench::floor::sys;
+
+use super::pairing::{Side, alternate};
+use super::process::Launch;
+use super::report::{Goal, Measure, Report};
+use super::{Available, Machine};
+
+/// A ratio of two sides, and its goal.
+type Wanted = (&'static str, &'static str, Measure, Option<Goal>);
+
+/// What `start` and `exec` promise beside what is light.
+const LIGHT_GOALS: &[Wanted] = &[("holm", "floor", Measure::Wall, Some(Goal::AtMost(3.0)))];
+
+/// And beside what is heavy.
+const HEAVY_GOALS: &[Wanted] =
+    &[("podman", "holm", Measure::Wall, Some(Goal::AtLeast(10.0))), ("podman", "floor", Measure::Wall, None)];
+
+/// With a v1 limit the kernel's own wait is most of the floor, so nothing is promised.
+const HEAVY_RATIOS: &[Wanted] =
+    &[("podman", "holm", Measure::Wall, None), ("podman", "floor", Measure::Wall, None)];
+
+/// Compares the sides back to back and with gaps, because a tight loop hides the RCU grace period that a write
+/// to `cgroup.procs` waits for. The heavy ones come in a second comparison: the kernel clears up after them for
+/// tens of milliseconds, and whoever runs next would pay for it.
+fn compare_with_gaps(
+    machine: &Machine<'_>,
+    report: &mut Report,
+    title: &str,
+    sides: &[Side],
+    heavy_goals: &'static [Wanted],
+) {
+    let pick = |names: &[&str]| sides.iter().filter(|side| names.contains(&side.name.as_str())).collect();
+    let light: Vec<&Side> = pick(&["bare process", "unshare", "floor", "holm"]);
+    let heavy: Vec<&Side> = pick(&["floor", "holm", "podman"]);
+    let beside_podman = format!("{title}, beside podman");
+    let mut comparisons = vec![(title, light, LIGHT_GOALS)];
+    if heavy.iter().any(|side| side.name == "podman") {
+        comparisons.push((&beside_podman, heavy, heavy_goals));
+    }
+    let runs = machine.arguments.measured_runs();
+    for (title, sides, goals) in comparisons {
+        for gap in machine.arguments.gaps() {
+            let series = alternate(&sides, runs, gap);
+            if sys::interrupted() {
+                return;
+            }
+            report.compare(&format!("{title}, {}", describe_gap(gap)), runs, series, goals);
+        }
+    }
+}
+
+/// Adds a side for a subject that is there; notes why one is not.
+fn take_part<T>(
+    sides: &mut Vec<Side>,
+    report: &mut Report,
+    name: &str,
+    subject: &Available<T>,
+    launch: impl FnOnce(&T) -> anyhow::Result<Launch>,
+) {
+    let launch = match subject {
+        None => return,
+        Some(Err(why)) => Err(why.clone()),
+        Some(Ok(subject)) => launch(subject).map_err(|error| format!("{error:#}")),
+    };
+    match launch {
+        Ok(launch) => sides.push(Side { name: name.to_owned(), launch, reset: None }),
+        Err(why) => report.could_not_run(name, why),
+    }
+}
+
+/// `back to back`, or the pause.
+fn describe_gap(gap: std::time::Duration) -> String {
+    if gap.is_zero() { "back to back".to_owned() } else { format!("after {} ms each", gap.as_millis()) }
+}

@@ -1,0 +1,15 @@
+//! What is measured: holm, and what it is measured beside.
+//!
+//! Each gives [`Launch`](super::process::Launch)es and releases what it made when it is dropped.
+
+mod floor;
+mod holm;
+mod image;
+mod plain;
+mod podman;
+
+pub use floor::{Floor, Held as HeldFloor};
+pub use holm::Holm;
+pub use image::TestImage;
+pub use plain::{Bare, Unshare};
+pub use podman::Podman;

@@ -1,0 +1,136 @@
+//! Holm, with roots of its own.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::image::TestImage;
+use crate::driver::host;
+use crate::driver::process::Launch;
+
+const IMAGE: &str = "holm-bench:latest";
+const HOLD_SECONDS: &str = "3600";
+
+/// Holm, and the containers that it holds.
+pub struct Holm {
+    program: PathBuf,
+    directory: PathBuf,
+    held: RefCell<Vec<String>>,
+}
+
+impl Holm {
+    /// Finds the program and imports the test image.
+    ///
+    /// # Errors
+    /// When it is not built, or cannot import.
+    pub fn prepare(base: &Path, image: &TestImage, binaries: Option<&Path>) -> Result<Self> {
+        let binaries = binaries.map_or_else(default_binaries, Path::to_owned);
+        let program = std::path::absolute(binaries.join("holm"))?;
+        if !program.exists() {
+            bail!("`{}` is not there: build it, or set HOLM_BIN_DIR", program.display());
+        }
+        let directory = base.join("holm");
+        std::fs::create_dir(&directory)?;
+        let holm = Self { program, directory, held: RefCell::default() };
+        holm.import(&image.tar, IMAGE).output()?;
+        Ok(holm)
+    }
+
+    /// Where its state on disk is.
+    pub fn root(&self) -> PathBuf {
+        self.directory.join("root")
+    }
+
+    /// Where its state of this boot is.
+    pub fn run_root(&self) -> PathBuf {
+        self.directory.join("run")
+    }
+
+    fn command<const N: usize>(&self, words: [&str; N]) -> Launch {
+        Launch::new(&self.program)
+            .with(["--root".as_ref(), self.root().as_os_str()])
+            .with(["--run-root".as_ref(), self.run_root().as_os_str()])
+            .with(words)
+    }
+
+    /// Imports a tarball.
+    pub fn import(&self, tar: &Path, reference: &str) -> Launch {
+        self.command(["import"]).with([tar.as_os_str(), reference.as_ref()])
+    }
+
+    /// Imports a tarball into a store that nothing else uses and that [`Self::discard_import`] removes.
+    pub fn import_apart(&self, tar: &Path) -> Launch {
+        let apart = self.apart();
+        Launch::new(&self.program)
+            .with(["--root".as_ref(), apart.join("root").as_os_str()])
+            .with(["--run-root".as_ref(), apart.join("run").as_os_str()])
+            .with(["import".as_ref(), tar.as_os_str(), "debian:bench".as_ref()])
+    }
+
+    /// The directory of the store of [`Self::import_apart`].
+    pub fn apart(&self) -> PathBuf {
+        self.directory.join("apart")
+    }
+
+    /// Starts a container that runs `true`.
+    pub fn run(&self) -> Launch {
+        self.command(["run", "--rm", "--network", "none", IMAGE, "true"])
+    }
+
+    /// The same with a memory limit.
+    pub fn run_limited(&self, bytes: u64) -> Launch {
+        let bytes = bytes.to_string();
+        self.command(["run", "--rm", "--network", "none", "--memory", &bytes, IMAGE, "true"])
+    }
+
+    /// Starts a container `name` that sleeps; how long the start took.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn hold(&self, name: &str) -> Result<Duration> {
+        self.held.borrow_mut().push(name.to_owned());
+        self.command(["run", "--detach", "--network", "none", "--name", name, IMAGE, "sleep", HOLD_SECONDS])
+            .time_and_leave()
+    }
+
+    /// Runs `true` in a container.
+    pub fn exec(&self, container: &str) -> Launch {
+        self.command(["exec", container, "true"])
+    }
+
+    /// The host's id of a container's first process.
+    ///
+    /// # Errors
+    /// When there is no such container.
+    pub fn pid(&self, container: &str) -> Result<u32> {
+        let text = self.command(["inspect", "--format", "{{.State.Pid}}", container]).output()?;
+        text.parse().with_context(|| format!("`holm inspect` gave `{text}` as a process id"))
+    }
+
+    /// Removes all containers that it holds, running or not.
+    ///
+    /// # Errors
+    /// When `holm rm` fails.
+    pub fn remove_held(&self) -> Result<()> {
+        let names = std::mem::take(&mut *self.held.borrow_mut());
+        if names.is_empty() {
+            return Ok(());
+        }
+        self.command(["rm", "--force"]).with(&names).output().map(drop)
+    }
+}
+
+impl Drop for Holm {
+    fn drop(&mut self) {
+        // The driver kills what is left of its descendants afterwards.
+        drop(self.remove_held());
+        host::detach_mounts_below(&self.directory);
+    }
+}
+
+/// `target/dist` of the workspace that this program was built in.
+fn default_binaries() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/dist")
+}

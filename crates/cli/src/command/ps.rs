@@ -1,0 +1,280 @@
+//! `holm ps`: the list of workloads.
+
+use holm_engine::{Engine, Workload};
+use holm_spec::workload::{NetworkMode, State, Status};
+use holm_spec::{Reference, Timestamp};
+use serde_json::{Map, Value};
+
+use crate::command_error::CommandError;
+use crate::context::Context;
+use crate::duration;
+use crate::listing::{self, Field, Format, Row, ellipsis, quoted};
+use crate::resolve::filter::{Filters, NamePattern};
+
+const FIELDS: [Field; 14] = [
+    Field { name: "Command", heading: "COMMAND" },
+    Field { name: "CreatedAt", heading: "CREATED AT" },
+    Field { name: "ID", heading: "CONTAINER ID" },
+    Field { name: "Image", heading: "IMAGE" },
+    Field { name: "Isolation", heading: "ISOLATION" },
+    Field { name: "Labels", heading: "LABELS" },
+    Field { name: "LocalVolumes", heading: "LOCAL VOLUMES" },
+    Field { name: "Mounts", heading: "MOUNTS" },
+    Field { name: "Names", heading: "NAMES" },
+    Field { name: "Networks", heading: "NETWORKS" },
+    Field { name: "Ports", heading: "PORTS" },
+    Field { name: "RunningFor", heading: "CREATED" },
+    Field { name: "State", heading: "STATE" },
+    Field { name: "Status", heading: "STATUS" },
+];
+const COLUMNS: [&str; 7] = ["ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"];
+const FILTERS: [&str; 8] = ["ancestor", "before", "exited", "id", "label", "name", "since", "status"];
+const PLANNED_FILTERS: [&str; 6] = ["expose", "health", "is-task", "network", "publish", "volume"];
+/// Docker's states that no workload of Holm is in yet; a filter for one finds none.
+const OTHER_STATES: [&str; 4] = ["paused", "restarting", "removing", "dead"];
+
+/// List workloads
+#[derive(Debug, clap::Parser)]
+#[command(
+    after_help = "Filters: ancestor=IMAGE, before=WORKLOAD, exited=CODE, id=START, label=KEY[=VALUE], name=PART,
+since=WORKLOAD, status=created|running|exited.
+
+Examples:
+  holm ps                                      what runs
+  holm ps -a --filter exited=137               what was killed
+  holm ps -aq --filter label=test              ids, for other commands
+  holm ps --format 'table {{.Names}}\\t{{.Status}}'
+  holm ps -a --format json                     one object a line"
+)]
+pub struct Args {
+    /// Show all, not only what runs
+    #[arg(short, long)]
+    all: bool,
+    /// Show what fits a condition
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    filter: Vec<String>,
+    /// table, json, a template, or table and a template
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
+    /// Show the newest ones, of all states
+    #[arg(short = 'n', long, value_name = "NUMBER", default_value_t = -1, hide_default_value = true)]
+    last: i64,
+    /// Show the newest one, of all states
+    #[arg(short, long)]
+    latest: bool,
+    /// Do not shorten anything
+    #[arg(long)]
+    no_trunc: bool,
+    /// Print ids only
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// Lists workloads.
+pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
+    let filters = Filters::parse(&args.filter, &FILTERS, &PLANNED_FILTERS)
+        .map_err(|reason| CommandError::flag("filter", reason))?;
+    let format = match args.quiet {
+        true => Format::parse(Some("{{.ID}}"))?,
+        false => Format::parse(args.format.as_deref())?,
+    };
+    let engine = context.repaired_engine()?;
+    let mut workloads = chosen(&engine, &filters, &args)?;
+    workloads.truncate(limit(&args));
+    let now = context.now();
+    let rows: Vec<Row> = workloads.iter().map(|workload| row(workload, !args.no_trunc, now)).collect();
+    context.printer.data(listing::render(&format, &FIELDS, &COLUMNS, &rows)?)?;
+    Ok(0)
+}
+
+/// How many are shown at most.
+fn limit(args: &Args) -> usize {
+    if args.latest {
+        return 1;
+    }
+    // Docker takes 0 and below for no limit.
+    usize::try_from(args.last).ok().filter(|last| *last > 0).unwrap_or(usize::MAX)
+}
+
+fn chosen(engine: &Engine, filters: &Filters, args: &Args) -> Result<Vec<Workload>, CommandError> {
+    let selection = Selection::resolve(engine, filters)?;
+    // A condition on the state is one on all states.
+    let any_state = args.all
+        || args.latest
+        || args.last > 0
+        || ["status", "exited", "before", "since"].iter().any(|key| !filters.values(key).is_empty());
+    let mut workloads = engine.list()?;
+    workloads.retain(|workload| any_state || workload.state.status == Status::Running);
+    workloads.retain(|workload| selection.fits(workload, filters));
+    Ok(workloads)
+}
+
+/// Filters whose values had to be looked up or checked.
+struct Selection {
+    names: Vec<NamePattern>,
+    exited: Vec<i32>,
+    ancestors: Vec<Ancestor>,
+    before: Option<Timestamp>,
+    since: Option<Timestamp>,
+}
+
+/// An image by the ways in which a workload may name it.
+struct Ancestor {
+    text: String,
+    reference: Option<Reference>,
+    id: Option<holm_spec::Digest>,
+}
+
+impl Selection {
+    fn resolve(engine: &Engine, filters: &Filters) -> Result<Self, CommandError> {
+        let wrong = |reason| CommandError::flag("filter", reason);
+        for status in filters.values("status") {
+            check_status(status).map_err(wrong)?;
+        }
+        let names = filters.values("name").iter().map(|text| NamePattern::parse(text).map_err(wrong));
+        let code =
+            |text: &String| text.parse().map_err(|_| wrong(format!("exited={text}: a number expected")));
+        let created = |name: &String| -> Result<Timestamp, CommandError> {
+            Ok(engine.workload(&engine.find(name)?)?.config.created)
+        };
+        Ok(Self {
+            names: names.collect::<Result<_, _>>()?,
+            exited: filters.values("exited").iter().map(code).collect::<Result<_, _>>()?,
+            ancestors: filters.values("ancestor").iter().map(|text| ancestor(engine, text)).collect(),
+            before: filters.values("before").first().map(created).transpose()?,
+            since: filters.values("since").first().map(created).transpose()?,
+        })
+    }
+
+    fn fits(&self, workload: &Workload, filters: &Filters) -> bool {
+        let Workload { config, state } = workload;
+        let any =
+            |fits: &dyn Fn(&Ancestor) -> bool| self.ancestors.is_empty() || self.ancestors.iter().any(fits);
+        filters.any("status", |status| status == state.status.to_string())
+            && filters.any("id", |id| config.id.to_string().starts_with(id))
+            && filters.labels(&config.labels)
+            && (self.names.is_empty() || self.names.iter().any(|pattern| pattern.fits(&config.name)))
+            && (self.exited.is_empty() || has_exited(state, &self.exited))
+            && any(&|ancestor| ancestor.is_of(workload))
+            && self.before.is_none_or(|before| config.created < before)
+            && self.since.is_none_or(|since| config.created > since)
+    }
+}
+
+fn check_status(status: &str) -> Result<(), String> {
+    let ours = [Status::Created, Status::Running, Status::Exited];
+    if ours.iter().any(|known| known.to_string() == status) || OTHER_STATES.contains(&status) {
+        return Ok(());
+    }
+    Err(format!("status={status}: created, running and exited are known"))
+}
+
+fn has_exited(state: &State, codes: &[i32]) -> bool {
+    state.status == Status::Exited && codes.contains(&state.exit_code)
+}
+
+fn ancestor(engine: &Engine, text: &str) -> Ancestor {
+    // An image that is gone may still have workloads, which know its name.
+    let id = engine.images().resolve(text).ok().map(|image| image.id);
+    Ancestor { text: text.to_owned(), reference: text.parse().ok(), id }
+}
+
+impl Ancestor {
+    fn is_of(&self, workload: &Workload) -> bool {
+        let image = &workload.config.image;
+        let reference = || image.name.parse::<Reference>().ok();
+        self.id == Some(image.id)
+            || (self.id.is_none() && self.reference.is_some() && self.reference == reference())
+            || image.id.to_string() == self.text
+    }
+}
+
+fn row(workload: &Workload, shorten: bool, now: Timestamp) -> Row {
+    let Workload { config, state } = workload;
+    let settings = &config.settings;
+    let command = command_line(&settings.entrypoint, &settings.command);
+    let labels: Vec<String> = config.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let sources = settings.binds.iter().map(|bind| bind.split(':').next().unwrap_or_default());
+    let mounts: Vec<String> =
+        sources.map(|source| if shorten { ellipsis(source, 15) } else { source.to_owned() }).collect();
+    let mut row = Row::new([
+        ("Command", quoted(&if shorten { ellipsis(&command, 20) } else { command })),
+        ("CreatedAt", duration::date_and_time(config.created)),
+        ("ID", if shorten { config.id.short() } else { config.id.to_string() }),
+        ("Image", config.image.name.clone()),
+        ("Isolation", config.isolation.to_string()),
+        ("Labels", labels.join(",")),
+        ("LocalVolumes", "0".to_owned()),
+        ("Mounts", mounts.join(",")),
+        ("Names", config.name.clone()),
+        ("Networks", network(settings.network).to_owned()),
+        ("Ports", String::new()),
+        ("RunningFor", duration::ago(now, config.created)),
+        ("State", state.status.to_string()),
+        ("Status", status(state, now)),
+    ]);
+    let labels: Map<String, Value> =
+        config.labels.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
+    row.hidden.insert("Label".to_owned(), Value::Object(labels));
+    row
+}
+
+fn network(mode: NetworkMode) -> &'static str {
+    match mode {
+        NetworkMode::None => "none",
+        NetworkMode::Host => "host",
+    }
+}
+
+/// Program and arguments; an argument with blanks in single quotes, as Docker shows it.
+fn command_line(entrypoint: &[String], command: &[String]) -> String {
+    let word = |word: &String| if word.contains(' ') { format!("'{word}'") } else { word.clone() };
+    let mut words = entrypoint.iter().chain(command);
+    let program = words.next().cloned();
+    program.into_iter().chain(words.map(word)).collect::<Vec<_>>().join(" ")
+}
+
+/// `Up 5 seconds`, `Exited (0) 3 minutes ago`, `Created`.
+fn status(state: &State, now: Timestamp) -> String {
+    match state.status {
+        Status::Created => "Created".to_owned(),
+        Status::Running => format!("Up {}", duration::elapsed(now, state.started)),
+        Status::Exited => format!("Exited ({}) {}", state.exit_code, duration::ago(now, state.finished))
+            .trim_end()
+            .to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(status: Status) -> State {
+        let at = |seconds: i64| Timestamp::from_nanos(seconds * 1_000_000_000);
+        State { status, started: at(1000), finished: at(1030), exit_code: 3, ..State::created() }
+    }
+
+    #[test]
+    fn states_in_words() {
+        let now = Timestamp::from_nanos(1_210_000_000_000);
+        assert_eq!(status(&state(Status::Created), now), "Created");
+        assert_eq!(status(&state(Status::Running), now), "Up 3 minutes");
+        assert_eq!(status(&state(Status::Exited), now), "Exited (3) 3 minutes ago");
+    }
+
+    #[test]
+    fn commands_are_shown_as_docker_shows_them() {
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        assert_eq!(command_line(&words(&["sh", "-c"]), &words(&["sleep 1"])), "sh -c 'sleep 1'");
+        assert_eq!(command_line(&[], &words(&["a b", "c"])), "a b c");
+        assert_eq!(command_line(&[], &[]), "");
+    }
+
+    #[test]
+    fn only_known_states_are_asked_for() {
+        assert!(check_status("exited").is_ok() && check_status("paused").is_ok());
+        assert!(check_status("sleeping").is_err());
+        assert!(has_exited(&state(Status::Exited), &[1, 3]));
+        assert!(!has_exited(&state(Status::Running), &[3]));
+    }
+}

@@ -1,0 +1,40 @@
+//! `holm internal reference`: the help of all commands as one Markdown page, `docs/cli/reference.md`.
+
+use std::fmt::Write as _;
+
+use crate::command_error::CommandError;
+use crate::context::Context;
+use crate::dispatch::{VERBS, reference_text, tree, verb};
+
+/// Print the reference of all commands as Markdown
+#[derive(Debug, clap::Parser)]
+pub struct Args {}
+
+/// Prints the page.
+pub fn run(_: Args, context: &Context) -> Result<u8, CommandError> {
+    context.printer.data(page())?;
+    Ok(0)
+}
+
+/// The whole page.
+fn page() -> String {
+    let mut page = String::from(
+        "# Command line reference\n\nMade by `holm internal reference`; a test compares it with the program.\n\n\
+         Exit codes: the process's own for `run`, `exec`, `start -a` and `attach`; 125 if Holm failed or the command \
+         line cannot be read; 126 if the command cannot be executed; 127 if it is not there; 1 for other failures.\n",
+    );
+    section(&mut page, "holm", &tree().term_width(100).render_help().to_string());
+    for verb in VERBS.iter().filter(|verb| !verb.hidden) {
+        let shown = format!("holm {}", verb.name);
+        section(&mut page, &shown, &reference_text(verb, &shown));
+    }
+    if let Some(inspect) = verb("image-inspect") {
+        section(&mut page, "holm image inspect", &reference_text(inspect, "holm image inspect"));
+    }
+    page
+}
+
+fn section(page: &mut String, name: &str, help: &str) {
+    let help: Vec<&str> = help.lines().map(str::trim_end).collect();
+    let _ = write!(page, "\n## {name}\n\n```text\n{}\n```\n", help.join("\n").trim_end());
+}

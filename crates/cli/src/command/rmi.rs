@@ -1,0 +1,62 @@
+//! `holm rmi`: removes names of images, and images without one.
+
+use holm_engine::images::{Kind, Removed};
+use holm_engine::{Engine, images};
+
+use crate::command_error::CommandError;
+use crate::context::Context;
+use crate::several;
+
+/// Remove images
+#[derive(Debug, clap::Parser)]
+#[command(after_help = "The last name of an image takes the image with it.
+
+Examples:
+  holm rmi debian:bookworm
+  holm rmi -f 3f1e9d2c0b4a     with all its names; if workloads use it, it stays without one")]
+pub struct Args {
+    /// Remove all names of an image, also if workloads use it; fine if it is not there
+    #[arg(short, long)]
+    force: bool,
+    /// Keep parents without a name; they are never removed
+    #[arg(long)]
+    no_prune: bool,
+    /// Images, by name, id or digest
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<String>,
+}
+
+/// Removes each, and says what went.
+pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
+    let engine = context.engine_with_repaired_images()?;
+    let code = several::each(context, &args.images, |name| match remove(&engine, name, args.force) {
+        Ok(removed) => context.printer.data(removed.iter().map(line).collect::<String>()),
+        Err(Failure::Images(error)) if args.force && error.kind() == Kind::NotFound => {
+            context.printer.error(&context.command, &error.into());
+            Ok(())
+        }
+        Err(Failure::Images(error)) => Err(error.into()),
+        Err(Failure::Workloads(error)) => Err(error.into()),
+    });
+    engine.forget_layers();
+    code
+}
+
+enum Failure {
+    Images(images::Error),
+    Workloads(holm_engine::Error),
+}
+
+fn remove(engine: &Engine, name: &str, force: bool) -> Result<Vec<Removed>, Failure> {
+    // Workloads are listed under the lock, so that none is made of the image meanwhile.
+    let exclusive = engine.images().exclusive().map_err(Failure::Images)?;
+    let users = engine.image_users().map_err(Failure::Workloads)?;
+    exclusive.remove(name, force, &users).map_err(Failure::Images)
+}
+
+fn line(removed: &Removed) -> String {
+    match removed {
+        Removed::Untagged(reference) => format!("Untagged: {}\n", reference.familiar()),
+        Removed::Deleted(digest) => format!("Deleted: {digest}\n"),
+    }
+}

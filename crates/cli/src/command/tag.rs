@@ -1,0 +1,27 @@
+//! `holm tag`: another name for an image.
+
+use holm_spec::Reference;
+
+use crate::command_error::CommandError;
+use crate::context::Context;
+
+/// Give an image another name
+#[derive(Debug, clap::Parser)]
+#[command(after_help = "Examples:
+  holm tag debian:latest debian:bookworm
+  holm tag 3f1e9d2c0b4a my/app:1.0")]
+pub struct Args {
+    /// Image, by name, id or digest
+    #[arg(value_name = "SOURCE")]
+    source: String,
+    /// New name
+    #[arg(value_name = "TARGET")]
+    target: String,
+}
+
+/// Names an image.
+pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
+    let target: Reference = args.target.parse().map_err(|error| CommandError::new(format!("{error}")))?;
+    context.engine()?.images().tag(&args.source, &target)?;
+    Ok(0)
+}

@@ -1,0 +1,22 @@
+//! Raw words of the command line to typed values: pure, one module a kind of value.
+//!
+//! Every function takes text and says in one sentence what is wrong with it; the caller adds which flag it was for.
+
+pub mod bind;
+pub mod cpus;
+pub mod environment;
+pub mod filter;
+pub mod isolation;
+pub mod label;
+pub mod memory;
+pub mod network;
+pub mod platform;
+pub mod security;
+pub mod streams;
+pub mod tmpfs;
+
+/// Lines of a file that say something: neither blank nor a comment, without the blanks before them.
+pub fn meaningful_lines(content: &str) -> impl Iterator<Item = &str> {
+    let content = content.strip_prefix('\u{feff}').unwrap_or(content);
+    content.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#'))
+}

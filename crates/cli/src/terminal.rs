@@ -1,0 +1,93 @@
+//! The user's terminal: its size, and raw mode that is taken back on every way out.
+//!
+//! A guard restores the terminal when it is dropped; a panic, which aborts the process, restores it through a hook.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, Once};
+
+use holm_spec::keeper::WindowSize;
+use rustix::io::Errno;
+use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
+
+/// A terminal that is raw, and the modes that it goes back to.
+static SAVED: Mutex<Option<(OwnedFd, Termios)>> = Mutex::new(None);
+static HOOK: Once = Once::new();
+
+/// Whether standard input is a terminal.
+pub fn is_input_terminal() -> bool {
+    isatty(rustix::stdio::stdin())
+}
+
+/// Whether standard error is a terminal.
+pub fn is_error_terminal() -> bool {
+    isatty(rustix::stdio::stderr())
+}
+
+/// The size of the window that the output goes to, if any of the streams is a terminal with a size.
+pub fn window_size() -> Option<WindowSize> {
+    let streams = [rustix::stdio::stdout(), rustix::stdio::stdin(), rustix::stdio::stderr()];
+    streams.into_iter().find_map(size_of)
+}
+
+fn size_of(descriptor: BorrowedFd<'_>) -> Option<WindowSize> {
+    let size = tcgetwinsize(descriptor).ok()?;
+    (size.ws_row > 0 && size.ws_col > 0).then_some(WindowSize { rows: size.ws_row, columns: size.ws_col })
+}
+
+/// A terminal in raw mode: keys are handed on as they are typed, signals are not made of them. One at a time.
+#[derive(Debug)]
+pub struct RawMode {
+    terminal: OwnedFd,
+    raw: Termios,
+}
+
+impl RawMode {
+    /// Makes a terminal raw.
+    ///
+    /// # Errors
+    /// `ENOTTY` if it is none.
+    pub fn enter(terminal: BorrowedFd<'_>) -> Result<Self, Errno> {
+        let before = tcgetattr(terminal)?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        let duplicate = || rustix::io::fcntl_dupfd_cloexec(terminal, 3);
+        let mode = Self { terminal: duplicate()?, raw };
+        HOOK.call_once(restore_on_panic);
+        *saved() = Some((duplicate()?, before));
+        mode.again()?;
+        Ok(mode)
+    }
+
+    /// Makes it raw once more, after the shell had the terminal in between.
+    ///
+    /// # Errors
+    /// Of tcsetattr(3).
+    pub fn again(&self) -> Result<(), Errno> {
+        tcsetattr(self.terminal.as_fd(), OptionalActions::Now, &self.raw)
+    }
+}
+
+impl Drop for RawMode {
+    fn drop(&mut self) {
+        restore();
+    }
+}
+
+fn saved() -> std::sync::MutexGuard<'static, Option<(OwnedFd, Termios)>> {
+    SAVED.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn restore() {
+    if let Some((terminal, before)) = saved().take() {
+        // The terminal may be gone; there is nothing to restore then.
+        let _ = tcsetattr(terminal.as_fd(), OptionalActions::Now, &before);
+    }
+}
+
+fn restore_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        restore();
+        report(panic);
+    }));
+}

@@ -1,0 +1,152 @@
+//! Flags of Docker's that are not there yet: each is refused by name, with the part of Holm that will bring it.
+
+/// Where flags of `run` and `create` belong.
+const NETWORK: &str = "user networks, DNS and published ports";
+const VOLUMES: &str = "volumes";
+const LIMITS: &str = "the remaining resource limits";
+const DEVICES: &str = "devices and GPUs";
+const HEALTH: &str = "health checks and restart policies";
+const NAMESPACES: &str = "shared namespaces";
+const SETTINGS: &str = "the remaining settings of workloads";
+const LOGS: &str = "log drivers";
+/// What Docker has for Windows containers.
+pub const WINDOWS: &str = "Windows containers";
+const SERVE: &str = "the Docker API";
+const SIZES: &str = "disk usage of workloads";
+const CHECKPOINTS: &str = "checkpoints";
+const PULL: &str = "registries";
+
+/// Flags of `run` and `create`: long name, short name, what brings it.
+const CREATE: &[(&str, Option<char>, &str)] = &[
+    ("add-host", None, NETWORK),
+    ("annotation", None, SETTINGS),
+    ("blkio-weight", None, LIMITS),
+    ("blkio-weight-device", None, LIMITS),
+    ("cgroup-parent", None, LIMITS),
+    ("cgroupns", None, NAMESPACES),
+    ("cpu-count", None, WINDOWS),
+    ("cpu-percent", None, WINDOWS),
+    ("cpu-period", None, LIMITS),
+    ("cpu-quota", None, LIMITS),
+    ("cpu-rt-period", None, LIMITS),
+    ("cpu-rt-runtime", None, LIMITS),
+    ("cpu-shares", Some('c'), LIMITS),
+    ("cpuset-cpus", None, LIMITS),
+    ("cpuset-mems", None, LIMITS),
+    ("device", None, DEVICES),
+    ("device-cgroup-rule", None, DEVICES),
+    ("device-read-bps", None, LIMITS),
+    ("device-read-iops", None, LIMITS),
+    ("device-write-bps", None, LIMITS),
+    ("device-write-iops", None, LIMITS),
+    ("disable-content-trust", None, PULL),
+    ("dns", None, NETWORK),
+    ("dns-opt", None, NETWORK),
+    ("dns-option", None, NETWORK),
+    ("dns-search", None, NETWORK),
+    ("domainname", None, SETTINGS),
+    ("expose", None, NETWORK),
+    ("gpus", None, DEVICES),
+    ("group-add", None, SETTINGS),
+    ("health-cmd", None, HEALTH),
+    ("health-interval", None, HEALTH),
+    ("health-retries", None, HEALTH),
+    ("health-start-interval", None, HEALTH),
+    ("health-start-period", None, HEALTH),
+    ("health-timeout", None, HEALTH),
+    ("io-maxbandwidth", None, WINDOWS),
+    ("io-maxiops", None, WINDOWS),
+    ("ip", None, NETWORK),
+    ("ip6", None, NETWORK),
+    ("ipc", None, NAMESPACES),
+    ("kernel-memory", None, LIMITS),
+    ("link", None, NETWORK),
+    ("link-local-ip", None, NETWORK),
+    ("log-driver", None, LOGS),
+    ("log-opt", None, LOGS),
+    ("mac-address", None, NETWORK),
+    ("memory-reservation", None, LIMITS),
+    ("memory-swap", None, LIMITS),
+    ("memory-swappiness", None, LIMITS),
+    ("mount", None, VOLUMES),
+    ("net-alias", None, NETWORK),
+    ("network-alias", None, NETWORK),
+    ("no-healthcheck", None, HEALTH),
+    ("oom-kill-disable", None, LIMITS),
+    ("oom-score-adj", None, LIMITS),
+    ("pid", None, NAMESPACES),
+    ("publish", Some('p'), NETWORK),
+    ("publish-all", Some('P'), NETWORK),
+    ("restart", None, HEALTH),
+    ("runtime", None, SETTINGS),
+    ("shm-size", None, LIMITS),
+    ("storage-opt", None, VOLUMES),
+    ("sysctl", None, SETTINGS),
+    ("ulimit", None, LIMITS),
+    ("use-api-socket", None, SERVE),
+    ("userns", None, NAMESPACES),
+    ("uts", None, NAMESPACES),
+    ("volume-driver", None, VOLUMES),
+    ("volumes-from", None, VOLUMES),
+];
+
+const PS: &[(&str, Option<char>, &str)] = &[("size", Some('s'), SIZES)];
+const INSPECT: &[(&str, Option<char>, &str)] = &[("size", Some('s'), SIZES)];
+const START: &[(&str, Option<char>, &str)] =
+    &[("checkpoint", None, CHECKPOINTS), ("checkpoint-dir", None, CHECKPOINTS)];
+const RM: &[(&str, Option<char>, &str)] = &[("link", Some('l'), NETWORK)];
+const LOG_FLAGS: &[(&str, Option<char>, &str)] = &[("details", None, LOGS)];
+const IMAGES: &[(&str, Option<char>, &str)] = &[("tree", None, PULL)];
+const IMAGE_PLATFORM: &[(&str, Option<char>, &str)] = &[("platform", None, PULL)];
+
+/// What will bring `flag` (as typed: `--publish`, `-p`) of `command`; `None` if Docker has no such flag either.
+pub fn area(command: &str, flag: &str) -> Option<(&'static str, &'static str)> {
+    let table = match command {
+        "run" | "create" => CREATE,
+        "ps" => PS,
+        "inspect" => INSPECT,
+        "start" => START,
+        "rm" => RM,
+        "logs" => LOG_FLAGS,
+        "images" => IMAGES,
+        "history" | "rmi" | "image-inspect" => IMAGE_PLATFORM,
+        _ => return None,
+    };
+    let named = |(long, short, _): &&(&'static str, Option<char>, &'static str)| match flag.strip_prefix("--")
+    {
+        Some(name) => name.split('=').next() == Some(*long),
+        None => {
+            flag.strip_prefix('-').and_then(|rest| rest.chars().next()).is_some_and(|c| Some(c) == *short)
+        }
+    };
+    table.iter().find(named).map(|(long, _, area)| (*long, *area))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_are_found_by_long_and_short_name() {
+        assert_eq!(area("run", "--publish"), Some(("publish", NETWORK)));
+        assert_eq!(area("create", "-p"), Some(("publish", NETWORK)));
+        assert_eq!(area("run", "--mount=type=bind"), Some(("mount", VOLUMES)));
+        assert_eq!(area("ps", "-s"), Some(("size", SIZES)));
+        assert_eq!(area("run", "--pub"), None);
+        assert_eq!(area("ps", "--publish"), None);
+    }
+
+    #[test]
+    fn the_table_is_sorted_and_names_nothing_that_is_there() {
+        assert!(CREATE.is_sorted_by_key(|(long, ..)| *long));
+        for command in ["run", "create"] {
+            let verb = crate::dispatch::verb(command).expect("a verb");
+            let there = (verb.command)();
+            for (long, short, _) in CREATE {
+                assert!(there.get_arguments().all(|argument| argument.get_long() != Some(long)), "{long}");
+                let short_used = |argument: &clap::Arg| short.is_some() && argument.get_short() == *short;
+                assert!(!there.get_arguments().any(short_used), "{short:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Flags that `run` and `create` share, and what they ask of the engine.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use holm_engine::{CreateRequest, EnvChange, SeccompChoice};
+use holm_spec::signal;
+
+use crate::command_error::CommandError;
+use crate::resolve::security::SecurityOption;
+use crate::resolve::{bind, cpus, environment, isolation, label, memory, network, platform, security, tmpfs};
+
+/// Flags of a workload.
+#[derive(Debug, clap::Args)]
+pub struct WorkloadArguments {
+    /// Keep standard input open
+    #[arg(short, long)]
+    pub interactive: bool,
+    /// Give the process a terminal
+    #[arg(short, long)]
+    pub tty: bool,
+    /// Remove the workload when it ends
+    #[arg(long)]
+    pub rm: bool,
+    /// Name of the workload; a random one if absent
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Set an environment variable; NAME alone takes the caller's value
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    pub env: Vec<String>,
+    /// Read environment variables from a file
+    #[arg(long, value_name = "FILE")]
+    pub env_file: Vec<PathBuf>,
+    /// Working directory in the workload
+    #[arg(short, long, value_name = "DIR")]
+    pub workdir: Option<String>,
+    /// User, by name or number, looked up in the image
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    pub user: Option<String>,
+    /// Host name in the workload
+    #[arg(short = 'h', long, value_name = "NAME")]
+    pub hostname: Option<String>,
+    /// Replace the image's entry point; an empty one removes it
+    #[arg(long, value_name = "COMMAND")]
+    pub entrypoint: Option<String>,
+    /// Show a directory or file of the host; options: ro, rw, rprivate, rslave, rshared, ...
+    #[arg(short, long, value_name = "SRC:DST[:OPTIONS]")]
+    pub volume: Vec<String>,
+    /// Mount a file system in memory
+    #[arg(long, value_name = "DST[:OPTIONS]")]
+    pub tmpfs: Vec<String>,
+    /// Make the root file system read-only
+    #[arg(long)]
+    pub read_only: bool,
+    /// Limit memory: bytes, or a number with k, m, g; at least 6m
+    #[arg(short, long, value_name = "SIZE")]
+    pub memory: Option<String>,
+    /// Limit processor time, in processors
+    #[arg(long, value_name = "NUMBER")]
+    pub cpus: Option<String>,
+    /// Limit the number of processes and threads; -1 for no limit
+    #[arg(long, value_name = "NUMBER")]
+    pub pids_limit: Option<i64>,
+    /// Add a capability, or ALL
+    #[arg(long, value_name = "NAME")]
+    pub cap_add: Vec<String>,
+    /// Take a capability away, or ALL
+    #[arg(long, value_name = "NAME")]
+    pub cap_drop: Vec<String>,
+    /// no-new-privileges, seccomp=builtin, seccomp=unconfined, or seccomp=FILE
+    #[arg(long, value_name = "OPTION")]
+    pub security_opt: Vec<String>,
+    /// All privileges of the host's root, and all devices
+    #[arg(long)]
+    pub privileged: bool,
+    /// Run an init that passes signals on and reaps orphans
+    #[arg(long)]
+    pub init: bool,
+    /// Signal that asks the process to end
+    #[arg(long, value_name = "SIGNAL")]
+    pub stop_signal: Option<String>,
+    /// Seconds between that signal and SIGKILL; -1 waits for ever
+    #[arg(long, value_name = "SECONDS")]
+    pub stop_timeout: Option<i64>,
+    /// Label of the workload
+    #[arg(short, long, value_name = "KEY[=VALUE]")]
+    pub label: Vec<String>,
+    /// Read labels from a file
+    #[arg(long, value_name = "FILE")]
+    pub label_file: Vec<PathBuf>,
+    /// Write the workload's id to a file that is not there yet
+    #[arg(long, value_name = "FILE")]
+    pub cidfile: Option<PathBuf>,
+    /// Network: none (the default for now), or host
+    #[arg(long, visible_alias = "net", value_name = "NETWORK")]
+    pub network: Vec<String>,
+    /// Demand an image of this platform
+    #[arg(long, value_name = "OS/ARCH")]
+    pub platform: Option<String>,
+    /// What separates the workload from the host: container or vm
+    #[arg(long, value_name = "ISOLATION")]
+    pub isolation: Option<String>,
+    /// The same as --isolation vm
+    #[arg(long)]
+    pub vm: bool,
+    /// When to pull the image: missing or never; nothing is pulled yet
+    #[arg(long, value_name = "WHEN")]
+    pub pull: Option<String>,
+    /// Say nothing about pulling
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Carry only these streams: STDIN, STDOUT, STDERR
+    #[arg(short, long, value_name = "STREAM")]
+    pub attach: Vec<String>,
+    /// Print help
+    #[arg(long, action = clap::ArgAction::Help, display_order = 1000)]
+    help: Option<bool>,
+}
+
+impl WorkloadArguments {
+    /// What they ask for, with the image and its command.
+    ///
+    /// # Errors
+    /// The first value that cannot be used, by its flag; a file that cannot be read.
+    pub fn resolve(self, image_and_command: Vec<String>) -> Result<CreateRequest, CommandError> {
+        self.check_pull()?;
+        let mut words = image_and_command.into_iter();
+        let mut request = CreateRequest {
+            image: words.next().unwrap_or_default(),
+            command: words.collect(),
+            env: self.environment()?,
+            labels: self.labels()?,
+            entrypoint: self.entrypoint.map(|word| if word.is_empty() { Vec::new() } else { vec![word] }),
+            name: self.name,
+            workdir: self.workdir.filter(|workdir| !workdir.is_empty()),
+            user: self.user.filter(|user| !user.is_empty()),
+            hostname: self.hostname.filter(|hostname| !hostname.is_empty()),
+            read_only: self.read_only,
+            cap_add: self.cap_add,
+            cap_drop: self.cap_drop,
+            privileged: self.privileged,
+            init: self.init,
+            tty: self.tty,
+            open_stdin: self.interactive,
+            auto_remove: self.rm,
+            isolation: flag("isolation", isolation::parse(self.isolation.as_deref(), self.vm))?,
+            network: flag("network", network::parse_all(&self.network))?,
+            platform: optional("platform", self.platform.as_deref(), platform::parse)?,
+            memory: optional("memory", self.memory.as_deref(), memory::parse)?.flatten(),
+            nano_cpus: optional("cpus", self.cpus.as_deref(), cpus::parse)?.flatten(),
+            pids_limit: flag("pids-limit", self.pids_limit.map(memory::parse_pids).transpose())?.flatten(),
+            stop_signal: optional("stop-signal", self.stop_signal.as_deref(), stop_signal)?,
+            stop_timeout: flag("stop-timeout", self.stop_timeout.map(stop_timeout).transpose())?,
+            ..CreateRequest::default()
+        };
+        mounts(&self.volume, &self.tmpfs, &mut request)?;
+        secure(&self.security_opt, &mut request)?;
+        Ok(request)
+    }
+
+    fn check_pull(&self) -> Result<(), CommandError> {
+        match self.pull.as_deref() {
+            None | Some("missing" | "never") => Ok(()),
+            Some("always") => Err(CommandError::unsupported("--pull always", "registries")),
+            Some(other) => {
+                Err(CommandError::flag("pull", format!("`{other}` is neither missing, never nor always")))
+            }
+        }
+    }
+
+    /// Files first, so that the command line wins.
+    fn environment(&self) -> Result<Vec<EnvChange>, CommandError> {
+        environment(&self.env, &self.env_file)
+    }
+
+    fn labels(&self) -> Result<BTreeMap<String, String>, CommandError> {
+        let mut labels = BTreeMap::new();
+        for path in &self.label_file {
+            labels.extend(flag("label-file", from_file(path, label::parse_file))?);
+        }
+        for text in &self.label {
+            labels.extend([flag("label", label::parse(text))?]);
+        }
+        Ok(labels)
+    }
+}
+
+/// The changes that `--env-file` and `--env` ask for, in this order.
+///
+/// # Errors
+/// The first value that cannot be used; a file that cannot be read.
+pub fn environment(texts: &[String], files: &[PathBuf]) -> Result<Vec<EnvChange>, CommandError> {
+    let own = |name: &str| std::env::var(name).ok();
+    let mut changes = Vec::new();
+    for path in files {
+        changes.extend(flag("env-file", from_file(path, |content| environment::parse_file(content, own)))?);
+    }
+    for text in texts {
+        changes.push(flag("env", environment::parse(text, own))?);
+    }
+    Ok(changes)
+}
+
+fn from_file<T>(path: &PathBuf, parse: impl Fn(&str) -> Result<T, String>) -> Result<T, String> {
+    let content = std::fs::read_to_string(path).map_err(|error| {
+        CommandError::system(&format!("read `{}`", path.display()), error)
+            .message()
+            .unwrap_or_default()
+            .to_owned()
+    })?;
+    parse(&content).map_err(|reason| format!("`{}`: {reason}", path.display()))
+}
+
+fn flag<T>(name: &str, result: Result<T, String>) -> Result<T, CommandError> {
+    result.map_err(|reason| CommandError::flag(name, reason))
+}
+
+fn optional<T>(
+    name: &str,
+    text: Option<&str>,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<Option<T>, CommandError> {
+    flag(name, text.map(parse).transpose())
+}
+
+/// A signal by name or number.
+///
+/// # Errors
+/// There is no such signal.
+pub fn stop_signal(text: &str) -> Result<i32, String> {
+    signal::parse(text).ok_or_else(|| format!("there is no signal `{text}`"))
+}
+
+fn stop_timeout(seconds: i64) -> Result<i64, String> {
+    match seconds {
+        -1.. => Ok(seconds),
+        _ => Err(format!("`{seconds}` is negative; -1 waits for ever")),
+    }
+}
+
+fn mounts(volumes: &[String], tmpfses: &[String], request: &mut CreateRequest) -> Result<(), CommandError> {
+    let directory = std::env::current_dir().unwrap_or_else(|_| "/".into());
+    for text in volumes {
+        request.binds.push(flag("volume", bind::parse(text, &directory))?);
+    }
+    for text in tmpfses {
+        request.tmpfs.extend([flag("tmpfs", tmpfs::parse(text))?]);
+    }
+    match bind::shared_target(&request.binds, request.tmpfs.keys().map(String::as_str)) {
+        Some(target) => Err(CommandError::usage(format!("two mounts have the target `{target}`"))),
+        None => Ok(()),
+    }
+}
+
+fn secure(options: &[String], request: &mut CreateRequest) -> Result<(), CommandError> {
+    for text in options {
+        match flag("security-opt", security::parse(text))? {
+            SecurityOption::NoNewPrivileges(value) => request.no_new_privileges = value,
+            SecurityOption::SeccompBuiltin => request.seccomp = SeccompChoice::Default,
+            SecurityOption::SeccompUnconfined => request.seccomp = SeccompChoice::Unconfined,
+            SecurityOption::SeccompFile(path) => {
+                let profile = flag("security-opt", from_file(&path, |content| Ok(content.to_owned())))?;
+                request.seccomp = SeccompChoice::Profile(path.display().to_string(), profile);
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,183 @@
+//! The program as people call it, as far as it gets without an engine: help, completion, the reference, and command lines
+//! that cannot be read.
+
+use std::process::{Command, Output, Stdio};
+
+struct Answer {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+fn holm(words: &[&str]) -> Answer {
+    let scratch = tempfile::tempdir().expect("a temporary directory");
+    let output = Command::new(env!("CARGO_BIN_EXE_holm"))
+        .args(words)
+        .current_dir(scratch.path())
+        .env("HOLM_ROOT", scratch.path().join("root"))
+        .env_remove("HOLM_RUN_ROOT")
+        .stdin(Stdio::null())
+        .output()
+        .expect("holm runs");
+    answer(&output)
+}
+
+fn answer(output: &Output) -> Answer {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
+    Answer { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
+}
+
+const VERBS: [&str; 21] = [
+    "run",
+    "exec",
+    "ps",
+    "logs",
+    "create",
+    "start",
+    "attach",
+    "stop",
+    "kill",
+    "wait",
+    "rm",
+    "top",
+    "inspect",
+    "import",
+    "images",
+    "tag",
+    "history",
+    "rmi",
+    "version",
+    "info",
+    "completion",
+];
+
+#[test]
+fn the_reference_is_the_programs_help() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/cli/reference.md");
+    let page = holm(&["internal", "reference"]);
+    assert_eq!((page.code, page.stderr.as_str()), (Some(0), ""));
+    if std::env::var_os("UPDATE").is_some_and(|value| value == "1") {
+        std::fs::write(path, &page.stdout).expect("write the reference");
+    }
+    let written = std::fs::read_to_string(path).expect("read the reference");
+    assert!(written == page.stdout, "docs/cli/reference.md is out of date: run this test with UPDATE=1");
+}
+
+#[test]
+fn every_command_has_help_on_standard_output() {
+    for verb in VERBS {
+        let help = holm(&[verb, "--help"]);
+        assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""), "{verb}");
+        assert!(help.stdout.contains(&format!("Usage: holm {verb}")), "{verb}: {}", help.stdout);
+        assert!(help.stdout.contains("Examples:"), "{verb}");
+        assert_eq!(holm(&["help", verb]).stdout, help.stdout, "{verb}");
+    }
+    let all = holm(&[]);
+    assert_eq!(all.code, Some(0));
+    assert!(VERBS.iter().all(|verb| all.stdout.contains(&format!("\n  {verb} "))), "{}", all.stdout);
+    assert_eq!(holm(&["--help"]).stdout, all.stdout);
+    assert!(holm(&["image"]).stdout.contains("Usage: holm image"));
+    assert!(holm(&["image", "inspect", "--help"]).stdout.contains("Usage: holm image inspect"));
+    assert!(!all.stdout.contains("internal") && !all.stdout.contains("reference"));
+}
+
+#[test]
+fn command_lines_that_cannot_be_read_are_answered_in_one_line_with_a_hint() {
+    for (line, code, message) in [
+        ("run --volme /a:/b x", 125, "holm run: unknown flag `--volme`\nhint: did you mean `--volume`?\n"),
+        ("run --publish 80:80 x", 125, "holm run: --publish is not supported yet\nhint: it is planned"),
+        ("create -itp 80:80 x", 125, "holm create: --publish is not supported yet\n"),
+        ("run --gpus=all x", 125, "holm run: --gpus is not supported yet\n"),
+        ("run --cpu-count 1 x", 125, "holm run: --cpu-count is for Windows containers"),
+        ("run --network bridge x", 125, "holm run: --network: network `bridge` is not supported yet"),
+        ("run --pull always x", 125, "holm run: --pull always is not supported yet\n"),
+        ("run", 125, "holm run: IMAGE is missing\n"),
+        ("run --name", 125, "holm run: a value is required for '--name <NAME>'"),
+        ("run --memory 1k x", 125, "holm run: --memory: `1k` is less than 6m"),
+        ("run --memory much x", 125, "holm run: --memory: `much` is no size"),
+        ("run --cpus some x", 125, "holm run: --cpus: `some` is no number of processors"),
+        ("run --isolation jail x", 125, "holm run: --isolation: unknown isolation `jail`"),
+        ("run --isolation container --vm x", 125, "holm run: --isolation: `container` contradicts --vm\n"),
+        ("run -e =1 x", 125, "holm run: --env: `=1` has no variable name\n"),
+        (
+            "run --env-file nowhere x",
+            125,
+            "holm run: --env-file: read `nowhere`: No such file or directory\n",
+        ),
+        ("run -v data:/x y", 125, "holm run: --volume: named volumes are not supported yet"),
+        ("run -v /a:/x --tmpfs /x y", 125, "holm run: two mounts have the target `/x`\n"),
+        (
+            "run --security-opt seccomp=nowhere x",
+            125,
+            "holm run: --security-opt: read `nowhere`: No such file",
+        ),
+        ("run --stop-signal NOPE x", 125, "holm run: --stop-signal: there is no signal `NOPE`\n"),
+        ("run --stop-timeout -2 x", 125, "holm run: --stop-timeout: `-2` is negative"),
+        ("run --rm=maybe x", 125, "holm run: invalid value 'maybe' for '--rm"),
+        ("run --detach-keys ctrl-1 x", 125, "holm run: --detach-keys: `ctrl-1` is no key sequence"),
+        ("run -d -a stdout x", 125, "holm run: --attach contradicts --detach\n"),
+        ("run -it x", 125, "holm run: the input device is not a TTY\nhint: "),
+        ("exec x", 125, "holm exec: COMMAND is missing\n"),
+        ("ps more", 1, "holm ps: unexpected argument `more`\n"),
+        ("ps --size", 125, "holm ps: --size is not supported yet\n"),
+        ("ps --format {{.ID", 1, "holm ps: --format: template `{{.ID`, character 1: unclosed action\n"),
+        ("ps --filter health=x", 125, "holm ps: --filter: filter `health` is not supported yet\n"),
+        ("start -a one two", 1, "holm start: only one workload can be attached to\n"),
+        ("rm", 1, "holm rm: WORKLOAD is missing\n"),
+        ("tag one", 1, "holm tag: TARGET is missing\n"),
+        ("tag one Two", 1, "holm tag: invalid image reference `Two`"),
+        ("import nowhere x", 1, "holm import: open `nowhere`: No such file or directory\n"),
+        ("import -c FROM=x - x", 125, "holm import: --change: "),
+        ("image rm", 1, "holm image rm: IMAGE is missing\n"),
+        ("image lss", 1, "holm image: unknown command `lss`\n"),
+        ("imags", 1, "holm: unknown command `imags`\nhint: did you mean `image` or `images`?"),
+        ("frobnicate", 1, "holm: unknown command `frobnicate`\nhint: `holm --help` shows"),
+        ("--log-level loud ps", 125, "holm: --log-level: `loud` is no level"),
+        ("--rooot /x ps", 125, "holm: unknown option `--rooot` before the command\n"),
+    ] {
+        let words: Vec<&str> = line.split(' ').collect();
+        let told = holm(&words);
+        assert_eq!((told.code, told.stdout.as_str()), (Some(code), ""), "{line}: {}", told.stderr);
+        assert!(told.stderr.starts_with(message), "{line}: {}", told.stderr);
+        let talk = told.stderr.lines().skip(1).all(|line| line.starts_with("hint: "));
+        assert!(talk, "{line}: {}", told.stderr);
+    }
+}
+
+#[test]
+fn shells_get_a_script() {
+    for (shell, sign) in
+        [("bash", "complete -F _holm"), ("zsh", "#compdef holm"), ("fish", "complete -c holm")]
+    {
+        let script = holm(&["completion", shell]);
+        assert_eq!(script.code, Some(0));
+        assert!(script.stdout.contains(sign) && script.stdout.contains("detach-keys"), "{shell}");
+    }
+    assert_eq!(holm(&["completion", "tcsh"]).code, Some(125));
+}
+
+#[test]
+fn the_version_comes_in_every_form() {
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(holm(&["--version"]).stdout, format!("Holm version {version}\n"));
+    assert_eq!(holm(&["version", "-f", "{{.Server.Version}}"]).stdout, format!("{version}\n"));
+    assert!(holm(&["version"]).stdout.contains(version));
+    assert!(holm(&["version", "--format=json"]).stdout.starts_with("{\"Client\":{\"Version\":"));
+    let wrong = holm(&["version", "-f", "{{.Nope}}"]);
+    assert_eq!((wrong.code, wrong.stdout.as_str()), (Some(1), ""));
+}
+
+#[test]
+fn a_reader_that_goes_away_hears_nothing() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_holm"))
+        .args(["internal", "reference"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("holm runs");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    // It may have written everything into the pipe before.
+    assert!(matches!(output.status.code(), Some(0 | 141)), "{:?}", output.status);
+    assert!(output.stderr.is_empty());
+}

@@ -1,0 +1,178 @@
+//! From a request to a published workload.
+//!
+//! ```text
+//! workloads/.new-<id>/ made, its lock held      a crash here: the next command removes it
+//! names/<name> claimed, snapshot made           a crash here: likewise, with both
+//! config.json written (synced without --rm)
+//! renamed to workloads/<id>/                    the workload exists
+//! ```
+
+mod files;
+mod names;
+
+pub(crate) use names::release_dangling as release_dangling_names;
+mod oci;
+mod privileges;
+mod resolve;
+
+use std::path::Path;
+
+use holm_spec::layout::{STAGED_PREFIX, WorkloadPaths};
+use holm_spec::workload::{Config, Isolation, VERSION};
+use holm_spec::{Id, Timestamp};
+use holm_store::Image;
+use holm_sys::fail_point;
+use holm_sys::file::{Durability, ensure_directory, random_bytes, remove_tree, replace, sync_directory};
+use holm_sys::lock::Lock;
+
+use crate::request::CreateRequest;
+use crate::{Engine, Error, Kind, Result};
+
+/// A workload that was created. Its lock is held until this is dropped or started.
+#[derive(Debug)]
+pub struct Created {
+    /// Its id.
+    pub id: Id,
+    /// Its name.
+    pub name: String,
+    /// What was asked and could not be given, one line each.
+    pub warnings: Vec<String>,
+    _lock: Lock,
+}
+
+impl Engine {
+    /// Creates a workload; it does not run yet. On failure nothing is left.
+    ///
+    /// # Errors
+    /// [`Kind::NoSuchImage`], [`Kind::ForeignImage`], [`Kind::NameTaken`], [`Kind::InvalidRequest`],
+    /// [`Kind::Unsupported`] for the isolation `vm`.
+    pub fn create(&self, request: &CreateRequest) -> Result<Created> {
+        if request.isolation == Isolation::Vm {
+            let message =
+                format!("run `{}` as a virtual machine: isolation `vm` is not there yet", request.image);
+            return Err(Error::new(Kind::Unsupported, message));
+        }
+        // Held until the workload is published: removal of images waits for it.
+        let _in_use = self.store.in_use()?;
+        let image = self.store.resolve(&request.image)?;
+        resolve::check_platform(request, &image)?;
+        let id = Id::from_bytes(random_bytes());
+        let resolved = resolve::Resolved::new(request, &image, &id)?;
+        let staged = Staged::make(self, id, request.auto_remove)?;
+        let name = names::claim(&self.layout, request.name.as_deref(), &id)?;
+        fail_point::reached("create-name-claimed");
+        let lock = self
+            .publish(staged, request, &image, &resolved, &name)
+            .inspect_err(|_| drop(holm_runtime::release::remove_workload(&self.layout, &id, &name)))?;
+        Ok(Created { id, name, warnings: resolved.warnings, _lock: lock })
+    }
+
+    /// Makes the workload visible; its lock stays held.
+    fn publish(
+        &self,
+        mut staged: Staged,
+        request: &CreateRequest,
+        image: &Image,
+        resolved: &resolve::Resolved,
+        name: &str,
+    ) -> Result<Lock> {
+        let root = self.store.root_fs(image, &staged.id, request.auto_remove)?;
+        fail_point::reached("create-snapshot-made");
+        let paths = self.layout.workload(&staged.id);
+        let files = files::write(
+            &staged.paths.dir,
+            &paths.dir,
+            request.network,
+            &resolved.hostname,
+            staged.durability,
+        )?;
+        let config = Config {
+            version: VERSION,
+            id: staged.id,
+            name: name.to_owned(),
+            sandbox: staged.id,
+            isolation: request.isolation,
+            created: Timestamp::from_nanos(holm_sys::process::now()),
+            image: holm_spec::workload::ImageUse { name: request.image.clone(), id: image.id },
+            auto_remove: request.auto_remove,
+            start_at_once: request.start_at_once,
+            tty: request.tty,
+            open_stdin: request.open_stdin,
+            stdin_once: request.stdin_once,
+            user: resolved.user.clone(),
+            init: request.init,
+            stop_signal: resolved.stop_signal,
+            stop_timeout: resolved.stop_timeout,
+            labels: resolved.labels.clone(),
+            settings: resolve::settings(request, resolved),
+            root,
+            cgroup_parent: self.cgroup_parent().to_owned(),
+            seccomp: resolved.seccomp.source,
+            oci: oci::specification(request, resolved, &files)?,
+        };
+        staged.write(&config)?;
+        fail_point::reached("create-config-written");
+        if staged.durability == Durability::Durable {
+            sync(&self.layout.names())?;
+            sync(&self.layout.snapshot(&staged.id))?;
+            sync(&self.layout.snapshots())?;
+        }
+        let lock = staged.publish(&paths)?;
+        fail_point::reached("create-published");
+        Ok(lock)
+    }
+}
+
+fn sync(directory: &Path) -> Result<()> {
+    sync_directory(directory).map_err(|error| Error::io(format!("sync `{}`", directory.display()), error))
+}
+
+/// A workload's directory before it has its name. Dropped unpublished, it is removed.
+struct Staged {
+    id: Id,
+    paths: WorkloadPaths,
+    durability: Durability,
+    /// Gone once published.
+    lock: Option<Lock>,
+}
+
+impl Staged {
+    fn make(engine: &Engine, id: Id, auto_remove: bool) -> Result<Self> {
+        let directory = engine.layout.workloads().join(format!("{STAGED_PREFIX}{id}"));
+        make_directory(&directory)?;
+        let paths = WorkloadPaths { dir: directory };
+        let lock = Some(Lock::create_held(&paths.dir, "lock")?);
+        let durability = if auto_remove { Durability::Volatile } else { Durability::Durable };
+        Ok(Self { id, paths, durability, lock })
+    }
+
+    fn write(&self, config: &Config) -> Result<()> {
+        let text = serde_json::to_vec(config).expect("a configuration is plain data");
+        let path = self.paths.config();
+        replace(&path, &text, self.durability)
+            .map_err(|error| Error::io(format!("write `{}`", path.display()), error))
+    }
+
+    fn publish(&mut self, paths: &WorkloadPaths) -> Result<Lock> {
+        let failed =
+            |error: std::io::Error| Error::io(format!("publish workload `{}`", paths.dir.display()), error);
+        std::fs::rename(&self.paths.dir, &paths.dir).map_err(failed)?;
+        let lock = self.lock.take().expect("published once");
+        if self.durability == Durability::Durable {
+            sync_directory(paths.dir.parent().unwrap_or(Path::new("/"))).map_err(failed)?;
+        }
+        Ok(lock)
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if self.lock.is_some() {
+            let _ = remove_tree(&self.paths.dir);
+        }
+    }
+}
+
+fn make_directory(path: &Path) -> Result<()> {
+    ensure_directory(path, 0o700).map_err(|error| Error::io(format!("make `{}`", path.display()), error))
+}

@@ -1,0 +1,156 @@
+//! The engine's error: a kind to match, what was being done to what, and the cause.
+
+use std::fmt;
+
+/// Result of an engine operation.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What kind of failure, for callers that act on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// No such workload.
+    NoSuchWorkload,
+    /// No such image.
+    NoSuchImage,
+    /// An id prefix names several objects.
+    Ambiguous,
+    /// The name is taken.
+    NameTaken,
+    /// A value of the request is wrong.
+    InvalidRequest,
+    /// The image cannot run on this host: other operating system or architecture.
+    ForeignImage,
+    /// The operation needs a running workload.
+    NotRunning,
+    /// The operation needs a workload that does not run.
+    StillRunning,
+    /// The object is in use.
+    InUse,
+    /// Something that Holm does not do, or not yet.
+    Unsupported,
+    /// The caller or the kernel lacks a right.
+    NotPermitted,
+    /// No room on the disk.
+    NoSpace,
+    /// A stored object is broken.
+    Corrupt,
+    /// The program is not in the workload: exit code 127.
+    CommandNotFound,
+    /// The program cannot be executed: exit code 126.
+    CommandNotExecutable,
+    /// The keeper of a workload ended without an answer.
+    KeeperEnded,
+    /// Somebody else holds a lock.
+    Locked,
+    /// Anything else.
+    Failed,
+}
+
+/// An operation on an object that failed.
+#[derive(Debug)]
+pub struct Error {
+    kind: Kind,
+    message: String,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    /// A failure without a deeper cause; `message` says what was being done to what, and why it failed.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), source: None }
+    }
+
+    /// A failure caused by `source`; `message` says what was being done to what.
+    pub fn caused(
+        kind: Kind,
+        message: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self { kind, message: message.into(), source: Some(source.into()) }
+    }
+
+    /// A failed system operation: `message` says what on which object, the error number gives the kind.
+    pub fn io(message: impl Into<String>, source: impl Into<std::io::Error>) -> Self {
+        let source = source.into();
+        let kind = match source.kind() {
+            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+                Kind::NotPermitted
+            }
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Kind::NoSpace,
+            _ => Kind::Failed,
+        };
+        Self::caused(kind, message, source)
+    }
+
+    /// What kind of failure.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+impl From<holm_sys::lock::LockError> for Error {
+    fn from(error: holm_sys::lock::LockError) -> Self {
+        match error.errno() {
+            Some(errno) => Self::io(error.to_string(), std::io::Error::from_raw_os_error(errno)),
+            None => Self::new(Kind::Locked, error.to_string()),
+        }
+    }
+}
+
+impl From<holm_runtime::Error> for Error {
+    fn from(error: holm_runtime::Error) -> Self {
+        let kind = match error.kind() {
+            holm_runtime::Kind::Invalid => Kind::InvalidRequest,
+            holm_runtime::Kind::Unsupported => Kind::Unsupported,
+            holm_runtime::Kind::CommandNotFound => Kind::CommandNotFound,
+            holm_runtime::Kind::CommandNotExecutable => Kind::CommandNotExecutable,
+            holm_runtime::Kind::System => Kind::Failed,
+        };
+        Self::wrapping(kind, error)
+    }
+}
+
+impl From<holm_store::Error> for Error {
+    fn from(error: holm_store::Error) -> Self {
+        let kind = match error.kind() {
+            holm_store::Kind::NotFound => Kind::NoSuchImage,
+            holm_store::Kind::Ambiguous => Kind::Ambiguous,
+            holm_store::Kind::InUse => Kind::InUse,
+            holm_store::Kind::Exists | holm_store::Kind::Invalid => Kind::InvalidRequest,
+            holm_store::Kind::Corrupt => Kind::Corrupt,
+            holm_store::Kind::NoSpace => Kind::NoSpace,
+            holm_store::Kind::ReadOnly | holm_store::Kind::Denied => Kind::NotPermitted,
+            holm_store::Kind::Locked => Kind::Locked,
+            holm_store::Kind::Io => Kind::Failed,
+        };
+        Self::wrapping(kind, error)
+    }
+}
+
+impl Error {
+    /// Another library's error as one of ours: its words stay, its causes stay.
+    fn wrapping(kind: Kind, error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        let source = error.source().map(|source| {
+            let mut line = source.to_string();
+            let mut next = source.source();
+            while let Some(cause) = next {
+                line = format!("{line}: {cause}");
+                next = cause.source();
+            }
+            line.into()
+        });
+        Self { kind, message: error.to_string(), source }
+    }
+}

@@ -1,0 +1,152 @@
+//! Finding workloads by name, id, or prefix of an id, and reading what is written of them.
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+use holm_spec::Id;
+use holm_spec::workload::{Config, State, Status, VERSION};
+use holm_sys::file::read_limited;
+use serde::de::DeserializeOwned;
+
+use crate::{Engine, Error, Kind, Result, Workload};
+
+/// Longest document of ours that is read, in bytes.
+const DOCUMENT_LIMIT: u64 = 16 << 20;
+/// Exit code of a workload whose end nobody saw.
+pub(crate) const UNKNOWN_EXIT: i32 = 255;
+
+impl Engine {
+    /// The workload that a user names: full id, name, or unique prefix of an id.
+    ///
+    /// # Errors
+    /// [`Kind::NoSuchWorkload`], [`Kind::Ambiguous`].
+    pub fn find(&self, text: &str) -> Result<Id> {
+        if let Some(id) = text.parse().ok().filter(|id| self.exists(id)) {
+            return Ok(id);
+        }
+        if let Some(id) = self.find_name(text).filter(|id| self.exists(id)) {
+            return Ok(id);
+        }
+        self.find_prefix(text)
+    }
+
+    fn exists(&self, id: &Id) -> bool {
+        self.layout.workload(id).dir.exists()
+    }
+
+    fn find_name(&self, name: &str) -> Option<Id> {
+        if !holm_spec::id::is_valid_name(name) {
+            return None;
+        }
+        std::fs::read_link(self.layout.names().join(name)).ok()?.to_str()?.parse().ok()
+    }
+
+    fn find_prefix(&self, prefix: &str) -> Result<Id> {
+        let missing = || Error::new(Kind::NoSuchWorkload, format!("no such workload: `{prefix}`"));
+        if prefix.is_empty() || !prefix.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(missing());
+        }
+        let ids = self.ids()?;
+        let mut matching = ids.into_iter().filter(|id| id.to_string().starts_with(prefix));
+        match (matching.next(), matching.next()) {
+            (Some(id), None) => Ok(id),
+            (Some(_), Some(_)) => {
+                Err(Error::new(Kind::Ambiguous, format!("id prefix `{prefix}` names several workloads")))
+            }
+            (None, _) => Err(missing()),
+        }
+    }
+
+    /// Ids of all published workloads, in no order.
+    pub(crate) fn ids(&self) -> Result<Vec<Id>> {
+        let directory = self.layout.workloads();
+        let entries = match std::fs::read_dir(&directory) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other.map_err(|error| Error::io(format!("list `{}`", directory.display()), error))?,
+        };
+        Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+    }
+
+    /// Configuration and state of a workload.
+    ///
+    /// # Errors
+    /// [`Kind::NoSuchWorkload`], [`Kind::Corrupt`] for a document that cannot be read.
+    pub fn workload(&self, id: &Id) -> Result<Workload> {
+        let config = self.config(id)?;
+        let state = self.state(&config)?;
+        Ok(Workload { config, state })
+    }
+
+    pub(crate) fn config(&self, id: &Id) -> Result<Config> {
+        let path = self.layout.workload(id).config();
+        read_document(&path)?
+            .ok_or_else(|| Error::new(Kind::NoSuchWorkload, format!("no such workload: `{}`", id.short())))
+    }
+
+    pub(crate) fn state(&self, config: &Config) -> Result<State> {
+        let running = self.layout.sandbox(&config.sandbox).state(&config.id);
+        let running: Option<State> = read_document(&running)?;
+        // One that cannot be read says as little as one that is not there.
+        let last: Option<State> = read_document(&self.layout.workload(&config.id).exit()).unwrap_or_default();
+        // The end is recorded before the sandbox goes.
+        let ended = |state: &State| {
+            last.as_ref().is_some_and(|last| last.status == Status::Exited && last.started == state.started)
+        };
+        if let Some(state) = running.filter(|state| !ended(state)) {
+            let this_boot = holm_sys::process::boot_id().is_ok_and(|boot| boot == state.boot_id);
+            return Ok(if this_boot { state } else { ended_unseen(state, "the host was restarted") });
+        }
+        Ok(match last {
+            None => State::created(),
+            Some(state) if state.status == Status::Running => ended_unseen(state, "the host was restarted"),
+            Some(state) => state,
+        })
+    }
+
+    /// All workloads, newest first. One that goes while the list is made is left out, and one whose
+    /// configuration cannot be read.
+    pub fn list(&self) -> Result<Vec<Workload>> {
+        let mut workloads = Vec::new();
+        for id in self.ids()? {
+            match self.workload(&id) {
+                Ok(workload) => workloads.push(workload),
+                Err(error) if error.kind() == Kind::NoSuchWorkload => {}
+                // One that is damaged must not hide the others.
+                Err(error) if error.kind() == Kind::Corrupt => {
+                    tracing::warn!("workload {id} is damaged: {error}")
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        workloads.sort_by_key(|workload| std::cmp::Reverse((workload.config.created, workload.config.id)));
+        Ok(workloads)
+    }
+}
+
+/// The state of a workload whose end was not seen.
+pub(crate) fn ended_unseen(state: State, reason: &str) -> State {
+    State {
+        version: VERSION,
+        status: Status::Exited,
+        pid: 0,
+        pid_start: 0,
+        finished: holm_spec::Timestamp::from_nanos(holm_sys::process::now()),
+        exit_code: UNKNOWN_EXIT,
+        error: format!("{reason}; the exit code is lost"),
+        ..state
+    }
+}
+
+/// Reads a JSON document of ours; `None` if it is not there.
+pub(crate) fn read_document<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    let text = match read_limited(path, DOCUMENT_LIMIT) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        other => other.map_err(|error| Error::io(format!("read `{}`", path.display()), error))?,
+    };
+    let document = serde_json::from_slice(&text);
+    document
+        .map(Some)
+        .map_err(|error| Error::caused(Kind::Corrupt, format!("read `{}`", path.display()), error))
+}

@@ -1,0 +1,137 @@
+//! `inspect`: one workload as a document in Docker's form.
+
+use holm_spec::workload::{Config, NetworkMode, State, Status};
+use serde_json::{Value, json};
+
+use crate::{Engine, Workload};
+
+impl Engine {
+    /// The workload as `docker inspect` shows it, with Holm's own facts under `Holm`.
+    pub fn inspect_document(&self, workload: &Workload) -> Value {
+        let Workload { config, state } = workload;
+        let paths = self.layout.workload(&config.id);
+        let mut program = config.settings.entrypoint.iter().chain(&config.settings.command).cloned();
+        let path = program.next().unwrap_or_default();
+        json!({
+            "Id": config.id,
+            "Created": config.created,
+            "Path": path,
+            "Args": program.collect::<Vec<_>>(),
+            "State": state_document(state),
+            "Image": config.image.id,
+            "HostnamePath": paths.dir.join("hostname"),
+            "HostsPath": paths.dir.join("hosts"),
+            "ResolvConfPath": paths.dir.join("resolv.conf"),
+            "LogPath": paths.log(),
+            // Docker writes a slash in front; the same filters and templates work.
+            "Name": format!("/{}", config.name),
+            "RestartCount": 0,
+            "Driver": "erofs-overlay",
+            "Platform": "linux",
+            "HostConfig": host_config(config),
+            "Mounts": mounts(config),
+            "Config": self.config_document(config),
+            "NetworkSettings": { "Networks": { network_name(config): {} } },
+            "Holm": self.own_facts(workload),
+        })
+    }
+
+    fn config_document(&self, config: &Config) -> Value {
+        let process = config.oci.process().as_ref();
+        json!({
+            "Hostname": config.oci.hostname(),
+            "User": config.user,
+            "AttachStdin": config.stdin_once,
+            "Tty": config.tty,
+            "OpenStdin": config.open_stdin,
+            "StdinOnce": config.stdin_once,
+            "Env": process.and_then(|process| process.env().clone()),
+            "Cmd": config.settings.command,
+            "Image": config.image.name,
+            "WorkingDir": process.map(|process| process.cwd().clone()),
+            "Entrypoint": config.settings.entrypoint,
+            "Labels": config.labels,
+            "StopSignal": holm_spec::signal::name(config.stop_signal),
+            "StopTimeout": config.stop_timeout,
+        })
+    }
+
+    /// What Docker has no word for: sandbox, isolation, layers, limits as the kernel has them.
+    fn own_facts(&self, workload: &Workload) -> Value {
+        let config = &workload.config;
+        let running = workload.state.status == Status::Running;
+        json!({
+            "Sandbox": config.sandbox,
+            "Isolation": config.isolation,
+            "Layers": config.root.layers.iter().map(|layer| &layer.source).collect::<Vec<_>>(),
+            "Upper": config.root.writable.upper,
+            "Cgroup": holm_spec::layout::workload_cgroup(&config.cgroup_parent, &config.sandbox, &config.id),
+            "LimitsInForce": if running { self.resources(workload).ok() } else { None },
+        })
+    }
+}
+
+fn state_document(state: &State) -> Value {
+    json!({
+        "Status": state.status,
+        "Running": state.status == Status::Running,
+        "Paused": false,
+        "Restarting": false,
+        "OOMKilled": state.oom_killed,
+        "Dead": false,
+        "Pid": state.pid,
+        "ExitCode": state.exit_code,
+        "Error": state.error,
+        "StartedAt": state.started,
+        "FinishedAt": state.finished,
+    })
+}
+
+fn network_name(config: &Config) -> &'static str {
+    match config.settings.network {
+        NetworkMode::None => "none",
+        NetworkMode::Host => "host",
+    }
+}
+
+fn host_config(config: &Config) -> Value {
+    let settings = &config.settings;
+    json!({
+        "Binds": settings.binds,
+        "NetworkMode": network_name(config),
+        "AutoRemove": config.auto_remove,
+        "CapAdd": settings.cap_add,
+        "CapDrop": settings.cap_drop,
+        "Privileged": settings.privileged,
+        "ReadonlyRootfs": settings.read_only,
+        "SecurityOpt": settings.security_opt,
+        "Tmpfs": settings.tmpfs,
+        "Memory": settings.memory.unwrap_or(0),
+        "MemorySwap": settings.memory.map_or(0, |bytes| bytes.saturating_mul(2)),
+        "NanoCpus": settings.nano_cpus.unwrap_or(0),
+        "PidsLimit": settings.pids_limit,
+        "Init": config.init,
+        "Isolation": config.isolation,
+        "Runtime": "holm",
+        "CgroupParent": config.cgroup_parent,
+        "MaskedPaths": config.oci.linux().as_ref().and_then(|linux| linux.masked_paths().clone()),
+        "ReadonlyPaths": config.oci.linux().as_ref().and_then(|linux| linux.readonly_paths().clone()),
+    })
+}
+
+/// Binds of the user's; what every workload has is not listed, as with Docker.
+fn mounts(config: &Config) -> Vec<Value> {
+    let listed = |bind: &String| {
+        let mut parts = bind.split(':');
+        let (source, destination) = (parts.next()?, parts.next()?);
+        let read_only = parts.next() == Some("ro");
+        Some(json!({
+            "Type": "bind",
+            "Source": source,
+            "Destination": destination,
+            "Mode": if read_only { "ro" } else { "" },
+            "RW": !read_only,
+        }))
+    };
+    config.settings.binds.iter().filter_map(listed).collect()
+}

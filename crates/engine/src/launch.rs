@@ -1,0 +1,383 @@
+//! Starting, joining, signalling, ending and removing workloads.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use holm_runtime::cgroup::{Hierarchies, open_keepers_group};
+use holm_runtime::release::remove_workload;
+use holm_spec::Id;
+use holm_spec::keeper::{ExecProcess, PROTOCOL, Request, Streams, WindowSize};
+use holm_spec::layout::{SOCKET_NAME, STAGED_PREFIX, SandboxPaths, keepers_cgroup};
+use holm_spec::signal;
+use holm_sys::exec::{StringArray, execute_descriptor};
+use holm_sys::file::{ensure_directory, remove_tree};
+use holm_sys::lock::{Lock, Mode};
+use holm_sys::process::{Child, CloneOptions, clone};
+use holm_sys::{Errno, fail_point, mount, process, socket};
+use rustix::event::{PollFd, PollFlags, poll};
+
+use crate::session::{self, Event, Session};
+use crate::{Created, Engine, Error, Kind, Result, host};
+
+/// How long a new keeper may take to take over.
+const ADOPTION_PATIENCE: Duration = Duration::from_secs(2);
+/// How long SIGKILL may take to end a workload.
+const KILL_PATIENCE: Duration = Duration::from_secs(30);
+
+impl Engine {
+    /// Starts a created or exited workload and joins it; its program runs when this returns.
+    ///
+    /// # Errors
+    /// [`Kind::StillRunning`], [`Kind::CommandNotFound`], [`Kind::CommandNotExecutable`], or whatever
+    /// the keeper met.
+    pub fn start(&self, id: &Id, streams: Streams, window: Option<WindowSize>) -> Result<Session> {
+        let _lock = self.lock_workload(id)?;
+        self.start_locked(id, streams, window)
+    }
+
+    /// Starts a workload right after its creation, before anybody else can touch it.
+    ///
+    /// # Errors
+    /// As [`Engine::start`].
+    pub fn start_created(
+        &self,
+        created: Created,
+        streams: Streams,
+        window: Option<WindowSize>,
+    ) -> Result<Session> {
+        self.start_locked(&created.id, streams, window)
+    }
+
+    fn start_locked(&self, id: &Id, streams: Streams, window: Option<WindowSize>) -> Result<Session> {
+        let sandbox = self.stage_sandbox(id)?;
+        let (ours, theirs) =
+            socket::packet_pair().map_err(|errno| Error::io("make a socket for the keeper", errno))?;
+        // Lies in the socket before the keeper looks.
+        session::send(ours.as_fd(), &Request::Start { protocol: PROTOCOL, workload: *id, streams, window })?;
+        let mode = KeeperMode::Start { handoff: &theirs };
+        let keeper =
+            self.spawn_keeper(id, &sandbox, &mode).inspect_err(|_| drop(remove_tree(&sandbox.paths.dir)))?;
+        drop((theirs, sandbox));
+        fail_point::reached("start-keeper-spawned");
+        Session::confirm(ours, Some(keeper))
+    }
+
+    fn lock_workload(&self, id: &Id) -> Result<Lock> {
+        const NOT_THERE: i32 = 2;
+        let paths = self.layout.workload(id);
+        let gone = || Error::new(Kind::NoSuchWorkload, format!("no such workload: `{}`", id.short()));
+        if !paths.dir.exists() {
+            return Err(gone());
+        }
+        Lock::acquire(&paths.lock(), Mode::Exclusive).map_err(|error| {
+            // Removed while this waited.
+            if error.errno() == Some(NOT_THERE) { gone() } else { error.into() }
+        })
+    }
+
+    /// Makes the sandbox's directory with its lock held, in one step for everybody else.
+    fn stage_sandbox(&self, id: &Id) -> Result<Sandbox> {
+        let paths = self.layout.sandbox(id);
+        if paths.dir.exists() {
+            return Err(Error::new(Kind::StillRunning, format!("workload {} runs already", id.short())));
+        }
+        let staged = SandboxPaths { dir: self.layout.sandboxes().join(format!("{STAGED_PREFIX}{id}")) };
+        let failed = |error: std::io::Error| Error::io(format!("make `{}`", paths.dir.display()), error);
+        ensure_directory(&staged.dir, 0o700).map_err(failed)?;
+        let lock = Lock::create_held(&staged.dir, "lock")?;
+        fail_point::reached("start-sandbox-staged");
+        if let Err(error) = std::fs::rename(&staged.dir, &paths.dir) {
+            let _ = remove_tree(&staged.dir);
+            return Err(failed(error));
+        }
+        fail_point::reached("start-sandbox-published");
+        Ok(Sandbox { paths, lock })
+    }
+
+    /// Lets a new keeper take over a workload that lives, with the lock of its sandbox.
+    pub(crate) fn spawn_adopter(&self, id: &Id, lock: Lock) -> Result<()> {
+        let sandbox = Sandbox { paths: self.layout.sandbox(id), lock };
+        self.spawn_keeper(id, &sandbox, &KeeperMode::Adopt)?;
+        drop(sandbox);
+        // It answers once it watches the process and holds the layers.
+        let deadline = Instant::now() + ADOPTION_PATIENCE;
+        while !self.has_keeper(id) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// Executes the keeper: in a session and a cgroup of its own, with nothing of the caller's but what
+    /// it needs, from a read-only mount so that no container can write to its file through /proc.
+    fn spawn_keeper(&self, id: &Id, sandbox: &Sandbox, mode: &KeeperMode<'_>) -> Result<Child> {
+        let program = host::helper("holm-keeper")?;
+        let failed = |errno| Error::io(format!("execute keeper `{}`", program.display()), errno);
+        let binary = read_only_binary(&program).map_err(failed)?;
+        let group = self.keepers_group()?;
+        let null = rustix::fs::open(
+            "/dev/null",
+            rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
+            rustix::fs::Mode::empty(),
+        )
+        .map_err(|errno| Error::io("open `/dev/null`", errno))?;
+        let (name, last) = match mode {
+            KeeperMode::Start { handoff } => ("start", handoff.as_raw_fd().to_string()),
+            KeeperMode::Adopt => ("adopt", id.to_string()),
+        };
+        let arguments = arguments(
+            &self.layout.root,
+            &self.layout.run,
+            &[name, &id.to_string(), &sandbox.lock.as_fd().as_raw_fd().to_string(), &last],
+        );
+        let environment = StringArray::new(
+            std::env::var("HOLM_FAIL_POINT").map(|point| format!("HOLM_FAIL_POINT={point}")),
+        )
+        .expect("a variable of the environment holds no NUL byte");
+        let kept = [Some(sandbox.lock.as_fd()), mode.handoff()];
+        let options = CloneOptions { cgroup: group.as_ref().map(AsFd::as_fd), ..CloneOptions::default() };
+        clone(&options, || {
+            // Nothing here allocates; an exit code of 125 shows as an end before the first answer.
+            let prepare = || -> std::result::Result<(), Errno> {
+                rustix::process::setsid()?;
+                process::reset_signals();
+                process::close_on_exec_from(3)?;
+                (0..3).try_for_each(|number| process::place_descriptor(null.as_fd(), number))?;
+                kept.iter().flatten().try_for_each(|fd| process::place_descriptor(*fd, fd.as_raw_fd()))?;
+                rustix::process::chdir(c"/")
+            };
+            if prepare().is_ok() {
+                execute_descriptor(binary.as_fd(), &arguments, &environment);
+            }
+            125
+        })
+        .map_err(failed)
+    }
+
+    fn keepers_group(&self) -> Result<Option<OwnedFd>> {
+        let hierarchies = Hierarchies::detect()?;
+        Ok(open_keepers_group(&hierarchies, &keepers_cgroup(self.cgroup_parent()))?)
+    }
+
+    /// Whether a keeper answers for the workload.
+    fn has_keeper(&self, id: &Id) -> bool {
+        let request = Request::Attach { protocol: PROTOCOL, workload: *id, streams: Streams::NONE };
+        self.try_connect(id).ok().flatten().is_some_and(|socket| Session::begin(socket, &request).is_ok())
+    }
+
+    /// Connects to the keeper of a running workload; one whose keeper was killed gets a new one first, for
+    /// "it does not run" would be no true answer.
+    fn connect(&self, id: &Id) -> Result<OwnedFd> {
+        if let Some(socket) = self.try_connect(id)? {
+            return Ok(socket);
+        }
+        self.repair_sandbox(id, &self.layout.sandbox(id).dir)?;
+        let not_running = || Error::new(Kind::NotRunning, format!("workload {} is not running", id.short()));
+        self.try_connect(id)?.ok_or_else(not_running)
+    }
+
+    fn try_connect(&self, id: &Id) -> Result<Option<OwnedFd>> {
+        match socket::connect_packets(&self.layout.sandbox(id).dir, SOCKET_NAME) {
+            Ok(socket) => Ok(Some(socket)),
+            Err(Errno::NOENT | Errno::CONNREFUSED) => Ok(None),
+            Err(errno) => Err(Error::io(format!("connect to the keeper of {}", id.short()), errno)),
+        }
+    }
+
+    /// Joins a running workload.
+    ///
+    /// # Errors
+    /// [`Kind::NotRunning`].
+    pub fn attach(&self, id: &Id, streams: Streams) -> Result<Session> {
+        Session::begin(self.connect(id)?, &Request::Attach { protocol: PROTOCOL, workload: *id, streams })
+    }
+
+    /// Runs another process in a running workload.
+    ///
+    /// # Errors
+    /// [`Kind::NotRunning`], [`Kind::CommandNotFound`], [`Kind::CommandNotExecutable`].
+    pub fn exec(
+        &self,
+        id: &Id,
+        process: ExecProcess,
+        streams: Streams,
+        window: Option<WindowSize>,
+    ) -> Result<Session> {
+        let request = Request::Exec { protocol: PROTOCOL, workload: *id, process, streams, window };
+        Session::begin(self.connect(id)?, &request)
+    }
+
+    /// Sends a signal to a running workload's first process.
+    ///
+    /// # Errors
+    /// [`Kind::NotRunning`].
+    pub fn kill(&self, id: &Id, signal: i32) -> Result<()> {
+        session::ask(
+            self.connect(id)?.as_fd(),
+            &Request::Signal { protocol: PROTOCOL, workload: *id, signal },
+        )
+    }
+
+    /// Asks a workload to end and kills it after `timeout` (its own if absent; `Some(None)` waits for
+    /// ever). Fine if it does not run.
+    pub fn stop(&self, id: &Id, signal: Option<i32>, timeout: Option<Option<Duration>>) -> Result<()> {
+        let config = self.config(id)?;
+        let mut session = match self.attach(id, Streams::NONE) {
+            Err(error) if error.kind() == Kind::NotRunning => return Ok(()),
+            other => other?,
+        };
+        let own = config.stop_timeout.map(|seconds| Duration::from_secs(seconds.into()));
+        session.signal(signal.unwrap_or(config.stop_signal))?;
+        if wait_for_end(&mut session, timeout.unwrap_or(own))? {
+            return Ok(());
+        }
+        kill_and_wait(&mut session, id)
+    }
+
+    /// Waits until a workload does not run; its exit code.
+    pub fn wait(&self, id: &Id) -> Result<i32> {
+        match self.attach(id, Streams::NONE) {
+            Err(error) if error.kind() == Kind::NotRunning => Ok(self.workload(id)?.state.exit_code),
+            Err(error) => Err(error),
+            Ok(mut session) => {
+                let mut code = None;
+                loop {
+                    match session.receive()? {
+                        Event::Exited { code: ended, .. } => code = Some(ended),
+                        Event::Closed => break,
+                        _ => {}
+                    }
+                }
+                // A keeper that was killed says nothing; the state does.
+                code.map_or_else(|| Ok(self.workload(id)?.state.exit_code), Ok)
+            }
+        }
+    }
+
+    /// Removes a workload and everything of it; a running one only with `force`, by SIGKILL.
+    ///
+    /// # Errors
+    /// [`Kind::StillRunning`] without `force`.
+    pub fn remove(&self, id: &Id, force: bool) -> Result<()> {
+        let name = self.config(id)?.name;
+        for _ in 0..REMOVE_ATTEMPTS {
+            let lock = match self.lock_workload(id) {
+                // It was started with --rm, and so its keeper has removed it.
+                Err(error) if error.kind() == Kind::NoSuchWorkload => return Ok(()),
+                other => other?,
+            };
+            if self.make_sure_it_is_down(id)? {
+                return Ok(remove_workload(&self.layout, id, &name)?);
+            }
+            drop(lock);
+            match self.attach(id, Streams::NONE) {
+                Ok(_) if !force => {
+                    return Err(Error::new(
+                        Kind::StillRunning,
+                        format!("remove workload `{name}`: it is running"),
+                    ));
+                }
+                Ok(mut session) => kill_and_wait(&mut session, id)?,
+                // On its way out.
+                Err(error) if error.kind() == Kind::NotRunning => {
+                    std::thread::sleep(Duration::from_millis(2))
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::new(
+            Kind::StillRunning,
+            format!("remove workload `{name}`: it is started again and again"),
+        ))
+    }
+
+    /// Whether nothing of a workload runs; one whose keeper is dead is buried. The caller holds its lock,
+    /// so nobody starts it meanwhile.
+    fn make_sure_it_is_down(&self, id: &Id) -> Result<bool> {
+        let sandbox = self.layout.sandbox(id);
+        if !sandbox.dir.exists() {
+            return Ok(true);
+        }
+        let Ok(Some(_lock)) = Lock::try_acquire(&sandbox.lock(), Mode::Exclusive) else { return Ok(false) };
+        self.bury(id, "its keeper was killed")?;
+        Ok(true)
+    }
+}
+
+/// How often a removal looks again at a workload that others start and end.
+const REMOVE_ATTEMPTS: usize = 500;
+
+/// A sandbox's directory, published, and the lock that its keeper will hold.
+struct Sandbox {
+    paths: SandboxPaths,
+    lock: Lock,
+}
+
+/// What a new keeper begins with.
+enum KeeperMode<'a> {
+    Start { handoff: &'a OwnedFd },
+    Adopt,
+}
+
+impl KeeperMode<'_> {
+    fn handoff(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        match self {
+            Self::Start { handoff } => Some(handoff.as_fd()),
+            Self::Adopt => None,
+        }
+    }
+}
+
+/// The program through a detached read-only mount: /proc/<pid>/exe leads to a file that cannot be
+/// opened for writing, whoever finds the process inside a container.
+fn read_only_binary(program: &Path) -> std::result::Result<OwnedFd, Errno> {
+    use std::os::unix::ffi::OsStrExt;
+    const RDONLY: u64 = 1;
+    let path = std::ffi::CString::new(program.as_os_str().as_bytes()).map_err(|_| Errno::INVAL)?;
+    let binary = mount::clone_tree(rustix::fs::CWD, &path, false)?;
+    let change = mount::AttributeChange { set: RDONLY, ..mount::AttributeChange::default() };
+    mount::set_attributes(binary.as_fd(), &change, false)?;
+    Ok(binary)
+}
+
+fn arguments(root: &Path, run: &Path, [mode, id, lock, last]: &[&str; 4]) -> StringArray {
+    use std::os::unix::ffi::OsStrExt;
+    let arguments: [&[u8]; 7] = [
+        b"holm-keeper",
+        mode.as_bytes(),
+        root.as_os_str().as_bytes(),
+        run.as_os_str().as_bytes(),
+        id.as_bytes(),
+        lock.as_bytes(),
+        last.as_bytes(),
+    ];
+    StringArray::new(arguments).expect("a path of an open directory holds no NUL byte")
+}
+
+fn kill_and_wait(session: &mut Session, id: &Id) -> Result<()> {
+    session.signal(signal::KILL)?;
+    if wait_for_end(session, Some(KILL_PATIENCE))? {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Failed, format!("workload {} did not end within 30 seconds of SIGKILL", id.short())))
+}
+
+/// Waits until the keeper has taken everything down; false if that takes longer than `timeout`.
+fn wait_for_end(session: &mut Session, timeout: Option<Duration>) -> Result<bool> {
+    let deadline = timeout.map(|timeout| Instant::now() + timeout);
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let left = left.map(|left| rustix::event::Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        });
+        match poll(&mut [PollFd::new(&*session, PollFlags::IN)], left.as_ref()) {
+            Ok(0) => return Ok(false),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(Error::io("wait for the keeper", errno)),
+        }
+        if session.receive()? == Event::Closed {
+            return Ok(true);
+        }
+    }
+}

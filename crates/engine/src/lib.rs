@@ -1,0 +1,89 @@
+//! Sandboxes, workloads and images of one machine: what every front door of Holm calls.
+//!
+//! The engine is a library over state on disk (`holm_spec::layout`); it keeps nothing in memory
+//! between calls and needs no daemon. Readers take no lock; whoever changes a workload holds its
+//! lock. A workload that runs is reached through its keeper's socket (`holm_spec::keeper`).
+//!
+//! ```text
+//! create --> config.json published      (workload: created)
+//! start  --> keeper executed, Started   (workload: running)  --> Session: stdio, exit
+//! stop, kill --> signal by the keeper   (workload: exited)
+//! remove --> every trace gone
+//! repair --> what a crash left: dead keepers' sandboxes adopted or buried, half-made things removed
+//! ```
+
+mod create;
+mod error;
+mod find;
+mod host;
+mod inspect;
+mod launch;
+mod logs;
+mod repair;
+mod request;
+mod session;
+mod top;
+mod workload;
+
+pub use create::Created;
+pub use error::{Error, Kind, Result};
+pub use holm_store as images;
+pub use host::{HostInfo, Resources};
+/// Signals as a descriptor, for front doors with one loop.
+pub mod signals {
+    pub use holm_sys::process::{read_signal as read, signal_descriptor as descriptor};
+}
+pub use logs::{LogOptions, LogReader, LogRecord};
+pub use request::{Bind, CreateRequest, EnvChange, SeccompChoice};
+pub use session::{Event, Session};
+pub use top::ProcessRow;
+pub use workload::Workload;
+
+use holm_spec::layout::Layout;
+
+/// One Holm installation: two roots and what lies in them.
+#[derive(Debug)]
+pub struct Engine {
+    layout: Layout,
+    store: holm_store::Store,
+}
+
+impl Engine {
+    /// Opens the installation at `layout`, creating its directories where absent.
+    ///
+    /// # Errors
+    /// [`Kind::NotPermitted`] if this is not root or a root directory cannot be written.
+    pub fn open(layout: Layout) -> Result<Self> {
+        host::require_root()?;
+        let store = holm_store::Store::open(&layout)?;
+        for directory in [
+            layout.workloads(),
+            layout.names(),
+            layout.sandboxes(),
+            layout.layer_mounts(),
+            layout.seccomp_cache(),
+        ] {
+            if !directory.exists() {
+                holm_sys::file::ensure_directory(&directory, 0o700)
+                    .and_then(|()| holm_sys::file::sync_directory(directory.parent().unwrap_or(&directory)))
+                    .map_err(|error| Error::io(format!("make `{}`", directory.display()), error))?;
+            }
+        }
+        Ok(Self { layout, store })
+    }
+
+    /// Parent of every cgroup of ours, relative to each hierarchy's root.
+    pub(crate) fn cgroup_parent(&self) -> &str {
+        "holm"
+    }
+
+    /// Where everything lies.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The image store: import, list, tag, inspect, history.
+    pub fn images(&self) -> &holm_store::Store {
+        &self.store
+    }
+}

@@ -1,0 +1,109 @@
+//! What a caller asks for when it creates a workload: typed values, not yet held against the image.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use holm_spec::platform::Platform;
+use holm_spec::workload::{Isolation, NetworkMode};
+
+/// A request for a new workload. `Default` asks for what `docker create IMAGE` does.
+#[derive(Clone, Debug, Default)]
+pub struct CreateRequest {
+    /// Reference, digest or id prefix of the image.
+    pub image: String,
+    /// Arguments behind the image; empty for the image's own command.
+    pub command: Vec<String>,
+    /// Replaces the image's entry point; `Some(vec![])` removes it.
+    pub entrypoint: Option<Vec<String>>,
+    /// Name; a random one if absent.
+    pub name: Option<String>,
+    /// Container or VM.
+    pub isolation: Isolation,
+    /// Demand an image of this platform.
+    pub platform: Option<Platform>,
+    /// Changes to the image's environment, in order.
+    pub env: Vec<EnvChange>,
+    /// Working directory; the image's or `/` if absent.
+    pub workdir: Option<String>,
+    /// `user[:group]`; the image's or root if absent.
+    pub user: Option<String>,
+    /// Hostname; the short id if absent (the host's own with the host's network).
+    pub hostname: Option<String>,
+    /// Bind mounts.
+    pub binds: Vec<Bind>,
+    /// tmpfs mounts: target to mount options (`size=64m,mode=1777,exec`).
+    pub tmpfs: BTreeMap<String, String>,
+    /// The root file system is read-only.
+    pub read_only: bool,
+    /// Memory limit in bytes, at least 6 MiB.
+    pub memory: Option<u64>,
+    /// Processor limit in billionths of a processor.
+    pub nano_cpus: Option<u64>,
+    /// Limit of processes and threads; `None` for no limit.
+    pub pids_limit: Option<u64>,
+    /// Capabilities to add: names with or without `CAP_`, any case, or `ALL`.
+    pub cap_add: Vec<String>,
+    /// Capabilities to drop, as above.
+    pub cap_drop: Vec<String>,
+    /// Gain no privileges by set-user-id programs or file capabilities.
+    pub no_new_privileges: bool,
+    /// Which system calls are allowed.
+    pub seccomp: SeccompChoice,
+    /// All privileges of the host's root, all devices.
+    pub privileged: bool,
+    /// Run an init as the first process.
+    pub init: bool,
+    /// Signal that asks the process to end; the image's or SIGTERM if absent.
+    pub stop_signal: Option<i32>,
+    /// Seconds before SIGKILL; 10 if absent, -1 for never.
+    pub stop_timeout: Option<i64>,
+    /// Labels over the image's.
+    pub labels: BTreeMap<String, String>,
+    /// Network of the sandbox.
+    pub network: NetworkMode,
+    /// Give the process a terminal.
+    pub tty: bool,
+    /// Keep standard input open for clients.
+    pub open_stdin: bool,
+    /// Close standard input when the first attached client goes.
+    pub stdin_once: bool,
+    /// Remove the workload when it ends.
+    pub auto_remove: bool,
+    /// The workload will be started by [`crate::Engine::start_created`]; if that never happens, its maker
+    /// was killed.
+    pub start_at_once: bool,
+}
+
+/// One change to the environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EnvChange {
+    /// `NAME=value`.
+    Set(String, String),
+    /// Remove the image's variable: `-e NAME` where the caller has no such variable.
+    Unset(String),
+}
+
+/// A directory or file of the host made visible in the workload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bind {
+    /// Absolute path on the host; created as a directory if absent, as with `docker run -v`.
+    pub source: PathBuf,
+    /// Absolute path in the workload.
+    pub target: String,
+    /// The workload cannot write there.
+    pub read_only: bool,
+    /// Propagation of later mounts: `rprivate` (default), `private`, `rshared`, `shared`, `rslave`, `slave`.
+    pub propagation: Option<String>,
+}
+
+/// Which system calls a workload may make.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum SeccompChoice {
+    /// Holm's default profile, the policy of Docker's.
+    #[default]
+    Default,
+    /// All.
+    Unconfined,
+    /// A profile in Docker's JSON format: where it was read, for messages, and its content.
+    Profile(String, String),
+}

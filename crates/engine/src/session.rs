@@ -1,0 +1,204 @@
+//! A conversation with a keeper about one process: its stdio, signals, window size and end.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use holm_spec::keeper::{FailureKind, PACKET_LIMIT, Reply, Request, Stream, WindowSize};
+use holm_sys::process::Child;
+use holm_sys::{Errno, process, socket};
+
+use crate::error::{Error, Kind, Result};
+
+/// What a session told.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// Bytes of standard output, or of the terminal.
+    Stdout(&'a [u8]),
+    /// Bytes of standard error.
+    Stderr(&'a [u8]),
+    /// The process ended; for `--rm`, [`Event::Removed`] follows.
+    Exited {
+        /// Exit code, 128 + n for signal n.
+        code: i32,
+        /// A process of the workload was killed for lack of memory.
+        oom_killed: bool,
+    },
+    /// The workload is gone.
+    Removed,
+    /// The keeper has nothing more to say.
+    Closed,
+}
+
+/// A process that was started, joined or executed through its keeper.
+#[derive(Debug)]
+pub struct Session {
+    socket: OwnedFd,
+    pid: i32,
+    buffer: Vec<u8>,
+    /// The keeper, where this process started it: reaped when it closes the session.
+    keeper: Option<Child>,
+}
+
+impl Session {
+    /// Sends `request` on a connected socket and waits for the process to run.
+    pub(crate) fn begin(socket: OwnedFd, request: &Request) -> Result<Self> {
+        send(socket.as_fd(), request)?;
+        Self::confirm(socket, None).map_err(ended_meanwhile)
+    }
+
+    /// Waits for the answer to a request that was sent already.
+    pub(crate) fn confirm(socket: OwnedFd, keeper: Option<Child>) -> Result<Self> {
+        let mut session = Self { socket, pid: 0, buffer: vec![0; PACKET_LIMIT], keeper };
+        match receive_reply(session.socket.as_fd(), &mut session.buffer) {
+            Ok(Reply::Started { pid }) => {
+                session.pid = pid;
+                Ok(session)
+            }
+            Ok(Reply::Failed { kind, message }) => {
+                session.reap_keeper();
+                Err(failure(kind, message))
+            }
+            Ok(other) => Err(Error::new(Kind::Failed, format!("keeper answered out of turn: {other:?}"))),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The keeper is on its way out; waiting for it leaves no zombie to the caller's parent.
+    fn reap_keeper(&mut self) {
+        if let Some(keeper) = self.keeper.take() {
+            let _ = process::wait(keeper.pidfd.as_fd());
+        }
+    }
+
+    /// The process, as the host numbers it.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Sends bytes to standard input, waiting while the process does not read.
+    pub fn send_stdin(&self, bytes: &[u8]) -> Result<()> {
+        for chunk in bytes.chunks(PACKET_LIMIT / 2) {
+            tolerate_end(socket::send_packet(self.socket.as_fd(), &[Stream::Stdin as u8], chunk))?;
+        }
+        Ok(())
+    }
+
+    /// Says that standard input has ended.
+    pub fn close_stdin(&self) -> Result<()> {
+        send(self.socket.as_fd(), &Request::CloseStdin)
+    }
+
+    /// Gives the process's terminal another size.
+    pub fn resize(&self, window: WindowSize) -> Result<()> {
+        send(self.socket.as_fd(), &Request::Resize { window })
+    }
+
+    /// Sends a signal to the process.
+    pub fn signal(&self, signal: i32) -> Result<()> {
+        send(self.socket.as_fd(), &Request::SessionSignal { signal })
+    }
+
+    /// Waits for the next event.
+    pub fn receive(&mut self) -> Result<Event<'_>> {
+        let length = match socket::receive_packet(self.socket.as_fd(), &mut self.buffer) {
+            Ok((length, _)) => length,
+            Err(Errno::CONNRESET) => 0,
+            Err(errno) => return Err(Error::io("read from the keeper", errno)),
+        };
+        if length == 0 {
+            self.reap_keeper();
+        }
+        event(&self.buffer[..length])
+    }
+}
+
+impl AsFd for Session {
+    /// Readable when [`Session::receive`] will not wait.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+fn event(packet: &[u8]) -> Result<Event<'_>> {
+    let Some((&first, data)) = packet.split_first() else { return Ok(Event::Closed) };
+    match Stream::from_byte(first) {
+        Some(Stream::Stdout) => return Ok(Event::Stdout(data)),
+        Some(Stream::Stderr) => return Ok(Event::Stderr(data)),
+        Some(Stream::Stdin) | None => {}
+    }
+    match parse_reply(packet)? {
+        Reply::Exited { code, oom_killed } => Ok(Event::Exited { code, oom_killed }),
+        Reply::Removed => Ok(Event::Removed),
+        Reply::Failed { kind, message } => Err(failure(kind, message)),
+        other @ (Reply::Started { .. } | Reply::Done) => {
+            Err(Error::new(Kind::Failed, format!("keeper answered out of turn: {other:?}")))
+        }
+    }
+}
+
+fn parse_reply(packet: &[u8]) -> Result<Reply> {
+    serde_json::from_slice(packet).map_err(|error| {
+        Error::caused(Kind::Failed, "the keeper sent a message that this version does not know", error)
+    })
+}
+
+/// Sends a request and waits for it to be carried out.
+pub(crate) fn ask(socket: BorrowedFd<'_>, request: &Request) -> Result<()> {
+    send(socket, request)?;
+    let mut buffer = vec![0; PACKET_LIMIT];
+    match receive_reply(socket, &mut buffer).map_err(ended_meanwhile)? {
+        Reply::Done => Ok(()),
+        Reply::Failed { kind, message } => Err(failure(kind, message)),
+        other => Err(Error::new(Kind::Failed, format!("keeper answered out of turn: {other:?}"))),
+    }
+}
+
+pub(crate) fn send(socket: BorrowedFd<'_>, request: &Request) -> Result<()> {
+    let packet = serde_json::to_vec(request).expect("a request is plain data");
+    if packet.len() > PACKET_LIMIT {
+        return Err(Error::new(
+            Kind::InvalidRequest,
+            "the command with its environment is longer than 64 KiB",
+        ));
+    }
+    tolerate_end(socket::send_packet(socket, &packet, &[]))
+}
+
+/// A process that has ended needs no more input: its exit is told by the next event.
+fn tolerate_end(result: std::result::Result<(), Errno>) -> Result<()> {
+    match result {
+        Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
+        Err(errno) => Err(Error::io("write to the keeper", errno)),
+    }
+}
+
+/// A keeper that ends without an answer had nothing more to run.
+fn ended_meanwhile(error: Error) -> Error {
+    match error.kind() {
+        Kind::KeeperEnded => Error::new(Kind::NotRunning, "the workload has just ended"),
+        _ => error,
+    }
+}
+
+fn receive_reply(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Reply> {
+    let length = match socket::receive_packet(socket, buffer) {
+        Ok((length, _)) => length,
+        // Closed with the request unread.
+        Err(Errno::CONNRESET) => 0,
+        Err(errno) => return Err(Error::io("read from the keeper", errno)),
+    };
+    if length == 0 {
+        return Err(Error::new(Kind::KeeperEnded, "the keeper ended before it answered"));
+    }
+    parse_reply(&buffer[..length])
+}
+
+fn failure(kind: FailureKind, message: String) -> Error {
+    let kind = match kind {
+        FailureKind::CommandNotFound => Kind::CommandNotFound,
+        FailureKind::CommandNotExecutable => Kind::CommandNotExecutable,
+        FailureKind::NotRunning => Kind::NotRunning,
+        FailureKind::Protocol => Kind::Unsupported,
+        FailureKind::Other => Kind::Failed,
+    };
+    Error::new(kind, message)
+}

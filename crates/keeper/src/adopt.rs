@@ -1,0 +1,51 @@
+//! Taking over a workload whose keeper was killed.
+//!
+//! Its process lives, as somebody else's child. The new keeper opens the FIFOs again, so output that
+//! was held up flows on; how the process ends is told by the kernel through the pidfd (Linux 6.15), on
+//! older kernels the exit code is lost. A terminal was lost with the old keeper.
+
+use std::fs;
+
+use holm_runtime::cgroup::{Group, Hierarchies};
+use holm_spec::Id;
+use holm_spec::workload::State;
+use holm_sys::process::open_pidfd;
+use holm_sys::shared_mount::SharedMount;
+
+use crate::log::Log;
+use crate::process::{Role, Watched};
+use crate::server::Server;
+use crate::streams::{Streams, reopen_fifos};
+use crate::task::{Task, group_path};
+
+impl Server {
+    /// Watches the workload's first process again; `None` if it is not there any more.
+    pub fn adopt(&mut self, workload: Id) -> Option<()> {
+        let config = self.read_config(&workload).ok()?;
+        let state: State = serde_json::from_slice(&fs::read(self.paths.state(&workload)).ok()?).ok()?;
+        let pidfd = open_pidfd(state.pid, state.pid_start)?;
+        let log = Log::open(&self.layout.workload(&workload).log()).ok()?;
+        // The limits stand and the devices are guarded: only where the groups are must be known.
+        let group = Group::find(&Hierarchies::detect().ok()?, &group_path(&config)).ok()?;
+        let acquire = |layer: &holm_spec::rootfs::LayerMount| {
+            SharedMount::acquire(&layer.source, &layer.lock, &layer.target).ok()
+        };
+        let layers = config.root.layers.iter().filter_map(acquire).collect();
+        let streams =
+            if config.tty { Streams::default() } else { reopen_fifos(&self.paths.workload(&workload)) };
+        let main = self
+            .watch(Watched {
+                role: Role::Main,
+                pid: state.pid,
+                pidfd,
+                adopted: Some(state.pid_start),
+                streams,
+                backlog: Vec::new(),
+                close_after_backlog: false,
+                stdin_once: false,
+            })
+            .ok()?;
+        self.tasks.insert(workload, Task { config, state, log, group, layers, main });
+        Some(())
+    }
+}

@@ -1,0 +1,121 @@
+//! The end of a workload, and of its sandbox.
+//!
+//! Order: what readers rely on first. The exit is recorded before anything is taken down, so that a
+//! keeper killed at any step leaves what the next `holm` command can finish; clients hear of the end
+//! when nothing is left to do.
+
+use std::time::Duration;
+
+use holm_runtime::Error;
+use holm_runtime::cgroup::{Hierarchies, out_of_memory_kills};
+use holm_runtime::release::{release_groups, remove_workload};
+use holm_spec::Timestamp;
+use holm_spec::keeper::Reply;
+use holm_spec::layout::DOOMED_PREFIX;
+use holm_spec::workload::{Config, State, Status};
+use holm_sys::fail_point;
+use holm_sys::file::{remove_locked_tree, remove_tree};
+use holm_sys::lock::{Lock, Mode};
+
+use crate::server::Server;
+use crate::start::write_state;
+use crate::task::{Task, group_path};
+
+/// How long a command may take to let go of a workload that it has started.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+
+impl Server {
+    /// A workload's first process ended.
+    pub fn finish_task(&mut self, process: usize, code: i32) {
+        fail_point::reached("keeper-exit-seen");
+        let id = self.tasks.iter().find(|(_, task)| task.main == process).map(|(id, _)| *id);
+        let Some(task) = id.and_then(|id| self.tasks.remove(&id)) else { return };
+        let oom_killed = was_out_of_memory(&task.config);
+        self.record_exit(&task, code, oom_killed);
+        fail_point::reached("keeper-exit-written");
+        let auto_remove = task.config.auto_remove;
+        self.take_down(task);
+        let mut replies = vec![Reply::Exited { code, oom_killed }];
+        replies.extend(auto_remove.then_some(Reply::Removed));
+        self.finish_session(process, &replies);
+    }
+
+    fn record_exit(&self, task: &Task, exit_code: i32, oom_killed: bool) {
+        let state = State {
+            status: Status::Exited,
+            pid: 0,
+            pid_start: 0,
+            finished: Timestamp::from_nanos(holm_sys::process::now()),
+            exit_code,
+            oom_killed,
+            ..task.state.clone()
+        };
+        if !task.config.auto_remove {
+            // Without a place to write to, the next command finds a dead sandbox and says so.
+            let _ = write_state(&self.layout.workload(&task.config.id).exit(), &state);
+        }
+    }
+
+    /// Gives back what the workload held. What fails here is left for the next command to repair.
+    fn take_down(&mut self, task: Task) {
+        let Task { config, group, layers, .. } = task;
+        drop(group);
+        let _ = release_groups(&config.cgroup_parent, &config.sandbox);
+        fail_point::reached("keeper-cgroup-removed");
+        drop(layers);
+        fail_point::reached("keeper-layers-released");
+        if config.auto_remove {
+            // The lock goes with the directory and tells others that its remover lives. Whoever started this
+            // a moment ago may still hold it.
+            let _lock = Lock::acquire_within(
+                &self.layout.workload(&config.id).lock(),
+                Mode::Exclusive,
+                LOCK_PATIENCE,
+            );
+            let _ = remove_workload(&self.layout, &config.id, &config.name);
+        }
+        if self.tasks.is_empty() {
+            self.close_sandbox();
+        }
+    }
+
+    /// A start that failed leaves the workload as it was, with the reason; `--rm` removes it.
+    pub fn bury_failed_start(&mut self, config: &Config, error: &Error) {
+        let _ = release_groups(&config.cgroup_parent, &config.sandbox);
+        if config.auto_remove {
+            // Whoever started it holds the workload's lock until it hears of this.
+            let _ = remove_workload(&self.layout, &config.id, &config.name);
+        } else {
+            let exit_code = match error.kind() {
+                holm_runtime::Kind::CommandNotFound => 127,
+                holm_runtime::Kind::CommandNotExecutable => 126,
+                _ => 125,
+            };
+            let state = State { exit_code, error: error.to_string(), ..State::created() };
+            let _ = write_state(&self.layout.workload(&config.id).exit(), &state);
+        }
+        if self.tasks.is_empty() {
+            self.close_sandbox();
+        }
+    }
+
+    /// Removes the sandbox's directory; nobody can come in any more.
+    pub fn close_sandbox(&mut self) {
+        self.stop_listening();
+        // Renamed first, so that a new start of the same workload finds a free place at once.
+        let doomed = self.layout.sandboxes().join(format!("{DOOMED_PREFIX}{}", self.sandbox));
+        let _ = remove_tree(&doomed);
+        let directory =
+            if std::fs::rename(&self.paths.dir, &doomed).is_ok() { &doomed } else { &self.paths.dir };
+        let _ = remove_locked_tree(directory);
+        self.lock = None;
+    }
+}
+
+/// Asked only where a limit of memory was set: otherwise no group counts for the workload alone.
+fn was_out_of_memory(config: &Config) -> bool {
+    let limited = config.settings.memory.is_some();
+    limited
+        && Hierarchies::detect()
+            .is_ok_and(|hierarchies| out_of_memory_kills(&hierarchies, &group_path(config)) > 0)
+}

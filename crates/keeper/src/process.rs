@@ -1,0 +1,104 @@
+//! One process that the keeper watches: a workload's first one, or an exec.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use holm_spec::keeper::WindowSize;
+use holm_sys::Errno;
+use rustix::termios::{Winsize, tcsetwinsize};
+
+use crate::streams::Streams;
+
+/// What a process is to its workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// The workload's first process: its end is the workload's.
+    Main,
+    /// Another process, of one session.
+    Exec,
+}
+
+/// A process with its streams.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    pub role: Role,
+    pub pid: i32,
+    pub pidfd: OwnedFd,
+    /// Start time of an adopted process, which somebody else reaps; `None` for a child of this keeper.
+    pub adopted: Option<u64>,
+    pub streams: Streams,
+    /// Input that the process has not taken yet.
+    pub backlog: Vec<u8>,
+    /// Close standard input once the backlog is taken.
+    pub close_after_backlog: bool,
+    /// Close standard input when the first client that carries it goes.
+    pub stdin_once: bool,
+}
+
+impl Watched {
+    /// Gives input to the process, keeping what it does not take.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        self.backlog.extend_from_slice(bytes);
+        self.feed_backlog();
+    }
+
+    /// Gives the process what it takes of the backlog.
+    pub fn feed_backlog(&mut self) {
+        let Some(stdin) = &self.streams.stdin else {
+            self.backlog.clear();
+            return;
+        };
+        let mut taken = 0;
+        while taken < self.backlog.len() {
+            match rustix::io::write(stdin, &self.backlog[taken..]) {
+                Ok(count) => taken += count,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => break,
+                // Nobody reads any more.
+                Err(_) => taken = self.backlog.len(),
+            }
+        }
+        self.backlog.drain(..taken);
+        if self.backlog.is_empty() {
+            self.backlog.shrink_to(4096);
+        }
+        if self.backlog.is_empty() && self.close_after_backlog {
+            self.streams.stdin = None;
+        }
+    }
+
+    /// Ends standard input behind what was given; a terminal has no such end.
+    pub fn close_stdin(&mut self) {
+        if self.streams.terminal {
+            return;
+        }
+        self.close_after_backlog = true;
+        self.feed_backlog();
+    }
+
+    /// Changes the size of the terminal, if there is one.
+    pub fn resize(&self, window: WindowSize) {
+        if let (true, Some(master)) = (self.streams.terminal, &self.streams.outputs[0]) {
+            let size = Winsize { ws_row: window.rows, ws_col: window.columns, ws_xpixel: 0, ws_ypixel: 0 };
+            let _ = tcsetwinsize(master, size);
+        }
+    }
+
+    /// Sends a signal to the process.
+    pub fn signal(&self, signal: i32) -> Result<(), Errno> {
+        holm_sys::process::signal(self.pidfd.as_fd(), signal)
+    }
+
+    /// How it ended; the pidfd must be readable.
+    pub fn reap(&self) -> i32 {
+        let code = match self.adopted {
+            None => holm_sys::process::wait(self.pidfd.as_fd()).ok(),
+            Some(start_time) => {
+                holm_sys::process::foreign_exit_code(self.pid, start_time, self.pidfd.as_fd())
+            }
+        };
+        code.unwrap_or(UNKNOWN_EXIT)
+    }
+}
+
+/// Exit code of a process whose end nobody could see.
+pub(crate) const UNKNOWN_EXIT: i32 = 255;

@@ -1,0 +1,437 @@
+//! The event loop: clients, processes and their streams, all on one epoll.
+//!
+//! Back-pressure, both ways: a stream is not read while a client that carries it has a queue, and a
+//! client is not read while the process has not taken its earlier input.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use holm_spec::keeper::{PACKET_LIMIT, Reply, Request, Stream};
+use holm_spec::layout::{Layout, SOCKET_NAME, SandboxPaths};
+use holm_spec::{Id, Timestamp};
+use holm_sys::Errno;
+use holm_sys::lock::Lock;
+use holm_sys::socket::{listen_packets, peer_uid, try_receive_packet};
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::fs::{Mode, OFlags, open};
+use rustix::net::{SocketFlags, accept_with};
+
+use crate::client::Client;
+use crate::process::{Role, Watched};
+use crate::task::Task;
+
+/// Bytes of output that are read, logged and sent in one go.
+const CHUNK: usize = 16 * 1024;
+
+/// What an event is about; travels through epoll as a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Token {
+    Listener,
+    Client(usize),
+    Ended(usize),
+    Stdin(usize),
+    Output(usize, usize),
+}
+
+impl Token {
+    fn data(self) -> EventData {
+        let (kind, index) = match self {
+            Self::Listener => (0, 0),
+            Self::Client(index) => (1, index),
+            Self::Ended(index) => (2, index),
+            Self::Stdin(index) => (3, index),
+            Self::Output(index, which) => (4 + which as u64, index),
+        };
+        EventData::new_u64((index as u64) << 8 | kind)
+    }
+
+    fn from_data(data: EventData) -> Self {
+        let index = (data.u64() >> 8) as usize;
+        match data.u64() & 0xff {
+            0 => Self::Listener,
+            1 => Self::Client(index),
+            2 => Self::Ended(index),
+            3 => Self::Stdin(index),
+            kind => Self::Output(index, (kind - 4) as usize),
+        }
+    }
+}
+
+/// The keeper of one sandbox.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub layout: Layout,
+    pub sandbox: Id,
+    pub paths: SandboxPaths,
+    pub tasks: BTreeMap<Id, Task>,
+    /// Gone once the sandbox is.
+    pub lock: Option<Lock>,
+    clients: Vec<Option<Client>>,
+    processes: Vec<Option<Watched>>,
+    epoll: OwnedFd,
+    listener: Option<OwnedFd>,
+    buffer: Vec<u8>,
+}
+
+impl Server {
+    /// Listens in the sandbox's directory.
+    pub fn new(layout: Layout, sandbox: Id, lock: Lock) -> io::Result<Self> {
+        let paths = layout.sandbox(&sandbox);
+        let directory = open(&paths.dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        // One that a killed keeper left.
+        let _ = std::fs::remove_file(paths.socket());
+        let listener = listen_packets(directory.as_fd(), SOCKET_NAME)?;
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        epoll::add(&epoll, &listener, Token::Listener.data(), EventFlags::IN)?;
+        Ok(Self {
+            layout,
+            sandbox,
+            paths,
+            tasks: BTreeMap::new(),
+            lock: Some(lock),
+            clients: Vec::new(),
+            processes: Vec::new(),
+            epoll,
+            listener: Some(listener),
+            buffer: vec![0; CHUNK],
+        })
+    }
+
+    /// Serves until the sandbox is gone and every client has heard of it.
+    pub fn run(mut self) {
+        let mut events = Vec::with_capacity(32);
+        while self.lock.is_some() || self.clients.iter().flatten().next().is_some() {
+            events.clear();
+            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), None) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(_) => return,
+            }
+            for event in &events {
+                self.handle(Token::from_data(event.data), event.flags);
+            }
+            if self.nothing_to_keep() {
+                self.close_sandbox();
+            }
+        }
+    }
+
+    /// No workload runs and no client can start one any more.
+    fn nothing_to_keep(&self) -> bool {
+        self.lock.is_some()
+            && self.tasks.is_empty()
+            && !self.clients.iter().flatten().any(|client| !client.closing)
+    }
+
+    fn handle(&mut self, token: Token, flags: EventFlags) {
+        match token {
+            Token::Listener => self.accept(),
+            Token::Client(index) => self.handle_client(index, flags),
+            Token::Ended(index) => self.handle_end(index),
+            Token::Stdin(index) => {
+                if flags.intersects(EventFlags::ERR | EventFlags::HUP) {
+                    self.lose_reader(index);
+                } else if let Some(process) = self.process(index) {
+                    process.feed_backlog();
+                }
+                self.refresh_process(index);
+            }
+            Token::Output(index, which) => {
+                self.read_output(index, which);
+                self.refresh_process(index);
+            }
+        }
+    }
+
+    /// Nobody reads standard input any more: epoll would say so for ever. A terminal may be opened again.
+    fn lose_reader(&mut self, index: usize) {
+        let Some(process) = self.processes.get_mut(index).and_then(Option::as_mut) else { return };
+        process.backlog.clear();
+        if !process.streams.terminal {
+            process.streams.stdin = None;
+        } else if let Some(stdin) = &process.streams.stdin {
+            let _ = epoll::delete(&self.epoll, stdin);
+        }
+    }
+
+    fn accept(&mut self) {
+        let Some(listener) = &self.listener else { return };
+        let Ok(socket) = accept_with(listener, SocketFlags::CLOEXEC) else { return };
+        // The directory lets nobody else in; this holds even if it was opened up.
+        let trusted = [0, rustix::process::geteuid().as_raw()];
+        if peer_uid(socket.as_fd()).is_ok_and(|uid| trusted.contains(&uid)) {
+            self.add_client(socket);
+        }
+    }
+
+    /// Serves a connection.
+    pub fn add_client(&mut self, socket: OwnedFd) {
+        let index = free_slot(&mut self.clients);
+        if epoll::add(&self.epoll, &socket, Token::Client(index).data(), EventFlags::IN).is_ok() {
+            self.clients[index] = Some(Client::new(socket));
+        }
+    }
+
+    /// Watches a process; gives its index.
+    pub fn watch(&mut self, process: Watched) -> Result<usize, Errno> {
+        let index = free_slot(&mut self.processes);
+        epoll::add(&self.epoll, &process.pidfd, Token::Ended(index).data(), EventFlags::IN)?;
+        for (which, output) in process.streams.outputs.iter().enumerate() {
+            if let Some(output) = output {
+                epoll::add(&self.epoll, output, Token::Output(index, which).data(), EventFlags::IN)?;
+            }
+        }
+        if let Some(stdin) = &process.streams.stdin {
+            epoll::add(&self.epoll, stdin, Token::Stdin(index).data(), EventFlags::empty())?;
+        }
+        self.processes[index] = Some(process);
+        Ok(index)
+    }
+
+    /// A watched process.
+    pub fn process(&mut self, index: usize) -> Option<&mut Watched> {
+        self.processes.get_mut(index)?.as_mut()
+    }
+
+    fn handle_client(&mut self, index: usize, flags: EventFlags) {
+        if flags.contains(EventFlags::OUT) {
+            self.flush_client(index);
+        }
+        if flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
+            self.read_client(index);
+        }
+    }
+
+    fn flush_client(&mut self, index: usize) {
+        let Some(client) = self.clients.get_mut(index).and_then(Option::as_mut) else { return };
+        if client.flush().is_err() || client.closing && !client.is_behind() {
+            return self.drop_client(index);
+        }
+        self.refresh_client(index);
+    }
+
+    fn read_client(&mut self, index: usize) {
+        let Some(client) = self.clients.get(index).and_then(Option::as_ref) else { return };
+        let mut buffer = std::mem::take(&mut self.buffer);
+        make_room(&mut buffer, client);
+        match try_receive_packet(client.socket.as_fd(), &mut buffer) {
+            Ok((0, _)) => self.drop_client(index),
+            Ok((length, _)) => self.handle_packet(index, &buffer[..length]),
+            Err(Errno::AGAIN) => {}
+            Err(_) => self.drop_client(index),
+        }
+        self.buffer = buffer;
+    }
+
+    fn handle_packet(&mut self, index: usize, packet: &[u8]) {
+        if self.clients.get(index).and_then(Option::as_ref).is_none_or(|client| client.closing) {
+            return;
+        }
+        let session = self.clients.get(index).and_then(Option::as_ref).and_then(|client| client.process);
+        if packet.first() == Some(&(Stream::Stdin as u8)) {
+            if let Some(process) = session.and_then(|process| self.process(process)) {
+                process.feed(&packet[1..]);
+            }
+        } else {
+            match serde_json::from_slice::<Request>(packet) {
+                Ok(request) => self.handle_request(index, session, request),
+                Err(error) => self.refuse(index, &format!("message not understood: {error}")),
+            }
+        }
+        if let Some(process) = session {
+            self.refresh_process(process);
+        }
+    }
+
+    fn handle_request(&mut self, index: usize, session: Option<usize>, request: Request) {
+        match (request, session.and_then(|process| self.process(process))) {
+            (Request::Resize { window }, Some(process)) => process.resize(window),
+            (Request::CloseStdin, Some(process)) => process.close_stdin(),
+            (Request::SessionSignal { signal }, Some(process)) => drop(process.signal(signal)),
+            (Request::Resize { .. } | Request::CloseStdin | Request::SessionSignal { .. }, None) => {}
+            (_, Some(_)) => self.refuse(index, "the connection has a session already"),
+            (request, None) => self.handle_opening(index, request),
+        }
+    }
+
+    /// Reads what is there of one output, logs it and hands it on.
+    fn read_output(&mut self, index: usize, which: usize) -> usize {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let read = self
+            .process(index)
+            .and_then(|process| process.streams.outputs[which].as_ref())
+            .map(|output| rustix::io::read(output, &mut buffer[..CHUNK]));
+        let more = match read {
+            Some(Ok(length)) if length > 0 => {
+                let stream = if which == 0 { Stream::Stdout } else { Stream::Stderr };
+                self.deliver(index, stream, &buffer[..length]);
+                length
+            }
+            None | Some(Err(Errno::AGAIN | Errno::INTR)) => 0,
+            // The end of a pipe, or of a terminal (`EIO`) whose last process went.
+            Some(Ok(_) | Err(_)) => {
+                self.close_output(index, which);
+                0
+            }
+        };
+        self.buffer = buffer;
+        more
+    }
+
+    fn close_output(&mut self, index: usize, which: usize) {
+        let epoll = self.epoll.try_clone();
+        if let Some(output) = self.process(index).and_then(|process| process.streams.outputs[which].take()) {
+            // A terminal's descriptor has a copy for input, which keeps it in the epoll.
+            if let Ok(epoll) = epoll {
+                let _ = epoll::delete(&epoll, &output);
+            }
+        }
+    }
+
+    fn deliver(&mut self, index: usize, stream: Stream, bytes: &[u8]) {
+        let time = Timestamp::from_nanos(holm_sys::process::now());
+        if let Some(task) = self.tasks.values_mut().find(|task| task.main == index) {
+            task.log.append(time, stream, bytes);
+        }
+        for client in self.sessions_of(index) {
+            self.tell(client, |client| client.output(stream, bytes));
+        }
+    }
+
+    /// Clients whose session is about a process.
+    pub fn sessions_of(&self, process: usize) -> Vec<usize> {
+        let about =
+            |client: &Option<Client>| client.as_ref().is_some_and(|client| client.process == Some(process));
+        (0..self.clients.len()).filter(|&index| about(&self.clients[index])).collect()
+    }
+
+    /// Says something to a client; drops it if it is gone.
+    pub fn tell(&mut self, index: usize, say: impl FnOnce(&mut Client) -> Result<(), Errno>) {
+        let Some(client) = self.clients.get_mut(index).and_then(Option::as_mut) else { return };
+        if say(client).is_err() {
+            return self.drop_client(index);
+        }
+        self.refresh_client(index);
+    }
+
+    /// Replies, and closes the connection once that is sent.
+    pub fn conclude(&mut self, index: usize, replies: &[Reply]) {
+        self.tell(index, |client| {
+            client.closing = true;
+            client.process = None;
+            replies.iter().try_for_each(|reply| client.reply(reply))
+        });
+        let Some(client) = self.clients.get(index).and_then(Option::as_ref) else { return };
+        if !client.is_behind() {
+            self.drop_client(index);
+        }
+    }
+
+    fn handle_end(&mut self, index: usize) {
+        let Some(process) = self.process(index) else { return };
+        let (role, code) = (process.role, process.reap());
+        for which in 0..2 {
+            self.drain(index, which);
+        }
+        match role {
+            Role::Main => self.finish_task(index, code),
+            Role::Exec => self.finish_session(index, &[Reply::Exited { code, oom_killed: false }]),
+        }
+    }
+
+    /// Reads what an output holds at this moment: a process left behind by an exec may go on writing.
+    fn drain(&mut self, index: usize, which: usize) {
+        let output = self.process(index).and_then(|process| process.streams.outputs[which].as_ref());
+        let mut left = output.and_then(|output| rustix::io::ioctl_fionread(output).ok()).unwrap_or(0);
+        while left > 0 {
+            match self.read_output(index, which) {
+                0 => break,
+                length => left = left.saturating_sub(length as u64),
+            }
+        }
+    }
+
+    /// Forgets a process and tells its sessions.
+    pub fn finish_session(&mut self, index: usize, replies: &[Reply]) {
+        let sessions = self.sessions_of(index);
+        self.processes[index] = None;
+        for client in sessions {
+            self.conclude(client, replies);
+        }
+    }
+
+    fn drop_client(&mut self, index: usize) {
+        let Some(client) = self.clients.get_mut(index).and_then(Option::take) else { return };
+        let Some(process_index) = client.process else { return };
+        if let Some(process) =
+            self.process(process_index).filter(|process| process.stdin_once && client.streams.stdin)
+        {
+            process.close_stdin();
+        }
+        self.refresh_process(process_index);
+    }
+
+    /// Brings what epoll waits for in line with a client's queue and its process's backlog.
+    fn refresh_client(&mut self, index: usize) {
+        let Some(client) = self.clients.get(index).and_then(Option::as_ref) else { return };
+        let process = client.process;
+        let backlog = process
+            .and_then(|process| self.processes.get(process)?.as_ref())
+            .is_some_and(|process| !process.backlog.is_empty());
+        let mut flags = if backlog && client.streams.stdin { EventFlags::empty() } else { EventFlags::IN };
+        flags.set(EventFlags::OUT, client.is_behind());
+        let _ = epoll::modify(&self.epoll, &client.socket, Token::Client(index).data(), flags);
+        if let Some(process) = process {
+            self.refresh_outputs(process);
+        }
+    }
+
+    fn refresh_outputs(&self, index: usize) {
+        let behind =
+            self.clients.iter().flatten().any(|client| client.process == Some(index) && client.is_behind());
+        let Some(process) = self.processes.get(index).and_then(Option::as_ref) else { return };
+        let flags = if behind { EventFlags::empty() } else { EventFlags::IN };
+        for (which, output) in process.streams.outputs.iter().enumerate() {
+            if let Some(output) = output {
+                let _ = epoll::modify(&self.epoll, output, Token::Output(index, which).data(), flags);
+            }
+        }
+    }
+
+    fn refresh_process(&mut self, index: usize) {
+        self.refresh_outputs(index);
+        let Some(process) = self.processes.get(index).and_then(Option::as_ref) else { return };
+        if let Some(stdin) = &process.streams.stdin {
+            let flags = if process.backlog.is_empty() { EventFlags::empty() } else { EventFlags::OUT };
+            let _ = epoll::modify(&self.epoll, stdin, Token::Stdin(index).data(), flags);
+        }
+        for client in self.sessions_of(index) {
+            let Some(client_ref) = self.clients.get(client).and_then(Option::as_ref) else { continue };
+            let paused = !process.backlog.is_empty() && client_ref.streams.stdin;
+            let mut flags = if paused { EventFlags::empty() } else { EventFlags::IN };
+            flags.set(EventFlags::OUT, client_ref.is_behind());
+            let _ = epoll::modify(&self.epoll, &client_ref.socket, Token::Client(client).data(), flags);
+        }
+    }
+
+    /// Stops listening: the sandbox is going.
+    pub fn stop_listening(&mut self) {
+        self.listener = None;
+    }
+}
+
+/// Most keepers never meet a packet longer than a read of output, and should not hold the room for one.
+fn make_room(buffer: &mut Vec<u8>, client: &Client) {
+    let waiting = rustix::io::ioctl_fionread(&client.socket)
+        .map_or(PACKET_LIMIT, |bytes| bytes.min(PACKET_LIMIT as u64) as usize);
+    if waiting > buffer.len() {
+        buffer.resize(waiting, 0);
+    }
+}
+
+fn free_slot<T>(slots: &mut Vec<Option<T>>) -> usize {
+    slots.iter().position(Option::is_none).unwrap_or_else(|| {
+        slots.push(None);
+        slots.len() - 1
+    })
+}

@@ -1,0 +1,100 @@
+//! Standard streams of a process: FIFOs for a workload's output, pipes for the rest, or a terminal.
+//!
+//! A workload's output FIFO is opened for reading and writing by both sides: the workload itself holds
+//! a reader, so a killed keeper does not end it by SIGPIPE; it waits when the FIFO is full, until
+//! another keeper opens the same path. Its input is a pipe, whose end it sees also when it opens
+//! `/dev/stdin` again, and when its keeper is killed.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, fcntl_setfl, mknodat, open};
+use rustix::pipe::{PipeFlags, pipe_with};
+
+/// The keeper's ends, non-blocking.
+#[derive(Debug, Default)]
+pub(crate) struct Streams {
+    /// Write end of standard input, or the terminal.
+    pub stdin: Option<OwnedFd>,
+    /// Read ends of standard output and error; of a terminal only the first.
+    pub outputs: [Option<OwnedFd>; 2],
+    /// The streams are a terminal.
+    pub terminal: bool,
+}
+
+/// The process's ends.
+#[derive(Debug)]
+pub(crate) struct ProcessEnds([OwnedFd; 3]);
+
+impl ProcessEnds {
+    /// Standard input, output, error.
+    pub fn descriptors(&self) -> [BorrowedFd<'_>; 3] {
+        let [stdin, stdout, stderr] = &self.0;
+        [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]
+    }
+}
+
+const READ_WRITE: OFlags = OFlags::RDWR.union(OFlags::CLOEXEC);
+
+/// Makes the FIFOs of a workload in `directory`.
+pub(crate) fn fifos(directory: &Path, stdin: bool) -> io::Result<(Streams, ProcessEnds)> {
+    let mut streams = Streams::default();
+    let input = if stdin { input_pipe(&mut streams)? } else { null()? };
+    let mut output = |name: &str, at: usize| -> io::Result<OwnedFd> {
+        let path = directory.join(name);
+        make_fifo(&path)?;
+        streams.outputs[at] = Some(open(&path, READ_WRITE | OFlags::NONBLOCK, Mode::empty())?);
+        Ok(open(&path, READ_WRITE, Mode::empty())?)
+    };
+    let (stdout, stderr) = (output("stdout", 0)?, output("stderr", 1)?);
+    Ok((streams, ProcessEnds([input, stdout, stderr])))
+}
+
+fn input_pipe(streams: &mut Streams) -> io::Result<OwnedFd> {
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+    fcntl_setfl(&write, OFlags::NONBLOCK)?;
+    streams.stdin = Some(write);
+    Ok(read)
+}
+
+fn make_fifo(path: &Path) -> io::Result<()> {
+    Ok(mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?)
+}
+
+fn null() -> io::Result<OwnedFd> {
+    Ok(open("/dev/null", READ_WRITE, Mode::empty())?)
+}
+
+/// Opens the FIFOs that another keeper made.
+pub(crate) fn reopen_fifos(directory: &Path) -> Streams {
+    let end = |name: &str, flags: OFlags| {
+        open(directory.join(name), flags | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()).ok()
+    };
+    Streams {
+        stdin: None,
+        outputs: [end("stdout", OFlags::RDWR), end("stderr", OFlags::RDWR)],
+        terminal: false,
+    }
+}
+
+/// Makes pipes for an exec.
+pub(crate) fn pipes(stdin: bool) -> io::Result<(Streams, ProcessEnds)> {
+    let mut streams = Streams::default();
+    let input = if stdin { input_pipe(&mut streams)? } else { null()? };
+    let mut output = |at: usize| -> io::Result<OwnedFd> {
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+        fcntl_setfl(&read, OFlags::NONBLOCK)?;
+        streams.outputs[at] = Some(read);
+        Ok(write)
+    };
+    let (stdout, stderr) = (output(0)?, output(1)?);
+    Ok((streams, ProcessEnds([input, stdout, stderr])))
+}
+
+/// Streams over the master of a terminal.
+pub(crate) fn terminal(master: OwnedFd) -> io::Result<Streams> {
+    fcntl_setfl(&master, OFlags::RDWR | OFlags::NONBLOCK)?;
+    let input = master.try_clone()?;
+    Ok(Streams { stdin: Some(input), outputs: [Some(master), None], terminal: true })
+}

@@ -1,0 +1,27 @@
+//! A workload that this keeper runs.
+
+use holm_spec::layout::workload_cgroup;
+use holm_spec::workload::{Config, State};
+use holm_sys::shared_mount::SharedMount;
+
+use holm_runtime::cgroup::Group;
+
+use crate::log::Log;
+
+/// A running workload.
+#[derive(Debug)]
+pub(crate) struct Task {
+    pub config: Config,
+    pub state: State,
+    pub log: Log,
+    pub group: Group,
+    /// Uses of the layers; given up when the workload has ended.
+    pub layers: Vec<SharedMount>,
+    /// Index of its first process.
+    pub main: usize,
+}
+
+/// Path of a workload's group relative to each hierarchy.
+pub(crate) fn group_path(config: &Config) -> std::path::PathBuf {
+    workload_cgroup(&config.cgroup_parent, &config.sandbox, &config.id)
+}

@@ -1,0 +1,94 @@
+//! Which hierarchies the host has.
+
+use std::path::{Path, PathBuf};
+
+use holm_sys::rustix::fs::statfs;
+
+use crate::error::{Context, Error, Kind, Result};
+
+const ROOT: &str = "/sys/fs/cgroup";
+/// `CGROUP2_SUPER_MAGIC` of linux/magic.h.
+const UNIFIED_MAGIC: u64 = 0x6367_7270;
+/// `CGROUP_SUPER_MAGIC` of linux/magic.h.
+const LEGACY_MAGIC: u64 = 0x0027_e0eb;
+/// Controllers of v1 that Holm makes groups in.
+const LEGACY_CONTROLLERS: [&str; 8] =
+    ["memory", "cpu", "cpuset", "pids", "devices", "blkio", "cpuacct", "freezer"];
+
+/// How the host's hierarchies are laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// Only cgroup2.
+    V2,
+    /// v1 hierarchies and a cgroup2 beside them.
+    Hybrid,
+    /// Only v1.
+    V1,
+}
+
+/// The hierarchies of the host, where systemd and every distribution put them.
+#[derive(Clone, Debug)]
+pub struct Hierarchies {
+    version: Version,
+    unified: Option<PathBuf>,
+}
+
+impl Hierarchies {
+    /// Looks at `/sys/fs/cgroup` with one or two system calls.
+    ///
+    /// # Errors
+    /// No control groups are mounted there.
+    pub fn detect() -> Result<Self> {
+        let kind = |path: &str| statfs(path).map(|stat| stat.f_type as u64);
+        let root = kind(ROOT).context(|| format!("look for control groups at `{ROOT}`"))?;
+        if root == UNIFIED_MAGIC {
+            return Ok(Self { version: Version::V2, unified: Some(ROOT.into()) });
+        }
+        let beside = format!("{ROOT}/unified");
+        if kind(&beside) == Ok(UNIFIED_MAGIC) {
+            return Ok(Self { version: Version::Hybrid, unified: Some(beside.into()) });
+        }
+        let v1 = Self { version: Version::V1, unified: None };
+        if v1.all().next().is_none() {
+            return Err(Error::new(Kind::Unsupported, format!("no control groups are mounted at `{ROOT}`")));
+        }
+        Ok(v1)
+    }
+
+    /// `v2`, `hybrid` or `v1`.
+    pub fn version(&self) -> &'static str {
+        match self.version {
+            Version::V2 => "v2",
+            Version::Hybrid => "hybrid",
+            Version::V1 => "v1",
+        }
+    }
+
+    /// Root of the cgroup2 hierarchy.
+    pub fn unified(&self) -> Option<&Path> {
+        self.unified.as_deref()
+    }
+
+    /// Root of a v1 controller's hierarchy.
+    pub fn legacy(&self, controller: &str) -> Option<PathBuf> {
+        if self.version == Version::V2 {
+            return None;
+        }
+        let path = Path::new(ROOT).join(controller);
+        statfs(&path).is_ok_and(|stat| stat.f_type as u64 == LEGACY_MAGIC).then_some(path)
+    }
+
+    /// Controllers that the cgroup2 hierarchy has.
+    pub fn unified_controllers(&self) -> Result<Vec<String>> {
+        let Some(root) = &self.unified else { return Ok(Vec::new()) };
+        let file = root.join("cgroup.controllers");
+        let text = std::fs::read_to_string(&file).context(|| format!("read `{}`", file.display()))?;
+        Ok(text.split_whitespace().map(str::to_owned).collect())
+    }
+
+    /// Roots of all hierarchies, cgroup2 first.
+    pub fn all(&self) -> impl Iterator<Item = PathBuf> + '_ {
+        let legacy = LEGACY_CONTROLLERS.iter().filter_map(|controller| self.legacy(controller));
+        self.unified.clone().into_iter().chain(legacy)
+    }
+}

@@ -1,0 +1,75 @@
+//! A process that joins a running container, in two stages.
+//!
+//! The first stage is a child in the host's process namespace, where nobody of the container sees it. It
+//! closes everything of the keeper's, waits for its cgroups, and joins all namespaces. Only then it makes
+//! the second stage, born inside: a process with the container's root, no descriptor of the host's, and
+//! nothing of it to be found through `/proc` by whoever may trace processes (CVE-2016-9962).
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use holm_sys::rustix::fs::{CWD, Mode, OFlags, openat};
+use holm_sys::rustix::process::{DumpableBehavior, set_dumpable_behavior, setsid};
+use holm_sys::rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
+use holm_sys::{process, socket};
+
+use std::mem::ManuallyDrop;
+
+use super::finish::{self, Descriptors};
+use super::{await_parent, report, terminal};
+use crate::process::{ProcessPlan, Stdio};
+use crate::step::{At, Failure, Step, encode_process};
+
+/// Everything that a joining process needs.
+#[derive(Debug)]
+pub(crate) struct Join<'a> {
+    /// The container's first process.
+    pub target: BorrowedFd<'a>,
+    /// Namespaces to join, that of process ids among them.
+    pub namespaces: ThreadNameSpaceType,
+    pub process: &'a ProcessPlan,
+    pub stdio: Stdio<'a>,
+    pub sync: BorrowedFd<'a>,
+    /// Descriptors that the steps need, ascending; everything else is closed first.
+    pub kept: &'a [i32],
+}
+
+impl Join<'_> {
+    /// Runs in the child: the first stage.
+    pub fn run(&self) -> i32 {
+        match self.enter() {
+            Ok(()) => 0,
+            Err(failure) => report(self.sync, Err(failure)),
+        }
+    }
+
+    fn enter(&self) -> Result<(), Failure> {
+        process::close_all_but(self.kept).at(Step::CloseDescriptors)?;
+        set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Step::Dumpable)?;
+        process::reset_signals();
+        process::leave_session_keyring();
+        await_parent(self.sync)?;
+        move_into_thread_name_spaces(self.target, self.namespaces).at(Step::JoinNamespaces)?;
+        let born_inside = process::clone_sibling(|| report(self.sync, self.steps())).at(Step::BearInside)?;
+        let packet = encode_process(born_inside.pid.as_raw_nonzero().get());
+        socket::send_descriptor(self.sync, &packet, born_inside.pidfd.as_fd()).at(Step::BearInside)
+    }
+
+    /// The second stage.
+    fn steps(&self) -> Result<std::convert::Infallible, Failure> {
+        setsid().at(Step::Session)?;
+        let descriptors = self.open_stdio()?;
+        finish::run(self.process, &descriptors, self.sync, None)
+    }
+
+    fn open_stdio(&self) -> Result<Descriptors<'_>, Failure> {
+        match self.stdio {
+            Stdio::Descriptors(descriptors) => Ok(Descriptors::Given(descriptors)),
+            Stdio::Terminal(window) => {
+                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                let root = openat(CWD, c"/", flags, Mode::empty()).at(Step::OpenTerminal)?;
+                let slave = terminal::open(root.as_fd(), window, self.process.uid, self.sync)?;
+                Ok(Descriptors::Terminal(ManuallyDrop::new(slave)))
+            }
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! The workload's terminal: made in its own devpts, so that its name is right inside.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use holm_spec::keeper::WindowSize;
+use holm_sys::rustix::fs::{Mode, OFlags, ResolveFlags, Uid, fchown, openat2};
+use holm_sys::rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
+use holm_sys::rustix::termios::{Winsize, tcsetwinsize};
+use holm_sys::{mount, socket};
+
+use super::mounts::check_device;
+use crate::step::{At, Failure, Step, TERMINAL};
+
+/// Opens a new terminal in the devpts below `root`, sends the master to the parent and gives the
+/// slave, which belongs to `owner` so that the program may open it again.
+pub(super) fn open(
+    root: BorrowedFd<'_>,
+    window: Option<WindowSize>,
+    owner: u32,
+    sync: BorrowedFd<'_>,
+) -> Result<OwnedFd, Failure> {
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let handle =
+        openat2(root, c"/dev/pts/ptmx", OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::IN_ROOT)
+            .at(Step::OpenTerminal)?;
+    check_device(handle.as_fd(), 5, 2).at(Step::OpenTerminal)?;
+    let master = openat2(root, c"/dev/pts/ptmx", flags, Mode::empty(), ResolveFlags::IN_ROOT)
+        .at(Step::OpenTerminal)?;
+    check_device(master.as_fd(), 5, 2).at(Step::OpenTerminal)?;
+    unlockpt(&master).at(Step::OpenTerminal)?;
+    if let Some(WindowSize { rows, columns }) = window {
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&master, size).at(Step::OpenTerminal)?;
+    }
+    let peer = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let slave = ioctl_tiocgptpeer(&master, peer).at(Step::OpenTerminal)?;
+    fchown(&slave, Some(Uid::from_raw(owner)), None).at(Step::OpenTerminal)?;
+    socket::send_descriptor(sync, TERMINAL, master.as_fd()).at(Step::SendTerminal)?;
+    Ok(slave)
+}
+
+/// Puts the terminal on `/dev/console`, which was made for it.
+pub(super) fn mount_console(root: BorrowedFd<'_>, slave: BorrowedFd<'_>) -> Result<(), Failure> {
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
+    let target = match openat2(root, c"/dev/console", OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)
+    {
+        // Without a `/dev` of ours there is no place for it.
+        Err(holm_sys::Errno::NOENT) => return Ok(()),
+        other => other.at(Step::Console)?,
+    };
+    let tree = mount::clone_tree(slave, c"", false).at(Step::Console)?;
+    mount::attach(tree.as_fd(), target.as_fd()).at(Step::Console)
+}

@@ -1,0 +1,190 @@
+//! The process to run, prepared before the clone: everything that the child needs, in the form that
+//! system calls take.
+
+use std::ffi::CString;
+use std::os::fd::BorrowedFd;
+
+use holm_spec::keeper::WindowSize;
+use holm_spec::runtime::{self, PosixRlimitType};
+use holm_sys::exec::StringArray;
+use holm_sys::rustix::process::{Gid, Resource, Rlimit};
+use holm_sys::rustix::thread::capabilities;
+
+use crate::capability::{CapabilitySet, ProcessCapabilities};
+use crate::error::{Context, Error, Kind, Result};
+use crate::rootfs::{c_string, path_string};
+use crate::seccomp::Program;
+use crate::user::Identity;
+
+/// Searched where the environment has no `PATH`.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Kernel's limit of a path, with its end.
+const PATH_MAX: usize = 4096;
+
+/// Where standard input, output and error of a process go.
+#[derive(Clone, Copy, Debug)]
+pub enum Stdio<'a> {
+    /// Three descriptors.
+    Descriptors([BorrowedFd<'a>; 3]),
+    /// A new terminal of the workload's own; its master comes back.
+    Terminal(Option<WindowSize>),
+}
+
+/// A process, ready to be started.
+#[derive(Debug)]
+pub(crate) struct ProcessPlan {
+    pub arguments: StringArray,
+    /// Files to try in turn.
+    pub candidates: Vec<CString>,
+    pub environment: StringArray,
+    /// Working directory.
+    pub directory: CString,
+    pub uid: u32,
+    pub gid: u32,
+    pub groups: Vec<Gid>,
+    pub umask: u32,
+    pub capabilities: ProcessCapabilities,
+    pub no_new_privileges: bool,
+    pub seccomp: Option<Program>,
+    pub limits: Vec<(Resource, Rlimit)>,
+    pub oom_score: Option<Vec<u8>>,
+}
+
+impl ProcessPlan {
+    /// Prepares `process` to run as `identity`.
+    pub fn prepare(
+        process: &runtime::Process,
+        identity: &Identity,
+        seccomp: Option<Program>,
+    ) -> Result<Self> {
+        let arguments = process.args().as_deref().unwrap_or_default();
+        let Some(program) = arguments.first().filter(|program| !program.is_empty()) else {
+            return Err(Error::invalid("the process has no program to run"));
+        };
+        let mut environment: Vec<String> = process.env().clone().unwrap_or_default();
+        if !environment.iter().any(|entry| entry.starts_with("HOME=")) {
+            environment.push(format!("HOME={}", identity.home));
+        }
+        let nul = |_| Error::invalid("an argument or a variable of the environment holds a NUL byte");
+        let directory = process.cwd();
+        if !directory.is_absolute() {
+            return Err(Error::invalid(format!(
+                "working directory `{}` is no absolute path",
+                directory.display()
+            )));
+        }
+        Ok(Self {
+            arguments: StringArray::new(arguments).map_err(nul)?,
+            candidates: candidates(program, search_path(&environment))?,
+            environment: StringArray::new(&environment).map_err(nul)?,
+            directory: path_string(directory)?,
+            uid: identity.uid,
+            gid: identity.gid,
+            groups: identity.groups.iter().map(|gid| Gid::from_raw(*gid)).collect(),
+            umask: process.user().umask().unwrap_or(0o022),
+            capabilities: grantable(process)?,
+            no_new_privileges: process.no_new_privileges().unwrap_or(false),
+            seccomp,
+            limits: resource_limits(process)?,
+            oom_score: process.oom_score_adj().map(|score| score.to_string().into_bytes()),
+        })
+    }
+
+    /// The program as the user wrote it.
+    pub fn program(&self) -> String {
+        self.arguments.strings().first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+}
+
+/// What the configuration grants and this process itself may grant: on a host that withholds a
+/// capability from its root, a default set must not fail for it.
+fn grantable(process: &runtime::Process) -> Result<ProcessCapabilities> {
+    let own = capabilities(None).context(|| "read the own capabilities")?;
+    let own = CapabilitySet::from_bits(own.permitted.bits());
+    let asked = ProcessCapabilities::from_oci(process.capabilities().as_ref());
+    Ok(ProcessCapabilities {
+        bounding: asked.bounding,
+        effective: asked.effective.and(own),
+        permitted: asked.permitted.and(own),
+        inheritable: asked.inheritable.and(own),
+        ambient: asked.ambient.and(own),
+    })
+}
+
+fn search_path(environment: &[String]) -> &str {
+    environment.iter().rev().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or(DEFAULT_PATH)
+}
+
+/// The program itself if it names a path, else one file for each folder of `PATH`.
+fn candidates(program: &str, path: &str) -> Result<Vec<CString>> {
+    if program.contains('/') {
+        return Ok(vec![c_string(program)?]);
+    }
+    let folders = path.split(':').map(|folder| if folder.is_empty() { "." } else { folder });
+    let files = folders.map(|folder| format!("{folder}/{program}")).filter(|file| file.len() < PATH_MAX);
+    let candidates = files.map(|file| c_string(&file)).collect::<Result<Vec<_>>>()?;
+    if candidates.is_empty() {
+        return Err(Error::new(Kind::CommandNotFound, format!("executable `{program}` is not in $PATH")));
+    }
+    Ok(candidates)
+}
+
+fn resource_limits(process: &runtime::Process) -> Result<Vec<(Resource, Rlimit)>> {
+    let limits = process.rlimits().iter().flatten();
+    limits.map(|limit| Ok((resource(limit.typ()), rlimit(limit.soft(), limit.hard())))).collect()
+}
+
+/// The largest number means no limit (`RLIM_INFINITY`).
+fn rlimit(soft: u64, hard: u64) -> Rlimit {
+    let bounded = |value: u64| (value != u64::MAX).then_some(value);
+    Rlimit { current: bounded(soft), maximum: bounded(hard) }
+}
+
+fn resource(kind: PosixRlimitType) -> Resource {
+    match kind {
+        PosixRlimitType::RlimitCpu => Resource::Cpu,
+        PosixRlimitType::RlimitFsize => Resource::Fsize,
+        PosixRlimitType::RlimitData => Resource::Data,
+        PosixRlimitType::RlimitStack => Resource::Stack,
+        PosixRlimitType::RlimitCore => Resource::Core,
+        PosixRlimitType::RlimitRss => Resource::Rss,
+        PosixRlimitType::RlimitNproc => Resource::Nproc,
+        PosixRlimitType::RlimitNofile => Resource::Nofile,
+        PosixRlimitType::RlimitMemlock => Resource::Memlock,
+        PosixRlimitType::RlimitAs => Resource::As,
+        PosixRlimitType::RlimitLocks => Resource::Locks,
+        PosixRlimitType::RlimitSigpending => Resource::Sigpending,
+        PosixRlimitType::RlimitMsgqueue => Resource::Msgqueue,
+        PosixRlimitType::RlimitNice => Resource::Nice,
+        PosixRlimitType::RlimitRtprio => Resource::Rtprio,
+        PosixRlimitType::RlimitRttime => Resource::Rttime,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(program: &str, path: &str) -> Vec<String> {
+        candidates(program, path)
+            .expect("valid")
+            .iter()
+            .map(|file| file.to_string_lossy().into_owned())
+            .collect()
+    }
+
+    #[test]
+    fn programs_are_searched_as_execvp_does() {
+        assert_eq!(text("sh", "/a::/b"), ["/a/sh", "./sh", "/b/sh"]);
+        assert_eq!(text("./sh", "/a"), ["./sh"]);
+        assert_eq!(text("/bin/sh", ""), ["/bin/sh"]);
+        assert!(candidates("a\0b", "/a").is_err());
+    }
+
+    #[test]
+    fn the_last_path_counts() {
+        let environment = ["PATH=/a".to_owned(), "X=1".to_owned(), "PATH=/b".to_owned()];
+        assert_eq!(search_path(&environment), "/b");
+        assert_eq!(search_path(&[]), DEFAULT_PATH);
+    }
+}

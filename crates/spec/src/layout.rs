@@ -1,0 +1,188 @@
+//! Where everything lies: the paths under the two roots (DESIGN sections 4 and 5). Pure.
+//!
+//! ```text
+//! <root>/                        (default /var/lib/holm)
+//!   blobs/ layers/ refs/ ingest/ the store's own, see the crate `store`
+//!   locks/{names,repair}         flock: removal of names that crashes left; repair
+//!   locks/store                  flock: shared while something refers to new content, exclusive for gc
+//!   snapshots/<workload>/{upper,work}
+//!   names/<name>                 symbolic link to the workload's id: the claim of a name
+//!   workloads/<workload>/
+//!     config.json                what was asked, resolved; immutable
+//!     exit.json                  state after the last run; absent before the first
+//!     lock                       flock: held by who changes the workload
+//!     log/0.log                  output, one CRI record a line
+//!   workloads/.new-<workload>/   being made; its maker holds `lock` in it
+//! <run>/                         (default /run/holm)
+//!   layers/<key>/                shared mount of a layer;  layers/<key>.lock
+//!   seccomp/<key>                compiled seccomp programs
+//!   sandboxes/<sandbox>/         exists while the sandbox runs
+//!     lock                       flock held exclusively by the keeper
+//!     keeper.sock                SOCK_SEQPACKET, messages of `spec::keeper`
+//!     workloads/<workload>/      state.json, stdout, stderr (FIFOs)
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use crate::Id;
+
+/// Prefix of directories that are being made: not yet published by rename.
+pub const STAGED_PREFIX: &str = ".new-";
+/// Prefix of directories that are being removed.
+pub const DOOMED_PREFIX: &str = ".old-";
+
+/// The two roots of one Holm installation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// State that survives a boot.
+    pub root: PathBuf,
+    /// State that does not.
+    pub run: PathBuf,
+}
+
+impl Layout {
+    /// The layout below `root` and `run`.
+    pub fn new(root: impl Into<PathBuf>, run: impl Into<PathBuf>) -> Self {
+        Self { root: root.into(), run: run.into() }
+    }
+
+    /// Directory of all workloads.
+    pub fn workloads(&self) -> PathBuf {
+        self.root.join("workloads")
+    }
+
+    /// Directory of one workload.
+    pub fn workload(&self, id: &Id) -> WorkloadPaths {
+        WorkloadPaths { dir: self.workloads().join(id.to_string()) }
+    }
+
+    /// Directory of the claimed names.
+    pub fn names(&self) -> PathBuf {
+        self.root.join("names")
+    }
+
+    /// Lock of whoever removes a name that a crash left.
+    pub fn names_lock(&self) -> PathBuf {
+        self.root.join("locks/names")
+    }
+
+    /// Lock of whoever repairs; others leave it to them.
+    pub fn repair_lock(&self) -> PathBuf {
+        self.root.join("locks/repair")
+    }
+
+    /// Directory of all writable parts.
+    pub fn snapshots(&self) -> PathBuf {
+        self.root.join("snapshots")
+    }
+
+    /// Directory with the writable part of one workload.
+    pub fn snapshot(&self, id: &Id) -> PathBuf {
+        self.snapshots().join(id.to_string())
+    }
+
+    /// Directory of the shared layer mounts.
+    pub fn layer_mounts(&self) -> PathBuf {
+        self.run.join("layers")
+    }
+
+    /// Directory of compiled seccomp programs.
+    pub fn seccomp_cache(&self) -> PathBuf {
+        self.run.join("seccomp")
+    }
+
+    /// Directory of all running sandboxes.
+    pub fn sandboxes(&self) -> PathBuf {
+        self.run.join("sandboxes")
+    }
+
+    /// Directory of one running sandbox.
+    pub fn sandbox(&self, id: &Id) -> SandboxPaths {
+        SandboxPaths { dir: self.sandboxes().join(id.to_string()) }
+    }
+}
+
+/// Paths of one workload below the root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkloadPaths {
+    /// The workload's directory.
+    pub dir: PathBuf,
+}
+
+impl WorkloadPaths {
+    /// The immutable configuration ([`crate::workload::Config`]).
+    pub fn config(&self) -> PathBuf {
+        self.dir.join("config.json")
+    }
+
+    /// State after the last run ([`crate::workload::State`]).
+    pub fn exit(&self) -> PathBuf {
+        self.dir.join("exit.json")
+    }
+
+    /// Lock of whoever changes the workload.
+    pub fn lock(&self) -> PathBuf {
+        self.dir.join("lock")
+    }
+
+    /// Directory of the log files.
+    pub fn log_dir(&self) -> PathBuf {
+        self.dir.join("log")
+    }
+
+    /// The current log file.
+    pub fn log(&self) -> PathBuf {
+        self.log_dir().join("0.log")
+    }
+}
+
+/// Paths of one running sandbox below the run root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SandboxPaths {
+    /// The sandbox's directory.
+    pub dir: PathBuf,
+}
+
+impl SandboxPaths {
+    /// Lock that the keeper holds for its whole life.
+    pub fn lock(&self) -> PathBuf {
+        self.dir.join("lock")
+    }
+
+    /// The keeper's socket.
+    pub fn socket(&self) -> PathBuf {
+        self.dir.join(SOCKET_NAME)
+    }
+
+    /// Directory of one workload that runs in the sandbox.
+    pub fn workload(&self, id: &Id) -> PathBuf {
+        self.dir.join("workloads").join(id.to_string())
+    }
+
+    /// State of one workload that runs in the sandbox ([`crate::workload::State`]).
+    pub fn state(&self, id: &Id) -> PathBuf {
+        self.workload(id).join("state.json")
+    }
+}
+
+/// File name of the keeper's socket inside the sandbox's directory; connected to through a
+/// directory descriptor, because a socket address holds 108 bytes.
+pub const SOCKET_NAME: &str = "keeper.sock";
+
+/// Cgroup of all keepers, relative to the cgroup2 root: outside every workload's limits and outside
+/// the session of whoever started them (`docs/design/0001`).
+pub fn keepers_cgroup(parent: &str) -> PathBuf {
+    Path::new(parent).join("keepers")
+}
+
+/// Cgroup of a sandbox, relative to each hierarchy's root.
+pub fn sandbox_cgroup(parent: &str, sandbox: &Id) -> PathBuf {
+    Path::new(parent).join(sandbox.to_string())
+}
+
+/// Cgroup of a workload, relative to each hierarchy's root: below its sandbox's, or that one itself if the
+/// sandbox is the workload's own. A group less is a tenth of a millisecond less, in each hierarchy.
+pub fn workload_cgroup(parent: &str, sandbox: &Id, workload: &Id) -> PathBuf {
+    let sandbox_group = sandbox_cgroup(parent, sandbox);
+    if sandbox == workload { sandbox_group } else { sandbox_group.join(workload.to_string()) }
+}

@@ -1,0 +1,24 @@
+//! Pure data shared by every part of Holm: identifiers, image references, platforms, mounts, the
+//! workload's configuration and state, and the messages between a keeper and its clients.
+//!
+//! Nothing here does I/O: a parser takes text or bytes, a layout computes paths, another crate
+//! reads and writes. Formats of our own carry a version and refuse unknown fields; OCI documents
+//! ignore them, as their specifications demand.
+
+pub mod digest;
+pub mod id;
+pub mod keeper;
+pub mod layout;
+pub mod platform;
+pub mod reference;
+pub mod rootfs;
+pub mod signal;
+pub mod time;
+pub mod workload;
+
+pub use oci_spec::{image, runtime};
+
+pub use digest::Digest;
+pub use id::Id;
+pub use reference::Reference;
+pub use time::Timestamp;

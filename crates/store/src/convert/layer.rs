@@ -1,0 +1,494 @@
+//! The tree of a layer, to which the entries of its archive are applied in their order.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::lower::{Found, Lower};
+use super::path::{self, Name};
+use super::{Limits, Options};
+use crate::erofs::{self, Content, DataWriter, FileType, Image, Inode, Metadata, Node, NodeId, Tree};
+use crate::layer_error::{Error, Kind, shown};
+use crate::tar::{Entry, EntryKind};
+
+/// As many links as Linux follows in one path.
+const MAX_LINKS: usize = 40;
+/// The longest target of a link, as in Linux.
+const MAX_TARGET: usize = 4095;
+/// Bytes of attributes of one file; the format ends at 256 KiB with its padding.
+const MAX_XATTRS: usize = 250_000;
+/// How much is copied at once from a parent.
+const COPY: usize = 256 << 10;
+
+/// An error that names an entry.
+pub(super) fn refuse(kind: Kind, entry: &Entry, why: &str) -> Error {
+    Error::new(kind, format!("tar entry `{}` at byte {}: {why}", shown(&entry.path), entry.offset))
+}
+
+/// Where an entry goes.
+pub(super) enum Destination {
+    Root,
+    Name { directory: NodeId, name: Box<[u8]> },
+}
+
+/// A layer under construction.
+pub(super) struct Layer<'a> {
+    tree: Tree,
+    lower: Lower<'a>,
+    limits: &'a Limits,
+    self_contained: bool,
+    metadata_left: u64,
+    /// The directory of the last entry: neighbours in an archive mostly share it.
+    recent: Option<(Box<[u8]>, NodeId)>,
+    /// Files copied from the parents, by layer and inode number, so that their names stay linked.
+    copied: HashMap<(usize, u64), NodeId>,
+}
+
+/// A component of a resolved path; without a node if only the parents have it.
+struct Step {
+    name: Box<[u8]>,
+    node: Option<NodeId>,
+}
+
+/// The entry of a directory in the merged view of layer and parents.
+enum Child<'a> {
+    Layer(NodeId),
+    Lower(Found<'a>),
+    Missing,
+}
+
+impl<'a> Layer<'a> {
+    /// An empty layer over the parents that `options` has.
+    pub fn new(options: &Options<'a>, limits: &'a Limits) -> Self {
+        Self {
+            // The root that people see is that of the writable layer on top, so none is taken from below.
+            tree: Tree::new(Metadata { mode: 0o755, ..Metadata::default() }),
+            lower: Lower::new(options.parents),
+            limits,
+            self_contained: true,
+            metadata_left: limits.metadata,
+            recent: None,
+            copied: HashMap::new(),
+        }
+    }
+
+    /// Whether nothing depended on what is below.
+    pub fn is_self_contained(&self) -> bool {
+        self.self_contained
+    }
+
+    /// The tree, complete.
+    pub fn into_tree(self) -> Tree {
+        self.tree
+    }
+
+    /// Counts `bytes` of metadata that are kept.
+    pub fn charge(&mut self, entry: &Entry, bytes: u64) -> Result<(), Error> {
+        let left = self.metadata_left.checked_sub(bytes);
+        self.metadata_left = left.ok_or_else(|| {
+            refuse(
+                Kind::TooMany,
+                entry,
+                &format!("the layer's names and attributes exceed {} bytes", self.limits.metadata),
+            )
+        })?;
+        Ok(())
+    }
+
+    /// Where an entry goes; `None` if it leaves nothing to place: a whiteout, which is applied, or a
+    /// note of aufs.
+    pub fn destination(&mut self, entry: &Entry) -> Result<Option<Destination>, Error> {
+        let components = path::components(&entry.path, "tar entry", self.limits.path)?;
+        let Some((last, directories)) = components.split_last() else {
+            return match entry.kind {
+                EntryKind::Directory => Ok(Some(Destination::Root)),
+                _ => Err(refuse(Kind::Corrupt, entry, "it names the root, which is a directory")),
+            };
+        };
+        let meaning = path::classify_directories(directories)
+            .and_then(|above| above.or_else(|| path::classify(last)))
+            .ok_or_else(|| refuse(Kind::Corrupt, entry, "it is a whiteout of nothing"))?;
+        if meaning == Name::Ignored {
+            return Ok(None);
+        }
+        let directory = self.directory(directories, entry)?;
+        match meaning {
+            Name::Plain(name) => return Ok(Some(Destination::Name { directory, name: name.into() })),
+            Name::Whiteout(name) => self.white_out(directory, name, entry)?,
+            Name::Opaque => self.make_opaque(directory),
+            Name::Ignored => {}
+        }
+        Ok(None)
+    }
+
+    /// Places a file whose data is in the image.
+    pub fn place_file(&mut self, at: &Destination, entry: &Entry, content: Content) -> Result<(), Error> {
+        let metadata = self.metadata(entry)?;
+        self.insert(at, Node { metadata, content }, entry)
+    }
+
+    /// Places anything else; a hard link into the parents copies its data into `data`.
+    pub fn place(&mut self, at: &Destination, entry: &Entry, data: &mut DataWriter<'_>) -> Result<(), Error> {
+        let (major, minor) = entry.device;
+        let content = match entry.kind {
+            EntryKind::HardLink => return self.hard_link(at, entry, data),
+            EntryKind::Character if entry.device == (0, 0) => {
+                let Destination::Name { directory, name } = at else { return Ok(()) };
+                return self.white_out(*directory, name, entry);
+            }
+            EntryKind::Symlink => self.symlink(entry)?,
+            EntryKind::Directory => Content::empty_directory(),
+            EntryKind::Character => Content::Character(major, minor),
+            EntryKind::Block => Content::Block(major, minor),
+            EntryKind::Fifo => Content::Fifo,
+            EntryKind::File => Content::File { block: 0, size: 0 },
+        };
+        let mut metadata = self.metadata(entry)?;
+        if entry.kind == EntryKind::Symlink {
+            metadata.mode = 0o777;
+        }
+        self.insert(at, Node { metadata, content }, entry)
+    }
+
+    fn symlink(&mut self, entry: &Entry) -> Result<Content, Error> {
+        match entry.link.len() {
+            0 => Err(refuse(Kind::Corrupt, entry, "the link's target is empty")),
+            length if length > MAX_TARGET => {
+                Err(refuse(Kind::TooLong, entry, "the link's target is longer than 4095 bytes"))
+            }
+            _ if entry.link.contains(&0) => {
+                Err(refuse(Kind::Corrupt, entry, "the link's target holds a NUL byte"))
+            }
+            length => {
+                self.charge(entry, length as u64)?;
+                Ok(Content::Symlink(entry.link.as_slice().into()))
+            }
+        }
+    }
+
+    /// The metadata of an entry, without attributes that a layer must not have or cannot hold.
+    fn metadata(&mut self, entry: &Entry) -> Result<Metadata, Error> {
+        let mut metadata = Metadata {
+            mode: entry.mode,
+            uid: entry.uid,
+            gid: entry.gid,
+            mtime: entry.mtime,
+            ..Metadata::default()
+        };
+        let mut size = 0;
+        for (name, value) in entry.xattrs.iter().filter(|(name, _)| is_kept(name)) {
+            size += name.len() + value.len() + 8;
+            if !erofs::fits(name, value) || size > MAX_XATTRS {
+                let what = format!("its extended attribute `{}` is too long", shown(name));
+                return Err(refuse(Kind::TooLong, entry, &what));
+            }
+            metadata.xattrs.insert(name.as_slice().into(), value.as_slice().into());
+        }
+        self.charge(entry, size as u64)?;
+        Ok(metadata)
+    }
+
+    /// Gives `node` its name, in place of what had it; a directory that was there stays, with new
+    /// metadata.
+    fn insert(&mut self, at: &Destination, node: Node, entry: &Entry) -> Result<(), Error> {
+        let (existing, is_directory) = (self.existing(at), matches!(node.content, Content::Directory { .. }));
+        if !matches!(node.content, Content::File { .. }) {
+            self.recent = None;
+        }
+        let Destination::Name { directory, name } = at else {
+            self.tree.node_mut(Tree::ROOT).metadata = node.metadata;
+            return Ok(());
+        };
+        let existing_node = existing.map(|id| self.tree.node_mut(id));
+        let over_whiteout = existing_node.as_ref().is_some_and(|existing| existing.content.is_whiteout());
+        if let Some(existing) = existing_node.filter(|_| is_directory)
+            && matches!(existing.content, Content::Directory { .. })
+        {
+            existing.metadata = node.metadata;
+            return Ok(());
+        }
+        let id = self.add(node, entry)?;
+        if over_whiteout {
+            self.set_opaque(id);
+        }
+        self.link(*directory, name, id, entry)
+    }
+
+    fn existing(&self, at: &Destination) -> Option<NodeId> {
+        match at {
+            Destination::Root => Some(Tree::ROOT),
+            Destination::Name { directory, name } => self.tree.child(*directory, name),
+        }
+    }
+
+    fn add(&mut self, node: Node, entry: &Entry) -> Result<NodeId, Error> {
+        let id = if self.tree.count() < self.limits.entries { self.tree.add(node) } else { None };
+        id.ok_or_else(|| {
+            refuse(Kind::TooMany, entry, &format!("the layer has more than {} files", self.limits.entries))
+        })
+    }
+
+    /// Gives a node a name, also in place of another.
+    fn link(&mut self, directory: NodeId, name: &[u8], id: NodeId, entry: &Entry) -> Result<(), Error> {
+        self.charge(entry, name.len() as u64 + 32)?;
+        if self.tree.child(directory, name).is_some() {
+            self.recent = None;
+        }
+        self.tree.link(directory, name, id);
+        Ok(())
+    }
+
+    fn set_opaque(&mut self, id: NodeId) {
+        if let Content::Directory { opaque, .. } = &mut self.tree.node_mut(id).content {
+            *opaque = true;
+        }
+    }
+
+    fn make_opaque(&mut self, directory: NodeId) {
+        if self.lower.is_empty() {
+            self.self_contained = false;
+        } else {
+            self.set_opaque(directory);
+        }
+    }
+
+    /// Removes what the parents have under a name; what the layer has there stays.
+    fn white_out(&mut self, directory: NodeId, name: &[u8], entry: &Entry) -> Result<(), Error> {
+        if self.lower.is_empty() {
+            self.self_contained = false;
+            return Ok(());
+        }
+        match self.tree.child(directory, name) {
+            Some(existing) => self.set_opaque(existing),
+            None => {
+                let id = self
+                    .add(Node { metadata: Metadata::default(), content: Content::Character(0, 0) }, entry)?;
+                self.link(directory, name, id, entry)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A further name for a file of the layer, or for a copy of one of the parents.
+    fn hard_link(&mut self, at: &Destination, entry: &Entry, data: &mut DataWriter<'_>) -> Result<(), Error> {
+        let Destination::Name { directory, name } = at else { return Ok(()) };
+        let what = "the target of a hard link in the tar archive,";
+        let components = path::components(&entry.link, what, self.limits.path)?;
+        let missing = || {
+            let what = format!("the target `{}` of the hard link does not exist", shown(&entry.link));
+            refuse(Kind::NotFound, entry, &what)
+        };
+        let Some((last, directories)) = components.split_last() else { return Err(missing()) };
+        let steps = self.walk(directories, false, entry)?.ok_or_else(missing)?;
+        let id = match self.child(&steps, last)? {
+            Child::Layer(id) if self.tree.node(id).content.is_whiteout() => return Err(missing()),
+            Child::Layer(id) => id,
+            Child::Lower(found) => self.copy_file(&found, entry, data)?,
+            Child::Missing => return Err(missing()),
+        };
+        if matches!(self.tree.node(id).content, Content::Directory { .. }) {
+            return Err(refuse(Kind::Corrupt, entry, "the target of the hard link is a directory"));
+        }
+        self.link(*directory, name, id, entry)
+    }
+
+    /// A node for a file of the parents, with its data in the image.
+    fn copy_file(
+        &mut self,
+        found: &Found<'_>,
+        entry: &Entry,
+        data: &mut DataWriter<'_>,
+    ) -> Result<NodeId, Error> {
+        self.self_contained = false;
+        let key = (found.layer, found.inode.number);
+        if let Some(id) = self.copied.get(&key) {
+            return Ok(*id);
+        }
+        let (image, inode) = (found.image, &found.inode);
+        let (major, minor) = inode.device();
+        let content = match inode.file_type {
+            FileType::Regular => copy_data(image, inode, data)?,
+            FileType::Directory => Content::empty_directory(),
+            FileType::Symlink => Content::Symlink(image.read_link(inode)?.into()),
+            FileType::Character => Content::Character(major, minor),
+            FileType::Block => Content::Block(major, minor),
+            FileType::Fifo => Content::Fifo,
+            FileType::Socket => Content::Socket,
+        };
+        let metadata = lower_metadata(image, inode)?;
+        let id = self.add(Node { metadata, content }, entry)?;
+        self.copied.insert(key, id);
+        Ok(id)
+    }
+
+    /// The directory that `components` lead to in the layer, made where it is missing.
+    fn directory(&mut self, components: &[&[u8]], entry: &Entry) -> Result<NodeId, Error> {
+        if components.is_empty() {
+            return Ok(Tree::ROOT);
+        }
+        let key = components.join(&b'/');
+        if let Some((_, id)) = self.recent.as_ref().filter(|(recent, _)| **recent == *key) {
+            return Ok(*id);
+        }
+        let steps = self.walk(components, true, entry)?.unwrap_or_default();
+        let id = steps.last().map_or(Some(Tree::ROOT), |step| step.node).unwrap_or(Tree::ROOT);
+        self.recent = Some((key.into(), id));
+        Ok(id)
+    }
+
+    /// Follows `components` as a lookup within the root would, links included. With `create`, what is
+    /// missing in the layer is made there; without, `None` if something is missing.
+    fn walk(
+        &mut self,
+        components: &[&[u8]],
+        create: bool,
+        entry: &Entry,
+    ) -> Result<Option<Vec<Step>>, Error> {
+        let mut steps: Vec<Step> = Vec::new();
+        let mut pending: VecDeque<Box<[u8]>> = components.iter().map(|&name| name.into()).collect();
+        let mut links = 0;
+        while let Some(name) = pending.pop_front() {
+            match &*name {
+                b"" | b"." => continue,
+                b".." => {
+                    steps.pop();
+                    continue;
+                }
+                _ => {}
+            }
+            let child = self.child(&steps, &name)?;
+            if let Some(target) = self.link_target(&child)? {
+                links += 1;
+                if links > MAX_LINKS {
+                    return Err(refuse(Kind::Corrupt, entry, "too many symbolic links are in its way"));
+                }
+                if target.starts_with(b"/") {
+                    steps.clear();
+                }
+                target.split(|&byte| byte == b'/').rev().for_each(|name| pending.push_front(name.into()));
+                continue;
+            }
+            match self.step(&steps, &name, child, create, entry)? {
+                Some(node) => steps.push(Step { name, node }),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(steps))
+    }
+
+    fn link_target(&mut self, child: &Child<'_>) -> Result<Option<Box<[u8]>>, Error> {
+        match child {
+            Child::Layer(id) => match &self.tree.node(*id).content {
+                Content::Symlink(target) => Ok(Some(target.clone())),
+                _ => Ok(None),
+            },
+            Child::Lower(found) if found.inode.file_type == FileType::Symlink => {
+                self.self_contained = false;
+                found.image.read_link(&found.inode).map(|target| Some(target.into()))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The node of a directory in the way: `Some(None)` if only the parents have it.
+    fn step(
+        &mut self,
+        steps: &[Step],
+        name: &[u8],
+        child: Child<'_>,
+        create: bool,
+        entry: &Entry,
+    ) -> Result<Option<Option<NodeId>>, Error> {
+        let metadata = match child {
+            Child::Layer(id) => match &self.tree.node(id).content {
+                Content::Directory { .. } => return Ok(Some(Some(id))),
+                content if content.is_whiteout() => Metadata { mode: 0o755, ..Metadata::default() },
+                _ if !create => return Ok(None),
+                _ => {
+                    let what = format!("`{}` in its way is no directory", shown(name));
+                    return Err(refuse(Kind::Corrupt, entry, &what));
+                }
+            },
+            Child::Lower(found) if found.inode.file_type == FileType::Directory => {
+                if !create {
+                    return Ok(Some(None));
+                }
+                lower_metadata(found.image, &found.inode)?
+            }
+            Child::Lower(_) | Child::Missing => Metadata { mode: 0o755, ..Metadata::default() },
+        };
+        if !create {
+            return Ok(None);
+        }
+        self.make_directory(steps, name, metadata, entry).map(|id| Some(Some(id)))
+    }
+
+    /// Makes a directory that no entry named, and whose metadata therefore depends on the parents.
+    fn make_directory(
+        &mut self,
+        steps: &[Step],
+        name: &[u8],
+        metadata: Metadata,
+        entry: &Entry,
+    ) -> Result<NodeId, Error> {
+        if name.len() > 255 {
+            return Err(refuse(
+                Kind::TooLong,
+                entry,
+                "a link in its way has a component longer than 255 bytes",
+            ));
+        }
+        self.self_contained = false;
+        let directory = steps.last().map_or(Some(Tree::ROOT), |step| step.node).unwrap_or(Tree::ROOT);
+        let over_whiteout = self.tree.child(directory, name).is_some();
+        let id = self.add(Node { metadata, content: Content::empty_directory() }, entry)?;
+        if over_whiteout {
+            self.set_opaque(id);
+        }
+        self.link(directory, name, id, entry)?;
+        Ok(id)
+    }
+
+    /// The entry `name` of the directory that `steps` lead to, in the merged view.
+    fn child(&self, steps: &[Step], name: &[u8]) -> Result<Child<'a>, Error> {
+        let directory = steps.last().map_or(Some(Tree::ROOT), |step| step.node);
+        if let Some(id) = directory.and_then(|directory| self.tree.child(directory, name)) {
+            return Ok(Child::Layer(id));
+        }
+        let mut above = std::iter::once(Tree::ROOT).chain(steps.iter().filter_map(|step| step.node));
+        let is_opaque = |id| matches!(self.tree.node(id).content, Content::Directory { opaque: true, .. });
+        if self.lower.is_empty() || above.any(is_opaque) {
+            return Ok(Child::Missing);
+        }
+        let path: Vec<&[u8]> = steps.iter().map(|step| &*step.name).chain([name]).collect();
+        Ok(self.lower.find(&path)?.map_or(Child::Missing, Child::Lower))
+    }
+}
+
+/// Whether an attribute goes into the image: EROFS has a place for it, and overlayfs gives it no meaning.
+fn is_kept(name: &[u8]) -> bool {
+    let of_overlay = name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.");
+    erofs::is_storable(name) && !of_overlay
+}
+
+/// The metadata of a file of the parents.
+fn lower_metadata(image: &Image, inode: &Inode) -> Result<Metadata, Error> {
+    let xattrs = image.xattrs(inode)?.into_iter().filter(|(name, _)| is_kept(name));
+    Ok(Metadata {
+        mode: inode.mode(),
+        uid: inode.uid(),
+        gid: inode.gid(),
+        mtime: inode.mtime(),
+        xattrs: xattrs.map(|(name, value)| (name.into(), value.into())).collect(),
+    })
+}
+
+fn copy_data(image: &Image, inode: &Inode, data: &mut DataWriter<'_>) -> Result<Content, Error> {
+    let block = data.start_file()?;
+    let mut buffer = vec![0; COPY];
+    let mut offset = 0;
+    while offset < inode.size() {
+        let count = image.read_data(inode, offset, &mut buffer)?;
+        data.write(&buffer[..count])?;
+        offset += count as u64;
+    }
+    Ok(Content::File { block, size: inode.size() })
+}

@@ -1,0 +1,251 @@
+//! Writing an image in one pass: [`DataWriter`] takes the data of files as it streams, and its
+//! [`finish`](DataWriter::finish) adds the metadata of a tree and, last, the superblock.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use sha2::{Digest, Sha256};
+
+use super::directory::{self, DirectoryEntry};
+use super::format::{BLOCK, DataLayout, NO_BLOCK, RawInode, SLOT, Superblock, encode_device};
+use super::layout::{Layout, Place, directory_names};
+use super::tree::{Content, NodeId, Tree};
+use super::xattr;
+use crate::layer_error::{Error, Kind};
+
+/// How much is written at once, aligned to this size.
+const BUFFER: u64 = 1 << 20;
+
+/// A seal's first bytes, so that it is no other hash.
+pub(super) const SEAL: &[u8] = b"holm erofs seal 1\n";
+
+/// The image's file, written from block 1 on.
+pub struct DataWriter<'f> {
+    file: &'f File,
+    buffer: Vec<u8>,
+    /// Where in the file the buffer's first byte goes.
+    start: u64,
+    limit: u64,
+    seal: Option<Sha256>,
+}
+
+/// An image that is complete but for being synced to disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finished {
+    /// Its size in bytes.
+    pub size: u64,
+    /// See [`Image::seal`](super::Image::seal).
+    pub seal: [u8; 32],
+}
+
+impl<'f> DataWriter<'f> {
+    /// A writer of an empty file that refuses to make it larger than `limit` bytes.
+    pub fn new(file: &'f File, limit: u64) -> Self {
+        let limit = limit.min(u64::from(NO_BLOCK - 1) * BLOCK);
+        Self { file, buffer: Vec::with_capacity(BUFFER as usize), start: BLOCK, limit, seal: None }
+    }
+
+    /// Where the next byte goes.
+    pub fn position(&self) -> u64 {
+        self.start + self.buffer.len() as u64
+    }
+
+    /// Starts a file, or a chunk of one, at the next block, whose number it gives.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn start_file(&mut self) -> Result<u32, Error> {
+        self.write_zeros(self.position().wrapping_neg() % BLOCK)?;
+        u32::try_from(self.position() / BLOCK).map_err(|_| self.too_large())
+    }
+
+    /// Writes data.
+    ///
+    /// # Errors
+    /// [`Kind::TooMany`] beyond the limit, [`Kind::NoSpace`] and [`Kind::Io`] from the file.
+    pub fn write(&mut self, mut data: &[u8]) -> Result<(), Error> {
+        if self.position() + data.len() as u64 > self.limit {
+            return Err(self.too_large());
+        }
+        while !data.is_empty() {
+            let room = (BUFFER - self.position() % BUFFER) as usize;
+            let (now, later) = data.split_at(room.min(data.len()));
+            self.buffer.extend_from_slice(now);
+            data = later;
+            if now.len() == room {
+                self.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes `count` zeros.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn write_zeros(&mut self, mut count: u64) -> Result<(), Error> {
+        const ZEROS: [u8; BLOCK as usize] = [0; BLOCK as usize];
+        while count > 0 {
+            let now = count.min(BLOCK);
+            self.write(&ZEROS[..now as usize])?;
+            count -= now;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        if let Some(seal) = &mut self.seal {
+            seal.update(&self.buffer);
+        }
+        self.file.write_all_at(&self.buffer, self.start).map_err(|source| {
+            Error::write(format!("writing the layer's image at byte {}", self.start), source)
+        })?;
+        self.start = self.position();
+        self.buffer.clear();
+        Ok(())
+    }
+
+    fn too_large(&self) -> Error {
+        Error::new(Kind::TooMany, format!("the layer's image would be larger than {} bytes", self.limit))
+    }
+
+    /// Writes the metadata of `tree`, whose files were written before, and the superblock.
+    ///
+    /// `identity` is the digest of what the image was made from: its beginning becomes the image's
+    /// UUID, and it enters the seal. The file is not synced.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write), and [`Kind::TooLong`] if attributes are too many.
+    pub fn finish(mut self, tree: &Tree, identity: &[u8; 32]) -> Result<Finished, Error> {
+        let layout = Layout::plan(tree)?;
+        let metadata = self.start_file()?;
+        self.flush()?;
+        self.seal = Some(Sha256::new_with_prefix(SEAL));
+        let directories = u64::from(metadata) + layout.metadata_blocks;
+        let blocks = u32::try_from(directories + layout.directory_blocks).map_err(|_| self.too_large())?;
+        self.write_inodes(tree, &layout, directories)?;
+        self.write_directories(tree, &layout)?;
+        self.flush()?;
+        let superblock = Superblock {
+            root: u16::try_from(layout.of(Tree::ROOT).slot).expect("the root has the first slot"),
+            inodes: layout.order.len() as u64,
+            blocks,
+            metadata,
+            uuid: uuid(identity),
+            chunked: layout.order.iter().any(|id| matches!(tree.node(*id).content, Content::Sparse { .. })),
+        };
+        let first = superblock.encode();
+        let context = "writing the superblock of the layer's image";
+        self.file.write_all_at(&first, 0).map_err(|source| Error::write(context, source))?;
+        let seal = self.seal.unwrap_or_default().chain_update(&first).chain_update(identity);
+        Ok(Finished { size: u64::from(blocks) * BLOCK, seal: seal.finalize().into() })
+    }
+
+    /// The inodes with what follows each; `directories` is the first block after them.
+    fn write_inodes(&mut self, tree: &Tree, layout: &Layout, directories: u64) -> Result<(), Error> {
+        let origin = self.position();
+        let mut bytes = Vec::new();
+        for (index, &id) in layout.order.iter().enumerate() {
+            let place = layout.of(id);
+            self.write_zeros(origin + place.slot * SLOT - self.position())?;
+            bytes.clear();
+            bytes.extend_from_slice(&raw_inode(tree, id, place, directories, index as u32 + 1).encode());
+            xattr::encode(tree.node(id), &mut bytes);
+            append_inline(tree, layout, id, &mut bytes);
+            self.write(&bytes)?;
+        }
+        let end = origin + layout.metadata_blocks * BLOCK;
+        self.write_zeros(end - self.position())
+    }
+
+    /// What follows the metadata: blocks of directories and of long links.
+    fn write_directories(&mut self, tree: &Tree, layout: &Layout) -> Result<(), Error> {
+        for &id in &layout.order {
+            let place = layout.of(id);
+            if place.first_block.is_some() {
+                let content = content(tree, layout, id);
+                let (blocks, _) = content.split_at(content.len() - place.inline as usize);
+                self.write(blocks)?;
+                self.write_zeros(self.position().wrapping_neg() % BLOCK)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A UUID of version 8 (RFC 9562 section 5.8): bytes of a digest with the version's bits.
+fn uuid(identity: &[u8; 32]) -> [u8; 16] {
+    let mut uuid = [0; 16];
+    uuid.copy_from_slice(&identity[..16]);
+    uuid[6] = uuid[6] & 0x0f | 0x80;
+    uuid[8] = uuid[8] & 0x3f | 0x80;
+    uuid
+}
+
+fn raw_inode(tree: &Tree, id: NodeId, place: &Place, directories: u64, number: u32) -> RawInode {
+    let node = tree.node(id);
+    let blocks = place.first_block.map_or(NO_BLOCK, |first| (directories + first) as u32);
+    let flat = if place.inline > 0 { DataLayout::Inline } else { DataLayout::Plain };
+    let (layout, size, address) = match &node.content {
+        Content::Directory { .. } | Content::Symlink(_) => (flat, place.size, blocks),
+        Content::File { block, size } => (DataLayout::Plain, *size, *block),
+        // Without the flag for indexes, chunks are plain block numbers.
+        Content::Sparse { size, chunk_bits, .. } => (DataLayout::Chunks, *size, u32::from(*chunk_bits)),
+        Content::Character(major, minor) | Content::Block(major, minor) => {
+            (DataLayout::Plain, 0, encode_device((*major, *minor)))
+        }
+        Content::Fifo | Content::Socket => (DataLayout::Plain, 0, 0),
+    };
+    let metadata = &node.metadata;
+    RawInode {
+        layout,
+        xattr_count: place.xattr_count,
+        mode: metadata.mode & 0o7777 | node.content.file_type().mode_bits(),
+        size,
+        address,
+        number,
+        uid: metadata.uid,
+        gid: metadata.gid,
+        mtime: metadata.mtime,
+        links: place.links,
+    }
+}
+
+/// What follows an inode and its attributes.
+fn append_inline(tree: &Tree, layout: &Layout, id: NodeId, out: &mut Vec<u8>) {
+    let inline = layout.of(id).inline as usize;
+    match &tree.node(id).content {
+        Content::Sparse { chunks, .. } => {
+            chunks.iter().for_each(|chunk| out.extend_from_slice(&chunk.unwrap_or(NO_BLOCK).to_le_bytes()));
+        }
+        _ if inline > 0 => {
+            let content = content(tree, layout, id);
+            out.extend_from_slice(&content[content.len() - inline..]);
+        }
+        _ => {}
+    }
+}
+
+/// All bytes of a directory or a link's target.
+fn content(tree: &Tree, layout: &Layout, id: NodeId) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    match &tree.node(id).content {
+        Content::Symlink(target) => bytes.extend_from_slice(target),
+        Content::Directory { children, .. } => {
+            let inode = |name: &[u8]| match name {
+                b"." => id,
+                b".." => layout.of(id).parent,
+                _ => children[name],
+            };
+            let entry = |name| {
+                let target = inode(name);
+                let file_type = tree.node(target).content.file_type();
+                DirectoryEntry { name, inode: layout.of(target).slot, file_type }
+            };
+            let entries: Vec<_> = directory_names(children.keys().map(|name| &**name)).map(entry).collect();
+            directory::encode(&entries, &mut bytes);
+        }
+        _ => {}
+    }
+    bytes
+}

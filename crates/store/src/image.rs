@@ -1,0 +1,339 @@
+//! Images: what a name, a digest or the start of an id stands for.
+//!
+//! Looking up a name is the hot path of every start: it reads the reference, the manifest and the
+//! configuration, and lists no directory. Everything else lists the references.
+
+use std::collections::BTreeMap;
+
+use holm_spec::image::{ImageConfiguration, ImageIndex, ImageManifest};
+use holm_spec::platform::Platform;
+use holm_spec::{Digest, Reference};
+
+use crate::document::{self, Document};
+use crate::error::{Error, Kind, Result};
+use crate::refs::RefRecord;
+use crate::store::Store;
+
+/// An image: its documents, read and verified. Whether its layers are there, [`Store::layer_keys`]
+/// and [`Store::root_fs`] say; whether its platform is this machine's, the caller decides.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// The image id: digest of the configuration.
+    pub id: Digest,
+    /// What the name resolved to: digest of the manifest or of the index that lists it.
+    pub digest: Digest,
+    /// Digest of the manifest.
+    pub manifest_digest: Digest,
+    /// The manifest.
+    pub manifest: ImageManifest,
+    /// The configuration.
+    pub config: ImageConfiguration,
+    /// Digests of the uncompressed layers, lowest first.
+    pub diff_ids: Vec<Digest>,
+    /// The name that it was found by; none for an image found by its id or digest.
+    pub reference: Option<Reference>,
+}
+
+impl Image {
+    /// What the image is made for, as its configuration says.
+    pub fn platform(&self) -> Platform {
+        Platform { os: self.config.os().to_string(), architecture: self.config.architecture().to_string() }
+    }
+}
+
+/// A name or mark together with the image that it stands for.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) record: RefRecord,
+    pub(crate) manifest_digest: Digest,
+    pub(crate) id: Digest,
+}
+
+impl Known {
+    fn matches(&self, hex: &str) -> bool {
+        [self.id, self.record.digest, self.manifest_digest].iter().any(|digest| digest.hex().starts_with(hex))
+    }
+}
+
+impl Store {
+    /// Finds an image by what a user wrote, in Docker's order: a whole digest; a reference (with the
+    /// default registry and tag), or `name@digest`; the start of an image id, with or without
+    /// `sha256:`.
+    ///
+    /// What it says may be removed by others at any time, and an image that goes at this moment looks
+    /// damaged, unless the caller holds [`Store::in_use`].
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] naming it, [`Kind::Ambiguous`], [`Kind::Invalid`] where it is neither a
+    /// reference nor the start of an id, [`Kind::Corrupt`] naming the damaged object.
+    pub fn resolve(&self, name: &str) -> Result<Image> {
+        let found = match Query::parse(name)? {
+            Query::Id(hex) => self.known_by_id(name, &hex).map(Found::Known),
+            Query::Name(reference, prefix) => match self.by_reference(&reference)? {
+                Some(record) => Ok(Found::Name(record)),
+                None => self.known_by_id(name, &prefix.unwrap_or_default()).map(Found::Known),
+            },
+        };
+        match found? {
+            Found::Known(known) => self.open_image(known.record.digest, None),
+            Found::Name(record) => self.open_image(record.digest, record.reference),
+        }
+        .map_err(|error| error.about(format!("open image `{name}`")))
+    }
+
+    /// The names of the image with the id `id`, sorted.
+    pub fn names(&self, id: &Digest) -> Result<Vec<Name>> {
+        let known = self.known()?.into_iter().filter(|known| known.id == *id);
+        Ok(known.filter_map(|known| Name::of(known.record)).collect())
+    }
+
+    /// Reads the documents of the image behind `digest`, a manifest or an index.
+    pub(crate) fn open_image(&self, digest: Digest, reference: Option<Reference>) -> Result<Image> {
+        let (manifest_digest, manifest) = self.manifest(digest).map_err(Error::missing_is_damage)?;
+        let id = document::digest_of(manifest.config())?;
+        let config = self.blob(&id).map_err(Error::missing_is_damage)?;
+        let config = document::parse_config(&id, &config)?;
+        let diff_ids = document::diff_ids(&config)?;
+        Ok(Image { id, digest, manifest_digest, manifest, config, diff_ids, reference })
+    }
+
+    /// The manifest behind `digest`: that itself, or one of an index.
+    fn manifest(&self, digest: Digest) -> Result<(Digest, ImageManifest)> {
+        let index = match document::parse(&digest, &self.blob(&digest)?)? {
+            Document::Manifest(manifest) => return Ok((digest, *manifest)),
+            Document::Index(index) => index,
+        };
+        let chosen = self.choose(&index)?.ok_or_else(|| {
+            Error::new(Kind::Corrupt, format!("image index {digest} has no manifest in this store"))
+        })?;
+        match document::parse(&chosen, &self.blob(&chosen)?)? {
+            Document::Manifest(manifest) => Ok((chosen, *manifest)),
+            Document::Index(_) => {
+                Err(Error::new(Kind::Corrupt, format!("image index {digest} lists another index")))
+            }
+        }
+    }
+
+    /// Of the manifests that were stored the one for this machine, else the first.
+    fn choose(&self, index: &ImageIndex) -> Result<Option<Digest>> {
+        let host = Platform::host();
+        let (ours, others): (Vec<_>, Vec<_>) =
+            index.manifests().iter().partition(|entry| document::is_for(entry, &host));
+        for entry in ours.into_iter().chain(others) {
+            let digest = document::digest_of(entry)?;
+            if self.has_blob(&digest) {
+                return Ok(Some(digest));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The name itself, or for `name@digest` another name of the same repository with that digest.
+    pub(crate) fn by_reference(&self, reference: &Reference) -> Result<Option<RefRecord>> {
+        if let Some(record) = self.reference(reference)? {
+            return Ok(Some(record));
+        }
+        let Some(digest) = reference.digest() else { return Ok(None) };
+        let same_repository = |known: &Known| {
+            let name = known.record.reference.as_ref();
+            name.is_some_and(|name| (name.domain(), name.path()) == (reference.domain(), reference.path()))
+        };
+        let has_digest = |known: &Known| known.record.digest == digest || known.manifest_digest == digest;
+        let found = self.known()?.into_iter().find(|known| same_repository(known) && has_digest(known));
+        Ok(found.map(|known| known.record))
+    }
+
+    /// The image whose id, manifest or index starts with the digits `hex`.
+    pub(crate) fn known_by_id(&self, name: &str, hex: &str) -> Result<Known> {
+        let not_found = || Error::new(Kind::NotFound, format!("there is no image `{name}`"));
+        if hex.is_empty() {
+            return Err(not_found());
+        }
+        let mut matching = self.known()?.into_iter().filter(|known| known.matches(hex));
+        let first = matching.next().ok_or_else(not_found)?;
+        if let Some(other) = matching.find(|other| other.id != first.id) {
+            let (first, other) = (first.id.short(), other.id.short());
+            let text = format!("`{name}` is the start of several image ids: {first}, {other}");
+            return Err(Error::new(Kind::Ambiguous, text));
+        }
+        Ok(first)
+    }
+
+    /// Every name and mark with its image, sorted by name. Those whose image is damaged are left out
+    /// with a warning.
+    pub(crate) fn known(&self) -> Result<Vec<Known>> {
+        let mut seen: BTreeMap<Digest, Option<(Digest, Digest)>> = BTreeMap::new();
+        let mut known = Vec::new();
+        for record in self.references()?.0 {
+            let found = match seen.get(&record.digest) {
+                Some(found) => *found,
+                None => {
+                    let found = self.identify(&record)?;
+                    seen.insert(record.digest, found);
+                    found
+                }
+            };
+            known.extend(found.map(|(manifest_digest, id)| Known { record, manifest_digest, id }));
+        }
+        Ok(known)
+    }
+
+    /// Digests of manifest and configuration; `None` where the image is damaged, or went just now.
+    fn identify(&self, record: &RefRecord) -> Result<Option<(Digest, Digest)>> {
+        let read = || -> Result<_> {
+            let (digest, manifest) = self.manifest(record.digest)?;
+            Ok((digest, document::digest_of(manifest.config())?))
+        };
+        match read() {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if matches!(error.kind(), Kind::Corrupt | Kind::NotFound | Kind::Invalid) => {
+                let name = record.reference.as_ref().map(Reference::familiar);
+                tracing::warn!("image `{}`: {error}", name.unwrap_or_else(|| record.digest.to_string()));
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+enum Found {
+    Name(RefRecord),
+    Known(Known),
+}
+
+/// A name of an image, and what it resolved to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Name {
+    /// The reference.
+    pub reference: Reference,
+    /// Digest of the manifest or index that it stands for.
+    pub digest: Digest,
+}
+
+impl Name {
+    /// A name; `None` for a mark.
+    pub(crate) fn of(record: RefRecord) -> Option<Self> {
+        record.reference.map(|reference| Self { reference, digest: record.digest })
+    }
+
+    /// `repository@digest`, as Docker shows it.
+    pub fn repository_digest(&self) -> String {
+        format!("{}@{}", self.reference.familiar_name(), self.digest)
+    }
+}
+
+/// What a user's text can mean.
+pub(crate) enum Query {
+    /// Hexadecimal digits of a digest.
+    Id(String),
+    /// A reference, or if there is none of that name digits of a digest.
+    Name(Box<Reference>, Option<String>),
+}
+
+impl Query {
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        let digits = text.strip_prefix("sha256:").unwrap_or(text);
+        let hexadecimal = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        let is_id = (1..=64).contains(&digits.len()) && digits.bytes().all(hexadecimal);
+        let digits = is_id.then(|| digits.to_owned());
+        match (digits, text.parse::<Reference>()) {
+            // Nobody may hide an image behind a name that looks like its whole id.
+            (Some(digits), _) if digits.len() == 64 => Ok(Self::Id(digits)),
+            (digits, Ok(reference)) => Ok(Self::Name(Box::new(reference), digits)),
+            (Some(digits), Err(_)) => Ok(Self::Id(digits)),
+            (None, Err(error)) => Err(Error::because(Kind::Invalid, format!("find image `{text}`"), error)),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::store::tests::scratch;
+
+    /// Stores an image of `config` whose layers are not there.
+    pub(crate) fn store_image(store: &Store, config: &Value, config_type: &str) -> Digest {
+        let in_use = store.in_use().expect("lock");
+        let config = config.to_string();
+        let id = store.put_blob(&in_use, config.as_bytes()).expect("put");
+        let manifest = json!({
+            "schemaVersion": 2,
+            "config": {"mediaType": config_type, "digest": id, "size": config.len()},
+            "layers": [],
+        });
+        store.put_blob(&in_use, manifest.to_string().as_bytes()).expect("put")
+    }
+
+    pub(crate) const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
+
+    pub(crate) fn config(architecture: &str) -> Value {
+        json!({"os": "linux", "architecture": architecture, "rootfs": {"type": "layers", "diff_ids": []}})
+    }
+
+    fn index(entries: &[(Digest, &str)]) -> Vec<u8> {
+        let entry = |(digest, architecture): &(Digest, &str)| {
+            json!({
+                "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                "digest": digest,
+                "size": 1,
+                "platform": {"os": "linux", "architecture": architecture},
+            })
+        };
+        let entries: Vec<Value> = entries.iter().map(entry).collect();
+        json!({"schemaVersion": 2, "manifests": entries}).to_string().into_bytes()
+    }
+
+    fn name(text: &str) -> Reference {
+        text.parse().expect("a reference")
+    }
+
+    #[test]
+    fn of_an_index_the_manifest_for_this_machine_is_taken() {
+        let (_dir, store) = scratch();
+        let host = Platform::host().architecture;
+        let other = store_image(&store, &config("s390x"), CONFIG_TYPE);
+        let ours = store_image(&store, &config(&host), CONFIG_TYPE);
+        let absent = Digest::of(b"not stored");
+        let in_use = store.in_use().expect("lock");
+        let both = index(&[(other, "s390x"), (ours, &host)]);
+        let both = store.put_blob(&in_use, &both).expect("put");
+        store.set_reference(&in_use, &name("both"), &both).expect("set");
+        let image = store.resolve("both").expect("resolve");
+        assert_eq!((image.manifest_digest, image.digest), (ours, both));
+
+        let foreign = index(&[(absent, &host), (other, "s390x")]);
+        let foreign = store.put_blob(&in_use, &foreign).expect("put");
+        store.set_reference(&in_use, &name("foreign"), &foreign).expect("set");
+        let image = store.resolve("foreign").expect("resolve");
+        assert_eq!(image.platform().architecture, "s390x");
+
+        let nothing = store.put_blob(&in_use, &index(&[(absent, &host)])).expect("put");
+        store.set_reference(&in_use, &name("nothing"), &nothing).expect("set");
+        assert_eq!(store.resolve("nothing").expect_err("nothing is there").kind(), Kind::Corrupt);
+        let nested = store.put_blob(&in_use, &index(&[(both, &host)])).expect("put");
+        store.set_reference(&in_use, &name("nested"), &nested).expect("set");
+        assert_eq!(store.resolve("nested").expect_err("an index in an index").kind(), Kind::Corrupt);
+    }
+
+    #[test]
+    fn documents_of_an_index_are_kept_and_removed_together() {
+        let (_dir, store) = scratch();
+        let host = Platform::host().architecture;
+        let other = store_image(&store, &config("s390x"), CONFIG_TYPE);
+        let ours = store_image(&store, &config(&host), CONFIG_TYPE);
+        let artifact = store_image(&store, &json!({}), "application/vnd.example.kernel.v1+json");
+        let in_use = store.in_use().expect("lock");
+        let both = store.put_blob(&in_use, &index(&[(other, "s390x"), (ours, &host)])).expect("put");
+        store.set_reference(&in_use, &name("both"), &both).expect("set");
+        store.set_reference(&in_use, &name("kernel"), &artifact).expect("set");
+        drop(in_use);
+        let exclusive = store.exclusive().expect("lock");
+        assert_eq!(exclusive.repair(&[]).expect("repair"), Vec::<String>::new());
+        exclusive.remove("both", false, &[]).expect("remove");
+        assert!([both, other, ours].iter().all(|digest| !store.has_blob(digest)));
+        assert!(store.has_blob(&artifact));
+        assert_eq!(exclusive.repair(&[]).expect("repair"), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,73 @@
+//! The image store: blobs, EROFS layers, snapshots, references, garbage collection.
+//!
+//! ```text
+//! <root>/
+//!   blobs/sha256/<hex>            manifests, indexes, configurations, and layers as received
+//!   layers/<key>.v1.erofs         a layer as it is mounted
+//!   layers/<key>.v1.tarmeta.zst   with the image's data it gives the layer's tar back bit for bit
+//!   layers/<key>.v1.json          LayerRecord
+//!   refs/<name>                   what a name stands for (see `refs`)
+//!   snapshots/<workload>/{upper,work}
+//!   ingest/<random>/              where content is before it has its name; lock: its writer lives
+//!   locks/store                   shared: somebody is about to refer to content; exclusive: removal
+//!   locks/refs                    exclusive: a name is being changed; taken after locks/store
+//! <run>/layers/<key>[.lock]       shared mounts of layers, made by the runtime's side
+//! ```
+//!
+//! # Order of writes
+//! An import writes in this order, and each step is on the disk before the next begins:
+//!
+//! 1. the layer's three files, in an ingest directory, each synced once;
+//! 2. their final names by rename, the image's own last, and one sync of `layers`;
+//! 3. the configuration, then the manifest, each: temporary file, sync, rename, sync of `blobs`;
+//! 4. the reference, likewise.
+//!
+//! Steps 2 to 4 happen under the shared store lock. So whatever a name reaches is complete; what a
+//! crash leaves before step 4 is reached by nothing and goes with the next [`Exclusive::repair`]; and
+//! importing the same archive again finds or replaces each part. A layer that is there already is used
+//! only if its record, its size and all its files agree with what was just read.
+//!
+//! A removal goes the other way, under the exclusive lock: names, sync of `refs`, documents, layers. A
+//! crash leaves garbage, never a name whose content is gone.
+//!
+//! A name that moves first leaves a durable mark of what it stood for, so that at every moment the old
+//! image has a name or a mark.
+//!
+//! # Trust
+//! Documents are hashed whenever they are read. Layers are verified when they are written; afterwards
+//! only their presence is checked, since hashing them would cost more than the start of a workload.
+
+mod blob;
+mod change;
+mod clock;
+mod collect;
+pub mod compression;
+pub mod convert;
+mod document;
+pub mod erofs;
+mod error;
+mod image;
+mod import;
+mod ingest;
+mod layer;
+pub mod layer_error;
+mod listing;
+mod paths;
+mod refs;
+mod remove;
+mod repair;
+mod snapshot;
+mod store;
+pub mod tar;
+pub mod tarmeta;
+
+pub use blob::DOCUMENT_LIMIT;
+pub use change::{Change, ChangeError};
+pub use collect::ImageUser;
+pub use error::{Error, Kind, Result};
+pub use image::{Image, Name};
+pub use import::Import;
+pub use layer::{LayerRecord, Received};
+pub use listing::{HistoryRow, Summary};
+pub use remove::Removed;
+pub use store::{Exclusive, InUse, Store};

@@ -1,0 +1,57 @@
+//! Points at which a test kills the process, to prove that a crash there loses nothing.
+//!
+//! `HOLM_FAIL_POINT=<name>` in the environment makes the process that reaches the point kill itself
+//! with SIGKILL, as a crash would. Harmless by construction: a process can only end itself. Release
+//! binaries keep the check (one comparison against a value read once), because what is tested must
+//! be what is shipped.
+
+use std::sync::OnceLock;
+
+/// Every point, in the order in which `holm import`, `holm run` and `holm rm` meet them.
+pub const ALL: &[&str] = &[
+    "import-layer-written",
+    "import-layer-synced",
+    "import-layer-renamed",
+    "import-blobs-written",
+    "import-ref-written",
+    "create-name-claimed",
+    "create-snapshot-made",
+    "create-config-written",
+    "create-published",
+    "start-sandbox-staged",
+    "start-sandbox-published",
+    "start-keeper-spawned",
+    "keeper-begun",
+    "keeper-layers-mounted",
+    "keeper-cgroup-made",
+    "keeper-process-cloned",
+    "keeper-process-started",
+    "keeper-state-written",
+    "keeper-exit-seen",
+    "keeper-exit-written",
+    "keeper-cgroup-removed",
+    "keeper-layers-released",
+    "remove-begun",
+    "remove-snapshot-removed",
+    "remove-name-released",
+    "remove-workload-removed",
+    "rmi-ref-removed",
+    "rmi-blobs-removed",
+];
+
+/// Dies here if the environment asks for it.
+pub fn reached(name: &'static str) {
+    static CHOSEN: OnceLock<Option<String>> = OnceLock::new();
+    debug_assert!(ALL.contains(&name), "fail point `{name}` is not listed");
+    let chosen = CHOSEN.get_or_init(|| std::env::var("HOLM_FAIL_POINT").ok());
+    if chosen.as_deref() == Some(name) {
+        die();
+    }
+}
+
+fn die() -> ! {
+    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    loop {
+        std::thread::park();
+    }
+}

@@ -1,0 +1,24 @@
+//! Network interfaces of the calling process's network namespace.
+#![expect(unsafe_code, reason = "interface flags are set by ioctl")]
+
+use std::os::fd::AsRawFd;
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+
+use crate::process::last_errno;
+
+/// Sets the loopback interface up, which gives it 127.0.0.1 and ::1. May be called in a child.
+pub fn set_loopback_up() -> Result<(), Errno> {
+    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    // SAFETY: all-zero is a valid ifreq; the name `lo` fits and is terminated by the zeros; the
+    // kernel reads and writes nothing beyond the structure.
+    let result = unsafe {
+        let mut request: libc::ifreq = std::mem::zeroed();
+        request.ifr_name[0] = b'l' as libc::c_char;
+        request.ifr_name[1] = b'o' as libc::c_char;
+        request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+        libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw mut request)
+    };
+    if result == 0 { Ok(()) } else { Err(last_errno()) }
+}

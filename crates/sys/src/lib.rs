@@ -1,0 +1,20 @@
+//! Safe wrappers over Linux system calls that no maintained crate wraps, and the small file-system
+//! primitives that every part of Holm builds on. The home of `unsafe`.
+//!
+//! Functions that a child may call between `clone` and `exec` say so: they allocate nothing, take no
+//! lock and touch no global state.
+
+pub mod bpf;
+pub mod exec;
+pub mod fail_point;
+pub mod file;
+pub mod interface;
+pub mod lock;
+pub mod mount;
+pub mod process;
+pub mod seccomp;
+pub mod shared_mount;
+pub mod socket;
+
+pub use rustix;
+pub use rustix::io::Errno;

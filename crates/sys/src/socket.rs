@@ -1,0 +1,153 @@
+//! Packet sockets between processes of one host, with descriptors as cargo.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, recvmsg, sendmsg, socket_with,
+};
+
+/// Two connected `SOCK_SEQPACKET` sockets, close-on-exec.
+pub fn packet_pair() -> Result<(OwnedFd, OwnedFd), Errno> {
+    rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+}
+
+/// Listens on a packet socket `name` in a directory, non-blocking; the socket's mode is 0600 by the
+/// directory's 0700.
+///
+/// The address goes through the directory's descriptor, since a socket address holds 108 bytes.
+pub fn listen_packets(directory: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    rustix::net::bind(&socket, &address(directory, name)?)?;
+    rustix::net::listen(&socket, 128)?;
+    Ok(socket)
+}
+
+/// Connects to the packet socket `name` in the directory at `path`.
+pub fn connect_packets(path: &Path, name: &str) -> Result<OwnedFd, Errno> {
+    let directory =
+        rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    rustix::net::connect(&socket, &address(directory.as_fd(), name)?)?;
+    Ok(socket)
+}
+
+fn address(directory: BorrowedFd<'_>, name: &str) -> Result<SocketAddrUnix, Errno> {
+    SocketAddrUnix::new(format!("/proc/self/fd/{}/{name}", directory.as_raw_fd()))
+}
+
+/// Effective user id of the process at the other end, as it was when it connected.
+pub fn peer_uid(socket: BorrowedFd<'_>) -> Result<u32, Errno> {
+    Ok(rustix::net::sockopt::socket_peercred(socket)?.uid.as_raw())
+}
+
+/// Sends one packet made of two parts; does not raise SIGPIPE. May be called in a child.
+pub fn send_packet(socket: BorrowedFd<'_>, head: &[u8], body: &[u8]) -> Result<(), Errno> {
+    send(socket, head, body, None, SendFlags::NOSIGNAL)
+}
+
+/// As [`send_packet`], but fails with `EAGAIN` instead of waiting.
+pub fn try_send_packet(socket: BorrowedFd<'_>, head: &[u8], body: &[u8]) -> Result<(), Errno> {
+    send(socket, head, body, None, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
+}
+
+/// Sends one packet with one descriptor. May be called in a child.
+pub fn send_descriptor(
+    socket: BorrowedFd<'_>,
+    packet: &[u8],
+    descriptor: BorrowedFd<'_>,
+) -> Result<(), Errno> {
+    send(socket, packet, &[], Some(descriptor), SendFlags::NOSIGNAL)
+}
+
+fn send(
+    socket: BorrowedFd<'_>,
+    head: &[u8],
+    body: &[u8],
+    descriptor: Option<BorrowedFd<'_>>,
+    flags: SendFlags,
+) -> Result<(), Errno> {
+    let parts = [IoSlice::new(head), IoSlice::new(body)];
+    let descriptors = descriptor.as_slice();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !descriptors.is_empty() {
+        control.push(SendAncillaryMessage::ScmRights(descriptors));
+    }
+    loop {
+        match sendmsg(socket, &parts, &mut control, flags) {
+            Ok(_) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// Receives one packet into `buffer`: its length (0 at the end) and the descriptor that came along.
+///
+/// # Errors
+/// `EMSGSIZE` for a packet longer than the buffer; `EAGAIN` on an empty non-blocking socket.
+pub fn receive_packet(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Option<OwnedFd>), Errno> {
+    receive(socket, buffer, RecvFlags::CMSG_CLOEXEC)
+}
+
+/// As [`receive_packet`], but fails with `EAGAIN` instead of waiting.
+pub fn try_receive_packet(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+) -> Result<(usize, Option<OwnedFd>), Errno> {
+    receive(socket, buffer, RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT)
+}
+
+fn receive(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    flags: RecvFlags,
+) -> Result<(usize, Option<OwnedFd>), Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let message = loop {
+        match recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut control, flags) {
+            // A peer that closed with something unread raises this once, in front of what it had sent.
+            Err(Errno::INTR | Errno::CONNRESET) => {}
+            other => break other?,
+        }
+    };
+    let mut descriptor = None;
+    for cargo in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(descriptors) = cargo {
+            descriptor = descriptors.last().or(descriptor);
+        }
+    }
+    if message.flags.contains(rustix::net::ReturnFlags::TRUNC) {
+        return Err(Errno::MSGSIZE);
+    }
+    Ok((message.bytes, descriptor))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_keep_their_bounds_and_carry_descriptors() {
+        let (left, right) = packet_pair().expect("socketpair");
+        send_packet(left.as_fd(), b"a", b"bc").expect("send");
+        send_descriptor(left.as_fd(), b"d", left.as_fd()).expect("send");
+        let mut buffer = [0; 8];
+        let (length, none) = receive_packet(right.as_fd(), &mut buffer).expect("receive");
+        assert_eq!((&buffer[..length], none.is_none()), (&b"abc"[..], true));
+        let (length, some) = receive_packet(right.as_fd(), &mut buffer).expect("receive");
+        assert_eq!((&buffer[..length], some.is_some()), (&b"d"[..], true));
+        send_packet(left.as_fd(), b"too long", b"!").expect("send");
+        assert_eq!(receive_packet(right.as_fd(), &mut buffer).expect_err("too long"), Errno::MSGSIZE);
+        drop((left, some));
+        assert_eq!(receive_packet(right.as_fd(), &mut buffer).expect("end").0, 0);
+    }
+}

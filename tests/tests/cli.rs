@@ -1,0 +1,29 @@
+//! Holm from outside: its command line, and what a workload and the host see of it.
+//!
+//! The expectations come from what Docker documents for the same commands, from the OCI specifications,
+//! and from the list of bad input that Holm promises to refuse; not from its sources.
+
+mod cli {
+    mod attach;
+    mod bad_images;
+    mod clients;
+    mod exec;
+    mod exit_codes;
+    mod identity;
+    mod images;
+    mod inspect;
+    mod isolation;
+    mod leftovers;
+    mod life;
+    mod limits;
+    mod list;
+    mod logs;
+    mod mounts;
+    mod output;
+    mod privileges;
+    mod refusals;
+    mod settings;
+    mod signals;
+    mod streams;
+    mod terminal;
+}
