@@ -102,6 +102,14 @@ pub fn parent(pid: u32) -> Option<u32> {
     status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
 }
 
+/// The session of a process: its leader's number, or 0 where the leader is outside this pid namespace
+/// (proc_pid_stat(5), the fourth field after the program's name). `getsid` of rustix panics on that 0.
+#[must_use]
+pub fn session(pid: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit(") ").next()?.split(' ').nth(3)?.parse().ok()
+}
+
 /// The short name of a process's program.
 #[must_use]
 pub fn program(pid: u32) -> String {

@@ -1,4 +1,5 @@
 //! Packet sockets between processes of one host, with descriptors as cargo.
+#![expect(unsafe_code, reason = "rustix takes the pid 0 of a peer in another pid namespace for impossible")]
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -42,9 +43,21 @@ fn address(directory: BorrowedFd<'_>, name: &str) -> Result<SocketAddrUnix, Errn
     SocketAddrUnix::new(format!("/proc/self/fd/{}/{name}", directory.as_raw_fd()))
 }
 
-/// Effective user id of the process at the other end, as it was when it connected.
+/// Effective user id of the process at the other end, as it was when it connected (unix(7), `SO_PEERCRED`).
 pub fn peer_uid(socket: BorrowedFd<'_>) -> Result<u32, Errno> {
-    Ok(rustix::net::sockopt::socket_peercred(socket)?.uid.as_raw())
+    let mut peer = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
+    let mut length = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes, the size of `peer`, and any bytes are a valid `ucred`.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut peer).cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 { Ok(peer.uid) } else { Err(crate::process::last_errno()) }
 }
 
 /// Sends one packet made of two parts; does not raise SIGPIPE. May be called in a child.
@@ -149,5 +162,11 @@ mod tests {
         assert_eq!(receive_packet(right.as_fd(), &mut buffer).expect_err("too long"), Errno::MSGSIZE);
         drop((left, some));
         assert_eq!(receive_packet(right.as_fd(), &mut buffer).expect("end").0, 0);
+    }
+
+    #[test]
+    fn the_peer_is_known_by_its_user() {
+        let (left, _right) = packet_pair().expect("socketpair");
+        assert_eq!(peer_uid(left.as_fd()), Ok(rustix::process::geteuid().as_raw()));
     }
 }

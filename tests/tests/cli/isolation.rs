@@ -390,11 +390,5 @@ fn the_host_sees_it_below_its_keeper() {
     assert!(group.contains(&format!("/holm/{id}")), "{group}");
     let group = std::fs::read_to_string(format!("/proc/{keeper}/cgroup")).unwrap();
     assert!(group.contains("/holm/keepers"), "{group}");
-    let session = std::fs::read_to_string(format!("/proc/{keeper}/stat")).unwrap();
-    let own = rustix::process::getsid(None).unwrap().as_raw_pid().to_string();
-    assert_ne!(
-        session.rsplit(") ").next().unwrap().split(' ').nth(3).unwrap(),
-        own,
-        "outside the caller's session"
-    );
+    assert_ne!(host::session(keeper), host::session(std::process::id()), "outside the caller's session");
 }
