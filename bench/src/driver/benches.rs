@@ -23,12 +23,8 @@ const LIGHT_GOALS: &[Wanted] = &[("holm", "floor", Measure::Wall, Some(Goal::AtM
 const HEAVY_GOALS: &[Wanted] =
     &[("podman", "holm", Measure::Wall, Some(Goal::AtLeast(10.0))), ("podman", "floor", Measure::Wall, None)];
 
-/// With a v1 limit the kernel's own wait is most of the floor, so nothing is promised.
-const HEAVY_RATIOS: &[Wanted] =
-    &[("podman", "holm", Measure::Wall, None), ("podman", "floor", Measure::Wall, None)];
-
-/// Compares the sides back to back and with gaps, because a tight loop hides the RCU grace period that a write
-/// to `cgroup.procs` waits for. The heavy ones come in a second comparison: the kernel clears up after them for
+/// Compares the sides back to back and with gaps, because a tight loop hides the RCU grace periods that
+/// some calls wait for. The heavy ones come in a second comparison: the kernel clears up after them for
 /// tens of milliseconds, and whoever runs next would pay for it.
 fn compare_with_gaps(
     machine: &Machine<'_>,

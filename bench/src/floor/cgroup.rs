@@ -1,8 +1,8 @@
 //! The groups that a floor puts its container in.
 //!
 //! The group on v2 is joined by `CLONE_INTO_CGROUP`. A memory limit needs the memory controller: on v2 it is
-//! a file of the same group, on a hybrid host a second group on the v1 hierarchy, which the child joins by a
-//! write to `cgroup.procs`: that write waits for an RCU grace period, and is what `--memory` is there to show.
+//! a file of the same group, on a hybrid host a second group on the v1 hierarchy, which the child joins by writing
+//! itself to `tasks` (`docs/design/0007`: a write to `cgroup.procs` would wait for an RCU grace period).
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -91,7 +91,7 @@ impl Drop for Group {
 
 /// The memory limit of a container.
 pub struct MemoryLimit {
-    /// `cgroup.procs` of the v1 group that the child joins.
+    /// `tasks` of the v1 group that the child joins.
     join: Option<OwnedFd>,
     _v1: Option<Group>,
 }
@@ -109,7 +109,7 @@ impl MemoryLimit {
         }
         let v1 = Group::create(V1_MEMORY, name, calls)?;
         v1.write("memory.limit_in_bytes", &bytes)?;
-        let join = v1.open("cgroup.procs")?;
+        let join = v1.open("tasks")?;
         Ok(Self { join: Some(join), _v1: Some(v1) })
     }
 
@@ -119,6 +119,6 @@ impl MemoryLimit {
     /// What the kernel answers.
     pub fn join(&self, calls: Calls) -> Result<(), Failure> {
         let Some(file) = &self.join else { return Ok(()) };
-        calls.make("write", "cgroup.procs", || rustix::io::write(file, b"0")).map(drop)
+        calls.make("write", "tasks", || rustix::io::write(file, b"0")).map(drop)
     }
 }

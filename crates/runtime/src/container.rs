@@ -68,7 +68,7 @@ pub fn start(start: Start<'_>, meanwhile: &mut dyn FnMut(&Child) -> Result<()>) 
     let plan = ProcessPlan::prepare(process, &identity, start.seccomp)?;
     let wanted = Wanted::of(start.spec)?;
     // The cgroup namespace's root is the group at the moment of its making.
-    let early_cgroup = wanted.cgroup && !start.group.must_join();
+    let early_cgroup = wanted.cgroup && start.group.entrances().is_empty();
     let namespaces =
         if early_cgroup { wanted.namespaces.with(Namespaces::CGROUP) } else { wanted.namespaces };
     let (ours, theirs) = socket::packet_pair().context(|| "make a socket to the container")?;
@@ -80,18 +80,15 @@ pub fn start(start: Start<'_>, meanwhile: &mut dyn FnMut(&Child) -> Result<()>) 
         hostname: start.spec.hostname().as_ref().map(String::as_bytes),
         domainname: start.spec.domainname().as_ref().map(String::as_bytes),
         loopback: wanted.namespaces.contains(Namespaces::NETWORK),
+        groups: start.group.entrances(),
         cgroup_namespace: wanted.cgroup && !early_cgroup,
-        kept: &kept(root.descriptors().chain([theirs.as_raw_fd()]), &start.stdio),
+        kept: &kept(root.descriptors().chain([theirs.as_raw_fd()]), start.group, &start.stdio),
     };
     let options = CloneOptions { namespaces, cgroup: start.group.birthplace() };
     let child = clone(&options, || init.run()).context(|| "make the container's namespaces")?;
     fail_point::reached("keeper-process-cloned");
     drop(theirs);
-    let mut ready = |child: &Child| {
-        start.group.join(child.pid)?;
-        meanwhile(child)
-    };
-    confirm(child, &ours, &mut ready, &|failure| describe(failure, &plan, Some(&root)))
+    confirm(child, &ours, meanwhile, &|failure| describe(failure, &plan, Some(&root)))
 }
 
 /// Namespaces that a configuration asks for.
@@ -169,16 +166,16 @@ pub fn exec(exec: Exec<'_>) -> Result<Started> {
     let join = Join {
         target: exec.target,
         namespaces: JOINED_NAMESPACES,
+        groups: exec.group.entrances(),
         process: &plan,
         stdio: exec.stdio,
         sync: theirs.as_fd(),
-        kept: &kept([theirs.as_raw_fd(), exec.target.as_raw_fd()], &exec.stdio),
+        kept: &kept([theirs.as_raw_fd(), exec.target.as_raw_fd()], exec.group, &exec.stdio),
     };
     let options = CloneOptions { namespaces: Namespaces::NONE, cgroup: exec.group.birthplace() };
     let child = clone(&options, || join.run()).context(|| "make a process for the container")?;
     drop(theirs);
-    let mut ready = |child: &Child| exec.group.join(child.pid);
-    confirm(child, &ours, &mut ready, &|failure| describe(failure, &plan, None))
+    confirm(child, &ours, &mut |_| Ok(()), &|failure| describe(failure, &plan, None))
 }
 
 /// Joining one that is shared with the host changes nothing.
@@ -190,8 +187,9 @@ const JOINED_NAMESPACES: ThreadNameSpaceType = ThreadNameSpaceType::MOUNT
     .union(ThreadNameSpaceType::PROCESS_ID);
 
 /// Numbers of the descriptors that a child needs, ascending.
-fn kept(numbers: impl IntoIterator<Item = i32>, stdio: &Stdio<'_>) -> Vec<i32> {
-    let mut kept: Vec<i32> = numbers.into_iter().collect();
+fn kept(numbers: impl IntoIterator<Item = i32>, group: &Group, stdio: &Stdio<'_>) -> Vec<i32> {
+    let groups = group.entrances().iter().map(AsRawFd::as_raw_fd);
+    let mut kept: Vec<i32> = numbers.into_iter().chain(groups).collect();
     if let Stdio::Descriptors(streams) = stdio {
         kept.extend(streams.iter().map(AsRawFd::as_raw_fd));
     }

@@ -11,6 +11,7 @@ pub(crate) enum Step {
     Dumpable,
     JoinNamespaces,
     BearInside,
+    EnterGroup,
     AwaitParent,
     CgroupNamespace,
     Propagation,
@@ -61,6 +62,7 @@ impl Step {
             Step::Dumpable,
             Step::JoinNamespaces,
             Step::BearInside,
+            Step::EnterGroup,
             Step::AwaitParent,
             Step::CgroupNamespace,
             Step::Propagation,
@@ -110,6 +112,7 @@ impl Step {
             Self::Dumpable => "protect the process from being traced",
             Self::JoinNamespaces => "join the workload's namespaces",
             Self::BearInside => "make a process inside",
+            Self::EnterGroup => "enter the cgroup",
             Self::AwaitParent => "wait for the parent",
             Self::CgroupNamespace => "make a cgroup namespace",
             Self::Propagation => "keep mounts from reaching the host",
@@ -198,7 +201,7 @@ pub(crate) fn decode_process(packet: &[u8]) -> Option<i32> {
 
 /// The packet that carries the terminal's descriptor.
 pub(crate) const TERMINAL: &[u8] = b"T";
-/// The packet by which the parent says that everything outside is ready: groups joined, devices
+/// The packet by which the parent says that everything outside is ready: devices
 /// guarded, state written.
 pub(crate) const PROCEED: &[u8] = b"P";
 

@@ -3,7 +3,8 @@
 //! Three kinds of host: pure v2 (`/sys/fs/cgroup` is cgroup2), v1 (one hierarchy a controller) and
 //! hybrid (v1 hierarchies and a cgroup2 at `/sys/fs/cgroup/unified`). On a hybrid host v2 does all
 //! it can (birth in the group, kill, device program), and a v1 group is made only for a limit that
-//! was asked for, because moving a process between v1 groups waits for the kernel's grace period.
+//! was asked for. A process enters its v1 groups by its own hand, through descriptors of their `tasks` files
+//! that it inherits: nobody else can move it without the kernel waiting for a grace period (`docs/design/0007`).
 //!
 //! ```text
 //! <hierarchy>/holm/keepers               v2 only, of all keepers; stays
@@ -24,7 +25,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use holm_sys::rustix::fs::{Mode, OFlags, mkdir, open};
-use holm_sys::rustix::process::Pid;
 use holm_sys::{Errno, bpf};
 
 use crate::device::{self, Rule};
@@ -39,8 +39,8 @@ use settings::Setting;
 pub struct Group {
     /// In v2: the directory to be born in.
     unified: Option<OwnedFd>,
-    /// `cgroup.procs` files to write the first process to.
-    joins: Vec<PathBuf>,
+    /// `tasks` files of the v1 groups, open for writing.
+    entrances: Vec<OwnedFd>,
     /// On hybrid and v1 hosts: each hierarchy's folder name below `/sys/fs/cgroup`, and the group in it.
     folders: Vec<(&'static str, PathBuf)>,
 }
@@ -52,7 +52,7 @@ impl Group {
     /// # Errors
     /// A limit whose controller this host does not have; a value that the kernel refuses.
     pub fn create(hierarchies: &Hierarchies, path: &Path, limits: &Limits, rules: &[Rule]) -> Result<Self> {
-        let mut group = Self { unified: None, joins: Vec::new(), folders: Vec::new() };
+        let mut group = Self { unified: None, entrances: Vec::new(), folders: Vec::new() };
         if let Some(root) = hierarchies.unified() {
             let directory = root.join(path);
             make_directories(root, path)?;
@@ -75,15 +75,15 @@ impl Group {
     /// # Errors
     /// A group that cannot be opened.
     pub fn find(hierarchies: &Hierarchies, path: &Path) -> Result<Self> {
-        let mut group = Self { unified: None, joins: Vec::new(), folders: Vec::new() };
+        let mut group = Self { unified: None, entrances: Vec::new(), folders: Vec::new() };
         if let Some(root) = hierarchies.unified() {
             group.unified = Some(open_directory(&root.join(path))?);
         }
         let legacy = hierarchies.all().map(|root| root.join(path)).filter(|directory| directory.exists());
-        group.joins = legacy
+        group.entrances = legacy
             .filter(|directory| hierarchies.unified().is_none_or(|root| !directory.starts_with(root)))
-            .map(|directory| directory.join("cgroup.procs"))
-            .collect();
+            .map(|directory| open_entrance(&directory))
+            .collect::<Result<_>>()?;
         Ok(group)
     }
 
@@ -110,7 +110,7 @@ impl Group {
     fn enter_legacy(&mut self, controller: &'static str, root: &Path, path: &Path) -> Result<()> {
         make_directories(root, path)?;
         let directory = root.join(path);
-        self.joins.push(directory.join("cgroup.procs"));
+        self.entrances.push(open_entrance(&directory)?);
         self.folders.push((controller, directory));
         Ok(())
     }
@@ -146,15 +146,10 @@ impl Group {
         self.unified.as_ref().map(AsFd::as_fd)
     }
 
-    /// Moves a process into the v1 groups, which waits for a grace period of the kernel.
-    pub fn join(&self, pid: Pid) -> Result<()> {
-        let pid = pid.as_raw_nonzero().to_string();
-        self.joins.iter().try_for_each(|file| write_setting(file, &pid))
-    }
-
-    /// Whether a process that is born in the group has still to be moved into v1 groups.
-    pub fn must_join(&self) -> bool {
-        !self.joins.is_empty() || self.unified.is_none()
+    /// The `tasks` files of the v1 groups, which a process enters by writing `0` to each while it has no
+    /// other thread.
+    pub fn entrances(&self) -> &[OwnedFd] {
+        &self.entrances
     }
 
     /// On hybrid and v1 hosts: each hierarchy's folder name below `/sys/fs/cgroup`, and the group in
@@ -237,6 +232,12 @@ fn make_directories(root: &Path, path: &Path) -> Result<()> {
 fn open_directory(path: &Path) -> Result<OwnedFd> {
     open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .context(|| format!("open cgroup `{}`", path.display()))
+}
+
+fn open_entrance(directory: &Path) -> Result<OwnedFd> {
+    let file = directory.join("tasks");
+    open(&file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+        .context(|| format!("open cgroup file `{}`", file.display()))
 }
 
 /// Lets the children of every group above `path` use a controller (cgroup v2, "subtree control").

@@ -1,11 +1,11 @@
 //! The first process of a container, from the new namespaces to its program.
 //!
 //! The order matters: mounts must not reach the host before any is made; the host's tree goes before
-//! anything of the image is resolved; kernel parameters before `/proc/sys` is made read-only; the
-//! parent's word before the cgroup namespace, whose root is the group at that moment.
+//! anything of the image is resolved; kernel parameters before `/proc/sys` is made read-only; the groups
+//! before the cgroup namespace, whose root is the group at that moment.
 
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use holm_sys::rustix::fs::{CWD, Mode, OFlags, openat};
 use holm_sys::rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
@@ -14,7 +14,7 @@ use holm_sys::rustix::system::{setdomainname, sethostname};
 use holm_sys::{interface, mount, process};
 
 use super::finish::{self, Descriptors};
-use super::{await_parent, mounts, report, terminal};
+use super::{await_parent, enter_groups, mounts, report, terminal};
 use crate::process::{ProcessPlan, Stdio};
 use crate::rootfs::RootPlan;
 use crate::step::{At, Failure, Step};
@@ -29,6 +29,9 @@ pub(crate) struct Init<'a> {
     pub hostname: Option<&'a [u8]>,
     pub domainname: Option<&'a [u8]>,
     pub loopback: bool,
+    /// Entrances of the v1 groups.
+    pub groups: &'a [OwnedFd],
+    /// Make a cgroup namespace once the groups are entered.
     pub cgroup_namespace: bool,
     /// Descriptors that the steps need, ascending; everything else is closed first.
     pub kept: &'a [i32],
@@ -47,6 +50,7 @@ impl Init<'_> {
         process::reset_signals();
         process::leave_session_keyring();
         setsid().at(Step::Session)?;
+        self.enter_groups()?;
         self.enter_root()?;
         // Closed with everything else before the end; dropping it after that would close a stranger.
         let proc = ManuallyDrop::new(mounts::make_all(self.root)?);
@@ -54,7 +58,7 @@ impl Init<'_> {
         mounts::cover_paths(self.root)?;
         mounts::protect_paths(self.root)?;
         self.set_names()?;
-        self.await_groups()?;
+        await_parent(self.sync)?;
         let descriptors = self.open_stdio()?;
         mounts::make_directory(self.root)?;
         self.seal_root()?;
@@ -88,8 +92,8 @@ impl Init<'_> {
         Ok(())
     }
 
-    fn await_groups(&self) -> Result<(), Failure> {
-        await_parent(self.sync)?;
+    fn enter_groups(&self) -> Result<(), Failure> {
+        enter_groups(self.groups)?;
         if self.cgroup_namespace {
             process::unshare_cgroup_namespace().at(Step::CgroupNamespace)?;
         }

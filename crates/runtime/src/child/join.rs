@@ -1,11 +1,11 @@
 //! A process that joins a running container, in two stages.
 //!
 //! The first stage is a child in the host's process namespace, where nobody of the container sees it. It
-//! closes everything of the keeper's, waits for its cgroups, and joins all namespaces. Only then it makes
+//! closes everything of the keeper's, enters the cgroups, and joins all namespaces. Only then it makes
 //! the second stage, born inside: a process with the container's root, no descriptor of the host's, and
 //! nothing of it to be found through `/proc` by whoever may trace processes (CVE-2016-9962).
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use holm_sys::rustix::fs::{CWD, Mode, OFlags, openat};
 use holm_sys::rustix::process::{DumpableBehavior, set_dumpable_behavior, setsid};
@@ -15,7 +15,7 @@ use holm_sys::{process, socket};
 use std::mem::ManuallyDrop;
 
 use super::finish::{self, Descriptors};
-use super::{await_parent, report, terminal};
+use super::{await_parent, enter_groups, report, terminal};
 use crate::process::{ProcessPlan, Stdio};
 use crate::step::{At, Failure, Step, encode_process};
 
@@ -26,6 +26,8 @@ pub(crate) struct Join<'a> {
     pub target: BorrowedFd<'a>,
     /// Namespaces to join, that of process ids among them.
     pub namespaces: ThreadNameSpaceType,
+    /// Entrances of the container's v1 groups.
+    pub groups: &'a [OwnedFd],
     pub process: &'a ProcessPlan,
     pub stdio: Stdio<'a>,
     pub sync: BorrowedFd<'a>,
@@ -47,6 +49,7 @@ impl Join<'_> {
         set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Step::Dumpable)?;
         process::reset_signals();
         process::leave_session_keyring();
+        enter_groups(self.groups)?;
         await_parent(self.sync)?;
         move_into_thread_name_spaces(self.target, self.namespaces).at(Step::JoinNamespaces)?;
         let born_inside = process::clone_sibling(|| report(self.sync, self.steps())).at(Step::BearInside)?;

@@ -7,11 +7,12 @@ mod join;
 mod mounts;
 mod terminal;
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
+use holm_sys::rustix::io::write;
 use holm_sys::socket::send_packet;
 
-use crate::step::{Failure, Step};
+use crate::step::{At, Failure, PROCEED, Step};
 
 pub(crate) use init::Init;
 pub(crate) use join::Join;
@@ -24,9 +25,14 @@ fn report(sync: BorrowedFd<'_>, result: Result<std::convert::Infallible, Failure
     1
 }
 
+/// Enters the v1 groups. A lone thread that writes itself to `tasks` is the one case in which the kernel needs
+/// no grace period (`docs/design/0007`).
+fn enter_groups(entrances: &[OwnedFd]) -> Result<(), Failure> {
+    entrances.iter().try_for_each(|tasks| write(tasks, b"0").map(drop).at(Step::EnterGroup))
+}
+
 /// Waits for the parent's word that everything outside is ready.
 fn await_parent(sync: BorrowedFd<'_>) -> Result<(), Failure> {
-    use crate::step::{At, PROCEED};
     let mut packet = [0; 8];
     let (length, _) = holm_sys::socket::receive_packet(sync, &mut packet).at(Step::AwaitParent)?;
     if packet.get(..length) == Some(PROCEED) {
