@@ -27,8 +27,12 @@ pub const VERB: Verb = Verb {
 };
 
 /// What ships: the package and its binary.
-const BINARIES: &[(&str, &str)] =
-    &[("holm-cli", "holm"), ("holm-keeper", "holm-keeper"), ("holm-keeper", "holm-init")];
+const BINARIES: &[(&str, &str)] = &[
+    ("holm-cli", "holm"),
+    ("holm-keeper", "holm-keeper"),
+    ("holm-keeper", "holm-init"),
+    ("holm-runtime", "holm-runtime"),
+];
 
 /// What makes a glibc binary like those of the musl target.
 const STATIC_FLAGS: &[&str] = &["-C", "target-feature=+crt-static", "-C", "relocation-model=static"];

@@ -2,15 +2,16 @@
 
 use std::error::Error as _;
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, poll};
 
-use holm_runtime::cgroup::{Group, Hierarchies, Limits};
-use holm_runtime::container::{self, Exec, Start, Started};
+use holm_runtime::cgroup::{Group, Hierarchies};
+use holm_runtime::container::{self, Exec, Start, StartOptions, Started};
 use holm_runtime::device::Rule;
 use holm_runtime::rootfs::Root;
 use holm_runtime::seccomp::{self, Architecture, Filter, Program};
-use holm_runtime::{Error, Kind, Stdio};
+use holm_runtime::{Answer, Error, Event, Kind, Stdio};
 use holm_spec::keeper::{
     ExecProcess, FailureKind, PROTOCOL, Reply, Request, Streams as SessionStreams, WindowSize,
 };
@@ -139,8 +140,13 @@ impl Server {
         let log = ensure_directory(&paths.log_dir(), 0o700)
             .and_then(|()| Log::open(&paths.log()))
             .map_err(|error| Error::system(format!("open log `{}`", paths.log().display()), error))?;
-        let mut meanwhile = |_: &Child| group.guard_devices(&rules);
-        let process = self.start_process(config, &group, window, &mut meanwhile)?;
+        let mut answer = |event: Event, _: &Child| match event {
+            Event::Made => group.guard_devices(&rules),
+            Event::Mounted => Ok(()),
+            // Nobody but a command-line caller names a socket for it.
+            Event::Listener(_) => Err(Error::invalid("a seccomp listener is not supported here")),
+        };
+        let process = self.start_process(config, &group, window, &mut answer)?;
         fail_point::reached("keeper-process-started");
         let state = running_state(process.pid)?;
         write_state(&self.paths.state(&config.id), &state)?;
@@ -157,7 +163,7 @@ impl Server {
         config: &Config,
         group: &Group,
         window: Option<WindowSize>,
-        meanwhile: &mut dyn FnMut(&Child) -> Result<(), Error>,
+        answer: &mut Answer<'_>,
     ) -> Result<Watched, Error> {
         let directory = self.paths.workload(&config.id);
         let io = |error: std::io::Error| Error::system("make the standard streams", error);
@@ -166,12 +172,15 @@ impl Server {
         let start = Start {
             spec: &config.oci,
             root: Root::Layers(&config.root),
+            bundle: Path::new("/"),
             group,
             user: Some(&config.user),
             seccomp: seccomp_program(config, &config.oci, &self.layout.seccomp_cache())?,
             stdio: stdio(ends.as_ref().map(|(_, ends)| ends), window),
+            // Nobody can take over a terminal.
+            options: StartOptions { dies_with_parent: config.tty, ..StartOptions::default() },
         };
-        let started = container::start(start, meanwhile)?;
+        let started = container::start(start, answer)?;
         watched(Role::Main, started, ends.map(|(streams, _)| streams), config.stdin_once)
     }
 
@@ -257,7 +266,8 @@ impl Server {
         let seccomp = if asked.privileged { None } else { seccomp_program(config, &config.oci, &cache)? };
         let io = |error: std::io::Error| Error::system("make the standard streams", error);
         let ends = if asked.tty { None } else { Some(streams::pipes(streams.stdin).map_err(io)?) };
-        let started = container::exec(Exec {
+        let exec = Exec {
+            spec: &config.oci,
             target: target.as_fd(),
             target_pid: task.state.pid,
             process: &process,
@@ -265,7 +275,15 @@ impl Server {
             user: Some(asked.user.as_deref().unwrap_or(&config.user)),
             seccomp,
             stdio: stdio(ends.as_ref().map(|(_, ends)| ends), window),
-        })?;
+            dies_with_parent: asked.tty,
+            preserved: Vec::new(),
+            affinity: None,
+        };
+        let mut answer = |event: Event, _: &Child| match event {
+            Event::Listener(_) => Err(Error::invalid("a seccomp listener is not supported here")),
+            Event::Made | Event::Mounted => Ok(()),
+        };
+        let started = container::exec(exec, &mut answer)?;
         Ok(watched(Role::Exec, started, ends.map(|(streams, _)| streams), true)?)
     }
 }
@@ -303,11 +321,10 @@ fn device_rules(config: &Config) -> Vec<Rule> {
 }
 
 fn make_group(config: &Config, rules: &[Rule]) -> Result<Group, Error> {
-    let limits = resources(config).map(Limits::from_oci).unwrap_or_default();
-    Group::create(&Hierarchies::detect()?, &group_path(config), &limits, rules)
+    Group::create(&Hierarchies::detect()?, &group_path(config), resources(config), rules)
 }
 
-fn seccomp_program(config: &Config, spec: &Spec, cache: &std::path::Path) -> Result<Option<Program>, Error> {
+fn seccomp_program(config: &Config, spec: &Spec, cache: &Path) -> Result<Option<Program>, Error> {
     let invalid = |error: seccomp::Error| Error::caused(Kind::Invalid, "compile the seccomp profile", error);
     match config.seccomp {
         SeccompSource::Unconfined => Ok(None),
@@ -370,7 +387,7 @@ fn running_state(pid: i32) -> Result<State, Error> {
 }
 
 /// Writes a state for readers who take no lock.
-pub(crate) fn write_state(path: &std::path::Path, state: &State) -> Result<(), Error> {
+pub(crate) fn write_state(path: &Path, state: &State) -> Result<(), Error> {
     let text = serde_json::to_vec(state).expect("a state is plain data");
     replace(path, &text, Durability::Volatile)
         .map_err(|error| Error::system(format!("write state `{}`", path.display()), error))

@@ -1,27 +1,28 @@
 //! Starting a container and running further processes in it.
 //!
-//! The parent prepares everything, clones once, moves the child into v1 cgroups while it mounts, and
-//! then waits for the child's end of a socket: closed by `exec`, or one packet that says which step
-//! failed.
+//! The parent prepares everything, clones once, does what has to be done outside while the child mounts, and
+//! then waits for the child's end of a socket (see [`crate::handshake`]): closed by `exec`, or one packet that
+//! says which step failed.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::path::Path;
 
-use holm_spec::runtime::{LinuxNamespaceType, Process, Spec};
+use holm_spec::runtime::{Process, Spec};
 use holm_sys::process::{Child, CloneOptions, Namespaces, clone};
-use holm_sys::rustix::event::{PollFd, PollFlags, Timespec, poll};
 use holm_sys::rustix::fs::{FileType, Gid, Mode, OFlags, Uid, fchown, fstat, open};
-use holm_sys::rustix::process::Pid;
 use holm_sys::rustix::thread::ThreadNameSpaceType;
-use holm_sys::{Errno, fail_point, process, socket};
+use holm_sys::{Errno, fail_point, socket};
 
 use crate::cgroup::Group;
-use crate::child::{Init, Join};
+use crate::child::{Init, Join, Leave};
 use crate::error::{Context, Error, Kind, Result};
-use crate::process::{ProcessPlan, Stdio};
-use crate::rootfs::{Root, RootPlan};
+use crate::handshake::{Answer, Expectation, confirm};
+use crate::maps::Maps;
+use crate::namespaces::{NamespacePlan, write_oom_score};
+use crate::process::{Hold, ProcessPlan, Stdio};
+use crate::rootfs::{Audience, MountPlan, Root, RootPlan};
 use crate::seccomp::Program;
-use crate::step::{Failure, PROCEED, Step, decode_process};
+use crate::step::{Failure, Step};
 use crate::user::{Identity, check_ids, read_in_root};
 
 /// How to start a container.
@@ -31,6 +32,8 @@ pub struct Start<'a> {
     pub spec: &'a Spec,
     /// Its root file system.
     pub root: Root<'a>,
+    /// Its bundle, which relative paths of the configuration are meant from.
+    pub bundle: &'a Path,
     /// Its control groups, limited already.
     pub group: &'a Group,
     /// `user[:group]`, looked up in the root file system; `None` for the numbers of the configuration.
@@ -39,9 +42,28 @@ pub struct Start<'a> {
     pub seccomp: Option<Program>,
     /// Its standard streams.
     pub stdio: Stdio<'a>,
+    /// What the defaults leave out.
+    pub options: StartOptions,
 }
 
-/// A process that runs its program.
+/// What most containers do without.
+#[derive(Debug, Default)]
+pub struct StartOptions {
+    /// The first process is held before its program.
+    pub hold: Option<Hold>,
+    /// The first process ends when whoever started it does.
+    pub dies_with_parent: bool,
+    /// Tell when everything is mounted, the host's tree still being there: hooks run then.
+    pub meet_when_mounted: bool,
+    /// Change the root without pivot_root(2).
+    pub no_pivot: bool,
+    /// Keep the caller's session keyring.
+    pub keep_keyring: bool,
+    /// Descriptors that the program inherits beside the standard streams, ascending.
+    pub preserved: Vec<i32>,
+}
+
+/// A process that runs its program, or is held before it.
 #[derive(Debug)]
 pub struct Started {
     /// The process.
@@ -50,90 +72,133 @@ pub struct Started {
     pub terminal: Option<OwnedFd>,
 }
 
-/// Starts a container; the program runs when this returns.
+/// Starts a container; the program runs when this returns, unless the process is to be held.
 ///
-/// `meanwhile` is called while the new process mounts; the program does not run before it returns.
+/// `answer` is called when the process gets somewhere; the first time while it mounts.
 ///
 /// # Errors
 /// [`Kind::CommandNotFound`] and [`Kind::CommandNotExecutable`] for the program, [`Kind::Invalid`] for
 /// the configuration, [`Kind::System`] with the step that failed. Nothing is left of a failed start but
 /// the control group.
-pub fn start(start: Start<'_>, meanwhile: &mut dyn FnMut(&Child) -> Result<()>) -> Result<Started> {
+pub fn start(start: Start<'_>, answer: &mut Answer<'_>) -> Result<Started> {
+    let Start { spec, group, options, .. } = start;
     let process =
-        start.spec.process().as_ref().ok_or_else(|| Error::invalid("the configuration has no process"))?;
-    let terminal = matches!(start.stdio, Stdio::Terminal(_));
-    let root = RootPlan::prepare(start.spec, start.root, Some(start.group), terminal)?;
+        spec.process().as_ref().ok_or_else(|| Error::invalid("the configuration has no process"))?;
+    let namespaces = NamespacePlan::prepare(spec)?;
+    let audience = Audience {
+        group: Some(group),
+        terminal: matches!(start.stdio, Stdio::Terminal(_)),
+        maps: namespaces.maps.as_ref(),
+        bundle: start.bundle,
+    };
+    let root = RootPlan::prepare(spec, start.root, &audience)?;
     let identity = identity_of(root.root.as_fd(), start.user, process)?;
-    give_streams(&start.stdio, &identity)?;
-    let plan = ProcessPlan::prepare(process, &identity, start.seccomp)?;
-    let wanted = Wanted::of(start.spec)?;
+    give_streams(&start.stdio, &identity, namespaces.maps.as_ref())?;
+    let mut plan = ProcessPlan::prepare(spec, process, &identity, start.seccomp)?;
+    plan.preserved = options.preserved;
+    plan.hold = options.hold;
+    plan.dies_with_parent = options.dies_with_parent;
+    let leave = leave(&namespaces, options.no_pivot);
     // The cgroup namespace's root is the group at the moment of its making.
-    let early_cgroup = wanted.cgroup && start.group.entrances().is_empty();
-    let namespaces =
-        if early_cgroup { wanted.namespaces.with(Namespaces::CGROUP) } else { wanted.namespaces };
+    let early_cgroup = namespaces.cgroup && group.entrances().is_empty() && !namespaces.needs_stage();
     let (ours, theirs) = socket::packet_pair().context(|| "make a socket to the container")?;
+    let numbers = root.descriptors().chain(namespaces.descriptors()).chain([theirs.as_raw_fd()]);
     let init = Init {
         root: &root,
         process: &plan,
+        namespaces: &namespaces,
         stdio: start.stdio,
         sync: theirs.as_fd(),
-        hostname: start.spec.hostname().as_ref().map(String::as_bytes),
-        domainname: start.spec.domainname().as_ref().map(String::as_bytes),
-        loopback: wanted.namespaces.contains(Namespaces::NETWORK),
-        groups: start.group.entrances(),
-        cgroup_namespace: wanted.cgroup && !early_cgroup,
-        kept: &kept(root.descriptors().chain([theirs.as_raw_fd()]), start.group, &start.stdio),
+        hostname: name(spec.hostname()),
+        domainname: name(spec.domainname()),
+        loopback: namespaces.made.contains(Namespaces::NETWORK),
+        groups: group.entrances(),
+        cgroup_namespace: namespaces.cgroup && !early_cgroup,
+        new_keyring: !options.keep_keyring,
+        leave,
+        mount_first: options.meet_when_mounted || namespaces.changes_user() || leave != Leave::Pivot,
+        meet_when_mounted: options.meet_when_mounted,
+        kept: &kept(numbers, group, &start.stdio, &plan),
     };
-    let options = CloneOptions { namespaces, cgroup: start.group.birthplace() };
-    let child = clone(&options, || init.run()).context(|| "make the container's namespaces")?;
+    let child = clone(&clone_options(&namespaces, early_cgroup, group), || init.run())
+        .context(|| "make the container's namespaces")?;
     fail_point::reached("keeper-process-cloned");
     drop(theirs);
-    confirm(child, &ours, meanwhile, &|failure| describe(failure, &plan, Some(&root)))
+    let expectation = Expectation {
+        staged: namespaces.needs_stage(),
+        waits: !options.meet_when_mounted,
+        maps: namespaces.maps.as_ref(),
+        first: &mut |child| set_oom_score(child, process),
+        answer,
+        describe: &|failure| describe(failure, &plan, Some(&root)),
+    };
+    confirm(child, &ours, expectation)
 }
 
-/// Namespaces that a configuration asks for.
-struct Wanted {
-    namespaces: Namespaces,
-    cgroup: bool,
-}
-
-impl Wanted {
-    fn of(spec: &Spec) -> Result<Self> {
-        let mut wanted = Self { namespaces: Namespaces::NONE, cgroup: false };
-        let list = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
-        for namespace in list.into_iter().flatten() {
-            if let Some(path) = namespace.path() {
-                let message =
-                    format!("joining the namespace `{}` by path is not supported yet", path.display());
-                return Err(Error::new(Kind::Unsupported, message));
+/// Waits until a process that was held runs its program.
+///
+/// # Errors
+/// The program cannot be executed.
+pub(crate) fn outcome(result: &OwnedFd, pid: i32) -> Result<()> {
+    use holm_sys::rustix::event::{PollFd, PollFlags, poll};
+    let mut packet = [0; 8];
+    loop {
+        match rustix::io::read(result, &mut packet) {
+            Ok(0) => return Ok(()),
+            Ok(length) => {
+                let failure = Failure::decode(&packet[..length]);
+                return failure.map_or(Ok(()), |failure| Err(late_failure(failure, pid)));
             }
-            let bit = match namespace.typ() {
-                LinuxNamespaceType::Mount => Namespaces::MOUNT,
-                LinuxNamespaceType::Uts => Namespaces::UTS,
-                LinuxNamespaceType::Ipc => Namespaces::IPC,
-                LinuxNamespaceType::Pid => Namespaces::PID,
-                LinuxNamespaceType::Network => Namespaces::NETWORK,
-                LinuxNamespaceType::Cgroup => {
-                    wanted.cgroup = true;
-                    Namespaces::NONE
+            Err(Errno::AGAIN) => {
+                let waited = poll(&mut [PollFd::new(result, PollFlags::IN)], None);
+                match waited {
+                    Ok(_) | Err(Errno::INTR) => {}
+                    Err(errno) => return Err(errno).context(|| "wait for the program"),
                 }
-                LinuxNamespaceType::User | LinuxNamespaceType::Time => {
-                    let message = format!("namespace `{}` is not supported yet", namespace.typ());
-                    return Err(Error::new(Kind::Unsupported, message));
-                }
-            };
-            wanted.namespaces = wanted.namespaces.with(bit);
+            }
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno).context(|| "wait for the program"),
         }
-        if wanted.namespaces.contains(Namespaces::MOUNT) {
-            return Ok(wanted);
-        }
-        Err(Error::new(Kind::Unsupported, "a container without a mount namespace is not supported"))
     }
+}
+
+/// What the process could not do once it was let go.
+fn late_failure(failure: Failure, pid: i32) -> Error {
+    let kind = match (failure.step, failure.errno) {
+        (Step::Execute, Errno::NOENT | Errno::NOTDIR) => Kind::CommandNotFound,
+        (Step::Execute, _) => Kind::CommandNotExecutable,
+        _ => Kind::System,
+    };
+    Error::errno(kind, format!("{} in process {pid}", failure.step.description()), failure.errno)
+}
+
+fn name(name: &Option<String>) -> Option<&[u8]> {
+    name.as_deref().filter(|name| !name.is_empty()).map(str::as_bytes)
+}
+
+fn leave(namespaces: &NamespacePlan, no_pivot: bool) -> Leave {
+    match (namespaces.isolates_mounts(), no_pivot) {
+        (false, _) => Leave::ChangeRoot,
+        (true, true) => Leave::Move,
+        (true, false) => Leave::Pivot,
+    }
+}
+
+fn clone_options<'a>(namespaces: &NamespacePlan, early_cgroup: bool, group: &'a Group) -> CloneOptions<'a> {
+    let made = if namespaces.needs_stage() { Namespaces::NONE } else { namespaces.made };
+    let made = if early_cgroup { made.with(Namespaces::CGROUP) } else { made };
+    CloneOptions { namespaces: made, cgroup: group.birthplace() }
+}
+
+fn set_oom_score(child: &Child, process: &Process) -> Result<()> {
+    process.oom_score_adj().map_or(Ok(()), |score| write_oom_score(child.pid, score))
 }
 
 /// How to run another process in a container.
 #[derive(Debug)]
 pub struct Exec<'a> {
+    /// The OCI runtime configuration of the container.
+    pub spec: &'a Spec,
     /// The container's first process.
     pub target: BorrowedFd<'a>,
     /// Its number on the host.
@@ -148,38 +213,96 @@ pub struct Exec<'a> {
     pub seccomp: Option<Program>,
     /// Its standard streams.
     pub stdio: Stdio<'a>,
+    /// The process ends when whoever started it does.
+    pub dies_with_parent: bool,
+    /// Descriptors that the program inherits beside the standard streams, ascending.
+    pub preserved: Vec<i32>,
+    /// Processors that it may run on, a bit each.
+    pub affinity: Option<Vec<u64>>,
 }
 
 /// Runs another process in a container; its program runs when this returns.
 ///
 /// # Errors
 /// As [`start`]; `ENOMEM` or `ESRCH` below [`Kind::System`] when the container has ended.
-pub fn exec(exec: Exec<'_>) -> Result<Started> {
+pub fn exec(exec: Exec<'_>, answer: &mut Answer<'_>) -> Result<Started> {
     let root_path = format!("/proc/{}/root", exec.target_pid);
     let root = open(&root_path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .context(|| "look into the container")?;
     let identity = identity_of(root.as_fd(), exec.user, exec.process)?;
     drop(root);
-    give_streams(&exec.stdio, &identity)?;
-    let plan = ProcessPlan::prepare(exec.process, &identity, exec.seccomp)?;
+    let namespaces = JoinedNamespaces::of(exec.target_pid)?;
+    give_streams(&exec.stdio, &identity, None)?;
+    let mut plan = ProcessPlan::prepare(exec.spec, exec.process, &identity, exec.seccomp)?;
+    plan.preserved = exec.preserved;
+    plan.dies_with_parent = exec.dies_with_parent;
+    plan.affinity = exec.affinity;
+    let proc = host_proc(&plan)?;
     let (ours, theirs) = socket::packet_pair().context(|| "make a socket to the process")?;
+    let numbers = [theirs.as_raw_fd(), exec.target.as_raw_fd()].into_iter();
+    let numbers = numbers.chain(proc.as_ref().map(AsRawFd::as_raw_fd));
     let join = Join {
         target: exec.target,
-        namespaces: JOINED_NAMESPACES,
+        namespaces: namespaces.kinds,
+        changes_user: namespaces.changes_user,
         groups: exec.group.entrances(),
         process: &plan,
         stdio: exec.stdio,
         sync: theirs.as_fd(),
-        kept: &kept([theirs.as_raw_fd(), exec.target.as_raw_fd()], exec.group, &exec.stdio),
+        proc: proc.as_ref().map(AsFd::as_fd),
+        kept: &kept(numbers, exec.group, &exec.stdio, &plan),
     };
     let options = CloneOptions { namespaces: Namespaces::NONE, cgroup: exec.group.birthplace() };
     let child = clone(&options, || join.run()).context(|| "make a process for the container")?;
     drop(theirs);
-    confirm(child, &ours, &mut |_| Ok(()), &|failure| describe(failure, &plan, None))
+    let expectation = Expectation {
+        staged: true,
+        waits: false,
+        maps: None,
+        first: &mut |child| set_oom_score(child, exec.process),
+        answer,
+        describe: &|failure| describe(failure, &plan, None),
+    };
+    confirm(child, &ours, expectation)
 }
 
-/// Joining one that is shared with the host changes nothing.
-const JOINED_NAMESPACES: ThreadNameSpaceType = ThreadNameSpaceType::MOUNT
+/// Through the host's `proc` labels are set; nobody needs it without labels.
+fn host_proc(plan: &ProcessPlan) -> Result<Option<OwnedFd>> {
+    if plan.labels.is_empty() {
+        return Ok(None);
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    open("/proc", flags, Mode::empty()).map(Some).context(|| "open `/proc`")
+}
+
+/// Namespaces that a process in a container has to enter.
+struct JoinedNamespaces {
+    kinds: ThreadNameSpaceType,
+    changes_user: bool,
+}
+
+impl JoinedNamespaces {
+    /// All that differ from this process's. One that is shared changes nothing, but a user namespace that is
+    /// shared cannot be entered again.
+    fn of(target: i32) -> Result<Self> {
+        let own = |kind: &str| std::fs::read_link(format!("/proc/self/ns/{kind}")).ok();
+        let others = |kind: &str| {
+            let path = format!("/proc/{target}/ns/{kind}");
+            std::fs::read_link(&path).context(|| format!("read `{path}`"))
+        };
+        let changes_user = Some(others("user")?) != own("user");
+        let mut kinds = ALWAYS_JOINED;
+        kinds.set(ThreadNameSpaceType::USER, changes_user);
+        // Kernels may be built without it.
+        kinds.set(
+            ThreadNameSpaceType::TIME,
+            own("time").is_some_and(|own| others("time").is_ok_and(|other| other != own)),
+        );
+        Ok(Self { kinds, changes_user })
+    }
+}
+
+const ALWAYS_JOINED: ThreadNameSpaceType = ThreadNameSpaceType::MOUNT
     .union(ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME)
     .union(ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION)
     .union(ThreadNameSpaceType::NETWORK)
@@ -187,9 +310,16 @@ const JOINED_NAMESPACES: ThreadNameSpaceType = ThreadNameSpaceType::MOUNT
     .union(ThreadNameSpaceType::PROCESS_ID);
 
 /// Numbers of the descriptors that a child needs, ascending.
-fn kept(numbers: impl IntoIterator<Item = i32>, group: &Group, stdio: &Stdio<'_>) -> Vec<i32> {
+fn kept(
+    numbers: impl IntoIterator<Item = i32>,
+    group: &Group,
+    stdio: &Stdio<'_>,
+    plan: &ProcessPlan,
+) -> Vec<i32> {
     let groups = group.entrances().iter().map(AsRawFd::as_raw_fd);
-    let mut kept: Vec<i32> = numbers.into_iter().chain(groups).collect();
+    let hold = plan.hold.iter().flat_map(|hold| [hold.start.as_raw_fd(), hold.result.as_raw_fd()]);
+    let preserved = plan.preserved.iter().copied();
+    let mut kept: Vec<i32> = numbers.into_iter().chain(groups).chain(hold).chain(preserved).collect();
     if let Stdio::Descriptors(streams) = stdio {
         kept.extend(streams.iter().map(AsRawFd::as_raw_fd));
     }
@@ -213,105 +343,27 @@ fn identity_of(root: BorrowedFd<'_>, user: Option<&str>, process: &Process) -> R
 }
 
 /// Pipes go to the user, so that the program may open `/dev/stdout` again.
-fn give_streams(stdio: &Stdio<'_>, identity: &Identity) -> Result<()> {
+fn give_streams(stdio: &Stdio<'_>, identity: &Identity, maps: Option<&Maps>) -> Result<()> {
     let Stdio::Descriptors(streams) = stdio else { return Ok(()) };
-    if identity.uid == 0 {
+    let (uid, gid) = match maps {
+        Some(maps) => (maps.uids.to_host(identity.uid), maps.gids.to_host(identity.gid)),
+        None => (Some(identity.uid), Some(identity.gid)),
+    };
+    let (Some(uid), Some(gid)) = (uid, gid) else {
+        let error = format!("user {}:{} is not mapped into the user namespace", identity.uid, identity.gid);
+        return Err(Error::invalid(error).at_field("process.user"));
+    };
+    if uid == 0 {
         return Ok(());
     }
     for stream in streams {
         let kind = fstat(stream).map(|stat| FileType::from_raw_mode(stat.st_mode));
         if kind == Ok(FileType::Fifo) {
-            fchown(stream, Some(Uid::from_raw(identity.uid)), Some(Gid::from_raw(identity.gid)))
+            fchown(stream, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
                 .context(|| "give the standard streams to the user")?;
         }
     }
     Ok(())
-}
-
-/// How long a child may take to get to its program. Whoever can stop or freeze it must not hold up the
-/// caller for ever.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Waits until the child runs its program; ends and reaps it if it does not get there.
-fn confirm(
-    child: Child,
-    sync: &OwnedFd,
-    ready: &mut dyn FnMut(&Child) -> Result<()>,
-    describe: &dyn Fn(Failure) -> Error,
-) -> Result<Started> {
-    let mut heard = Heard::default();
-    let result = handshake(&child, sync.as_fd(), ready, describe, &mut heard);
-    match (result, heard.born_inside) {
-        (Ok(()), None) => Ok(Started { process: child, terminal: heard.terminal }),
-        (Ok(()), Some(process)) => {
-            let _ = process::wait(child.pidfd.as_fd());
-            Ok(Started { process, terminal: heard.terminal })
-        }
-        (Err(error), born_inside) => {
-            for process in [Some(child), born_inside].into_iter().flatten() {
-                let _ = process::signal(process.pidfd.as_fd(), 9);
-                let _ = process::wait(process.pidfd.as_fd());
-            }
-            Err(error)
-        }
-    }
-}
-
-/// What the child sent.
-#[derive(Default)]
-struct Heard {
-    terminal: Option<OwnedFd>,
-    /// The process that will run the program, if it is not the child itself.
-    born_inside: Option<Child>,
-}
-
-fn handshake(
-    child: &Child,
-    sync: BorrowedFd<'_>,
-    ready: &mut dyn FnMut(&Child) -> Result<()>,
-    describe: &dyn Fn(Failure) -> Error,
-    heard: &mut Heard,
-) -> Result<()> {
-    ready(child)?;
-    // A child that failed meanwhile has closed its end; its packet says why.
-    let _ = socket::send_packet(sync, PROCEED, &[]);
-    let deadline = Instant::now() + PATIENCE;
-    let mut packet = [0; 16];
-    loop {
-        await_packet(sync, deadline)?;
-        let (length, descriptor) =
-            socket::receive_packet(sync, &mut packet).context(|| "hear from the container's process")?;
-        let packet = &packet[..length];
-        if let Some(failure) = Failure::decode(packet) {
-            return Err(describe(failure));
-        }
-        match (decode_process(packet).and_then(Pid::from_raw), descriptor) {
-            (Some(pid), Some(pidfd)) => heard.born_inside = Some(Child { pid, pidfd }),
-            (_, Some(terminal)) => heard.terminal = Some(terminal),
-            (_, None) if length == 0 => return Ok(()),
-            (_, None) => {}
-        }
-    }
-}
-
-fn await_packet(sync: BorrowedFd<'_>, deadline: Instant) -> Result<()> {
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = Timespec {
-            tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
-            tv_nsec: left.subsec_nanos().into(),
-        };
-        match poll(&mut [PollFd::new(&sync, PollFlags::IN)], Some(&timeout)) {
-            Ok(0) => {
-                let message =
-                    format!("the process did not get to its program within {} seconds", PATIENCE.as_secs());
-                return Err(Error::new(Kind::System, message));
-            }
-            Ok(_) => return Ok(()),
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno).context(|| "wait for the container's process"),
-        }
-    }
 }
 
 /// A failure in words, with the object that the step was at.
@@ -322,7 +374,8 @@ fn describe(failure: Failure, plan: &ProcessPlan, root: Option<&RootPlan>) -> Er
         Step::WorkingDirectory | Step::EscapedDirectory => {
             Some(plan.directory.to_string_lossy().into_owned())
         }
-        Step::MakeMount | Step::OpenTarget | Step::MakeTarget | Step::AttachMount => root
+        Step::NoPlainDirectory => return no_plain_directory(root, index),
+        Step::MakeMount | Step::OpenTarget | Step::MakeTarget | Step::AttachMount | Step::InsideProc => root
             .and_then(|root| root.mounts.get(index))
             .map(|mount| mount.target.path.to_string_lossy().into_owned()),
         Step::MaskPath => path_at(root.map(|root| &root.masked), index),
@@ -336,6 +389,14 @@ fn describe(failure: Failure, plan: &ProcessPlan, root: Option<&RootPlan>) -> Er
     let description = failure.step.description();
     let message = object.map_or_else(|| description.to_owned(), |object| format!("{description} `{object}`"));
     Error::errno(Kind::System, message, failure.errno)
+}
+
+/// In the words that other runtimes have for it, which tests look for.
+fn no_plain_directory(root: Option<&RootPlan>, index: usize) -> Error {
+    let mount = root.and_then(|root| root.mounts.get(index));
+    let kind = if mount.is_some_and(MountPlan::is_proc) { "proc" } else { "sysfs" };
+    let path = mount.map(|mount| mount.target.path.to_string_lossy().into_owned()).unwrap_or_default();
+    Error::invalid(format!("filesystem \"{kind}\" must be mounted on ordinary directory, not on `{path}`"))
 }
 
 fn path_at(paths: Option<&Vec<std::ffi::CString>>, index: usize) -> Option<String> {

@@ -75,6 +75,25 @@ fn access_bits(letters: &str) -> u32 {
     })
 }
 
+/// The rules of a configuration and behind them those for what every container may use (OCI runtime
+/// specification, "Default Devices"): nodes of any device may be made, and the harmless ones opened.
+pub fn with_defaults(asked: Vec<Rule>) -> Vec<Rule> {
+    if allow_everything(&asked) {
+        return asked;
+    }
+    let allow = |kind, major, minor, access| Rule { allow: true, kind: Some(kind), major, minor, access };
+    let deny = Rule { allow: false, kind: None, major: None, minor: None, access: ANY_ACCESS };
+    let character = |major, minor| allow(CHARACTER, Some(major), minor, ANY_ACCESS);
+    let mut rules = vec![deny];
+    rules.extend(asked);
+    rules.extend([allow(CHARACTER, None, None, MKNOD), allow(BLOCK, None, None, MKNOD)]);
+    let memory = [3, 5, 7, 8, 9].map(|minor| character(1, Some(minor)));
+    rules.extend(memory);
+    // Terminals: the controlling one, the multiplexer, and what it makes.
+    rules.extend([character(5, Some(0)), character(5, Some(2)), character(136, None)]);
+    rules
+}
+
 /// Whether the rules let everything through, so that no program is needed.
 pub fn allow_everything(rules: &[Rule]) -> bool {
     rules.last().is_some_and(|rule| rule.allow && rule.matches_everything())

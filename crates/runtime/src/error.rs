@@ -60,6 +60,13 @@ impl Error {
         Self { kind, message: message.into(), source: Some(source.into()) }
     }
 
+    /// Says which field of the configuration it is about, by its JSON path.
+    #[must_use]
+    pub fn at_field(mut self, path: impl fmt::Display) -> Self {
+        self.message = format!("`{path}`: {}", self.message);
+        self
+    }
+
     /// What kind of failure.
     pub fn kind(&self) -> Kind {
         self.kind

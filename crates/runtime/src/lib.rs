@@ -7,22 +7,29 @@
 //! cgroup::remove          every process ended, every group gone
 //! ```
 //!
-//! One thread, no daemon, no state of its own: what is worth remembering is in the caller's hands. The
-//! child allocates nothing (see `child`). The state on disk of a command-line runtime belongs to the
-//! `holm-runtime` binary and comes with it.
+//! One thread, no daemon. The child allocates nothing (see `child`). What is worth remembering is in the caller's
+//! hands: the keeper has its own files, the command-line runtime `holm-runtime` has [`state`].
 
+mod attributes;
+pub mod bundle;
 pub mod capability;
 pub mod cgroup;
 mod child;
 pub mod container;
 pub mod device;
 pub mod error;
+mod handshake;
+pub mod hooks;
+mod maps;
+mod namespaces;
 mod process;
 pub mod release;
 pub mod rootfs;
 pub mod seccomp;
+pub mod state;
 mod step;
 pub mod user;
 
 pub use error::{Error, Kind, Result};
-pub use process::Stdio;
+pub use handshake::{Answer, Event};
+pub use process::{Hold, Stdio, affinity as process_affinity};

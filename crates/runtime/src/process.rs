@@ -2,14 +2,16 @@
 //! system calls take.
 
 use std::ffi::CString;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use holm_spec::keeper::WindowSize;
-use holm_spec::runtime::{self, PosixRlimitType};
+use holm_spec::runtime::{self, PosixRlimitType, Spec};
+use holm_sys::attributes::Scheduling;
 use holm_sys::exec::StringArray;
 use holm_sys::rustix::process::{Gid, Resource, Rlimit};
 use holm_sys::rustix::thread::capabilities;
 
+use crate::attributes;
 use crate::capability::{CapabilitySet, ProcessCapabilities};
 use crate::error::{Context, Error, Kind, Result};
 use crate::rootfs::{c_string, path_string};
@@ -30,6 +32,15 @@ pub enum Stdio<'a> {
     Terminal(Option<WindowSize>),
 }
 
+/// FIFOs by which a process is held before its program and by which it tells why it could not run it.
+#[derive(Debug)]
+pub struct Hold {
+    /// The process waits for a byte here; open for reading and writing, so that its end never shows.
+    pub start: OwnedFd,
+    /// Open for writing; it closes when the program runs.
+    pub result: OwnedFd,
+}
+
 /// A process, ready to be started.
 #[derive(Debug)]
 pub(crate) struct ProcessPlan {
@@ -43,35 +54,49 @@ pub(crate) struct ProcessPlan {
     pub gid: u32,
     pub groups: Vec<Gid>,
     pub umask: u32,
-    pub capabilities: ProcessCapabilities,
+    /// `None` leaves all that the runtime has.
+    pub capabilities: Option<ProcessCapabilities>,
     pub no_new_privileges: bool,
     pub seccomp: Option<Program>,
     pub limits: Vec<(Resource, Rlimit)>,
-    pub oom_score: Option<Vec<u8>>,
+    pub scheduling: Option<Scheduling>,
+    /// Class and level.
+    pub io_priority: Option<(u32, u32)>,
+    pub personality: Option<u32>,
+    /// Mode and nodes.
+    pub memory_policy: Option<(i32, Vec<u64>)>,
+    /// Processors, a bit each.
+    pub affinity: Option<Vec<u64>>,
+    /// Files below `/proc` and the labels to write to them.
+    pub labels: Vec<(CString, Vec<u8>)>,
+    /// Descriptors that the program inherits beside the standard streams, ascending.
+    pub preserved: Vec<i32>,
+    pub hold: Option<Hold>,
+    pub dies_with_parent: bool,
 }
 
 impl ProcessPlan {
-    /// Prepares `process` to run as `identity`.
+    /// Prepares `process` of the container that `spec` describes to run as `identity`.
     pub fn prepare(
+        spec: &Spec,
         process: &runtime::Process,
         identity: &Identity,
         seccomp: Option<Program>,
     ) -> Result<Self> {
         let arguments = process.args().as_deref().unwrap_or_default();
         let Some(program) = arguments.first().filter(|program| !program.is_empty()) else {
-            return Err(Error::invalid("the process has no program to run"));
+            return Err(Error::invalid("the process has no program to run").at_field("process.args"));
         };
         let mut environment: Vec<String> = process.env().clone().unwrap_or_default();
         if !environment.iter().any(|entry| entry.starts_with("HOME=")) {
             environment.push(format!("HOME={}", identity.home));
         }
+        check_environment(&environment)?;
         let nul = |_| Error::invalid("an argument or a variable of the environment holds a NUL byte");
         let directory = process.cwd();
         if !directory.is_absolute() {
-            return Err(Error::invalid(format!(
-                "working directory `{}` is no absolute path",
-                directory.display()
-            )));
+            let error = format!("working directory `{}` is no absolute path", directory.display());
+            return Err(Error::invalid(error).at_field("process.cwd"));
         }
         Ok(Self {
             arguments: StringArray::new(arguments).map_err(nul)?,
@@ -82,11 +107,19 @@ impl ProcessPlan {
             gid: identity.gid,
             groups: identity.groups.iter().map(|gid| Gid::from_raw(*gid)).collect(),
             umask: process.user().umask().unwrap_or(0o022),
-            capabilities: grantable(process)?,
+            capabilities: process.capabilities().as_ref().map(grantable).transpose()?,
             no_new_privileges: process.no_new_privileges().unwrap_or(false),
             seccomp,
             limits: resource_limits(process)?,
-            oom_score: process.oom_score_adj().map(|score| score.to_string().into_bytes()),
+            scheduling: process.scheduler().as_ref().map(attributes::scheduling).transpose()?,
+            io_priority: process.io_priority().as_ref().map(attributes::io_priority).transpose()?,
+            personality: attributes::personality(spec),
+            memory_policy: attributes::memory_policy(spec)?,
+            affinity: None,
+            labels: attributes::labels(process)?,
+            preserved: Vec::new(),
+            hold: None,
+            dies_with_parent: false,
         })
     }
 
@@ -96,12 +129,24 @@ impl ProcessPlan {
     }
 }
 
+/// Processors that a process which joins a container may run on, a bit each (`process.execCPUAffinity`): the last
+/// that are asked for, since it begins after it has joined the container's groups.
+///
+/// # Errors
+/// What is no list of processors.
+pub fn affinity(process: &runtime::Process) -> Result<Option<Vec<u64>>> {
+    let Some(asked) = process.exec_cpu_affinity() else { return Ok(None) };
+    let list = asked.cpu_affinity_final().as_deref().or(asked.initial().as_deref());
+    let at = |error: Error| error.at_field("process.execCPUAffinity");
+    list.filter(|list| !list.is_empty()).map(attributes::number_set).transpose().map_err(at)
+}
+
 /// What the configuration grants and this process itself may grant: on a host that withholds a
 /// capability from its root, a default set must not fail for it.
-fn grantable(process: &runtime::Process) -> Result<ProcessCapabilities> {
+fn grantable(asked: &runtime::LinuxCapabilities) -> Result<ProcessCapabilities> {
     let own = capabilities(None).context(|| "read the own capabilities")?;
     let own = CapabilitySet::from_bits(own.permitted.bits());
-    let asked = ProcessCapabilities::from_oci(process.capabilities().as_ref());
+    let asked = ProcessCapabilities::from_oci(Some(asked));
     Ok(ProcessCapabilities {
         bounding: asked.bounding,
         effective: asked.effective.and(own),
@@ -109,6 +154,17 @@ fn grantable(process: &runtime::Process) -> Result<ProcessCapabilities> {
         inheritable: asked.inheritable.and(own),
         ambient: asked.ambient.and(own),
     })
+}
+
+/// Every variable is a name and a value.
+fn check_environment(environment: &[String]) -> Result<()> {
+    match environment.iter().position(|entry| entry.find('=').is_none_or(|at| at == 0)) {
+        Some(index) => {
+            let error = format!("`{}` is no `NAME=value`", environment[index].escape_debug());
+            Err(Error::invalid(error).at_field(format!("process.env[{index}]")))
+        }
+        None => Ok(()),
+    }
 }
 
 fn search_path(environment: &[String]) -> &str {
@@ -130,8 +186,23 @@ fn candidates(program: &str, path: &str) -> Result<Vec<CString>> {
 }
 
 fn resource_limits(process: &runtime::Process) -> Result<Vec<(Resource, Rlimit)>> {
-    let limits = process.rlimits().iter().flatten();
-    limits.map(|limit| Ok((resource(limit.typ()), rlimit(limit.soft(), limit.hard())))).collect()
+    let mut limits: Vec<(Resource, Rlimit)> = Vec::new();
+    for (index, limit) in process.rlimits().iter().flatten().enumerate() {
+        let at = |error: String| Error::invalid(error).at_field(format!("process.rlimits[{index}]"));
+        let resource = resource(limit.typ());
+        if limits.iter().any(|(known, _)| *known == resource) {
+            return Err(at(format!("a second limit of {resource:?}")));
+        }
+        if limit.soft() > limit.hard() {
+            return Err(at(format!(
+                "the soft limit {} is above the hard limit {}",
+                limit.soft(),
+                limit.hard()
+            )));
+        }
+        limits.push((resource, rlimit(limit.soft(), limit.hard())));
+    }
+    Ok(limits)
 }
 
 /// The largest number means no limit (`RLIM_INFINITY`).

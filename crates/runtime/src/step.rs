@@ -3,155 +3,98 @@
 
 use holm_sys::Errno;
 
-/// One kind of step; travels as a byte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Step {
-    Session,
-    Dumpable,
-    JoinNamespaces,
-    BearInside,
-    EnterGroup,
-    AwaitParent,
-    CgroupNamespace,
-    Propagation,
-    AttachRoot,
-    PivotRoot,
-    DetachHost,
-    MakeMount,
-    OpenTarget,
-    MakeTarget,
-    AttachMount,
-    Parameter,
-    MaskPath,
-    ReadOnlyPath,
-    ReadOnlyRoot,
-    RootPropagation,
-    Hostname,
-    Domainname,
-    Loopback,
-    OpenTerminal,
-    SendTerminal,
-    Console,
-    ControllingTerminal,
-    Stdio,
-    ResourceLimit,
-    OomScore,
-    NoNewPrivileges,
-    Seccomp,
-    BoundingSet,
-    KeepCapabilities,
-    Groups,
-    GroupId,
-    UserId,
-    Capabilities,
-    AmbientCapabilities,
-    WorkingDirectory,
-    EscapedDirectory,
-    CloseDescriptors,
-    Execute,
+/// Declares the steps once: their numbers on the wire, and what was being done in words.
+macro_rules! steps {
+    ($($name:ident: $description:literal,)*) => {
+        /// One kind of step; travels as a byte.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        pub(crate) enum Step {
+            $($name,)*
+        }
+
+        impl Step {
+            /// All steps in their numeric order, to read one back.
+            const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// What was being done; the object follows where there is one.
+            pub fn description(self) -> &'static str {
+                match self {
+                    $(Self::$name => $description,)*
+                }
+            }
+        }
+    };
 }
 
-const LAST: u8 = Step::Execute as u8;
+steps! {
+    Session: "start a session",
+    Dumpable: "protect the process from being traced",
+    JoinNamespaces: "join the workload's namespaces",
+    JoinNamespace: "join the namespace",
+    BearInside: "make a process inside",
+    EnterGroup: "enter the cgroup",
+    AwaitParent: "wait for the parent",
+    UserNamespace: "make a user namespace",
+    AskForMaps: "ask for the user namespace's maps",
+    NamespaceRoot: "become root of the user namespace",
+    TimeNamespace: "make a time namespace",
+    TimeOffsets: "set the clocks of the time namespace",
+    CgroupNamespace: "make a cgroup namespace",
+    Propagation: "keep mounts from reaching the host",
+    OpenRoot: "open the root file system",
+    AttachRoot: "attach the root file system",
+    PivotRoot: "change the root",
+    MoveRoot: "move the root file system to the top",
+    DetachHost: "detach the host's file systems",
+    MakeMount: "make the file system for",
+    OpenTarget: "open the mount point",
+    NoPlainDirectory: "find an ordinary directory to mount on",
+    InsideProc: "refuse what would be mounted inside /proc",
+    MakeTarget: "make the mount point",
+    AttachMount: "mount on",
+    MakeDevice: "make the device",
+    Parameter: "set the kernel parameter",
+    MaskPath: "cover the path",
+    ReadOnlyPath: "make read-only the path",
+    ReadOnlyRoot: "make the root file system read-only",
+    RootPropagation: "set the root's propagation",
+    Hostname: "set the hostname",
+    Domainname: "set the domain name",
+    Loopback: "set the loopback interface up",
+    Outside: "wait for what is done outside",
+    OpenTerminal: "open a terminal",
+    SendTerminal: "hand over the terminal",
+    Console: "mount the console",
+    ControllingTerminal: "take the controlling terminal",
+    Stdio: "set up standard input and output",
+    ResourceLimit: "set a resource limit",
+    SecurityLabel: "set the security label",
+    Scheduler: "set the scheduler",
+    IoPriority: "set the I/O priority",
+    Personality: "set the personality",
+    MemoryPolicy: "set the memory policy",
+    Affinity: "set the processors to run on",
+    NoNewPrivileges: "give up gaining privileges",
+    Seccomp: "install the seccomp filter",
+    Listener: "hand over the seccomp listener",
+    BoundingSet: "bound the capabilities",
+    KeepCapabilities: "keep capabilities over the change of user",
+    Groups: "set the supplementary groups",
+    GroupId: "set the group",
+    UserId: "set the user",
+    Capabilities: "set the capabilities",
+    AmbientCapabilities: "set the ambient capabilities",
+    WorkingDirectory: "change to the working directory",
+    EscapedDirectory: "refuse a working directory outside the root",
+    CloseDescriptors: "close descriptors",
+    Hold: "wait for the start",
+    Execute: "execute",
+}
 
 impl Step {
-    /// All steps in their numeric order, to read one back.
     fn from_byte(byte: u8) -> Option<Self> {
-        const STEPS: [Step; LAST as usize + 1] = [
-            Step::Session,
-            Step::Dumpable,
-            Step::JoinNamespaces,
-            Step::BearInside,
-            Step::EnterGroup,
-            Step::AwaitParent,
-            Step::CgroupNamespace,
-            Step::Propagation,
-            Step::AttachRoot,
-            Step::PivotRoot,
-            Step::DetachHost,
-            Step::MakeMount,
-            Step::OpenTarget,
-            Step::MakeTarget,
-            Step::AttachMount,
-            Step::Parameter,
-            Step::MaskPath,
-            Step::ReadOnlyPath,
-            Step::ReadOnlyRoot,
-            Step::RootPropagation,
-            Step::Hostname,
-            Step::Domainname,
-            Step::Loopback,
-            Step::OpenTerminal,
-            Step::SendTerminal,
-            Step::Console,
-            Step::ControllingTerminal,
-            Step::Stdio,
-            Step::ResourceLimit,
-            Step::OomScore,
-            Step::NoNewPrivileges,
-            Step::Seccomp,
-            Step::BoundingSet,
-            Step::KeepCapabilities,
-            Step::Groups,
-            Step::GroupId,
-            Step::UserId,
-            Step::Capabilities,
-            Step::AmbientCapabilities,
-            Step::WorkingDirectory,
-            Step::EscapedDirectory,
-            Step::CloseDescriptors,
-            Step::Execute,
-        ];
-        STEPS.get(usize::from(byte)).copied()
-    }
-
-    /// What was being done; the object follows where there is one.
-    pub fn description(self) -> &'static str {
-        match self {
-            Self::Session => "start a session",
-            Self::Dumpable => "protect the process from being traced",
-            Self::JoinNamespaces => "join the workload's namespaces",
-            Self::BearInside => "make a process inside",
-            Self::EnterGroup => "enter the cgroup",
-            Self::AwaitParent => "wait for the parent",
-            Self::CgroupNamespace => "make a cgroup namespace",
-            Self::Propagation => "keep mounts from reaching the host",
-            Self::AttachRoot => "attach the root file system",
-            Self::PivotRoot => "change the root",
-            Self::DetachHost => "detach the host's file systems",
-            Self::MakeMount => "make the file system for",
-            Self::OpenTarget => "open the mount point",
-            Self::MakeTarget => "make the mount point",
-            Self::AttachMount => "mount on",
-            Self::Parameter => "set the kernel parameter",
-            Self::MaskPath => "cover the path",
-            Self::ReadOnlyPath => "make read-only the path",
-            Self::ReadOnlyRoot => "make the root file system read-only",
-            Self::RootPropagation => "set the root's propagation",
-            Self::Hostname => "set the hostname",
-            Self::Domainname => "set the domain name",
-            Self::Loopback => "set the loopback interface up",
-            Self::OpenTerminal => "open a terminal",
-            Self::SendTerminal => "hand over the terminal",
-            Self::Console => "mount the console",
-            Self::ControllingTerminal => "take the controlling terminal",
-            Self::Stdio => "set up standard input and output",
-            Self::ResourceLimit => "set a resource limit",
-            Self::OomScore => "set the out-of-memory score",
-            Self::NoNewPrivileges => "give up gaining privileges",
-            Self::Seccomp => "install the seccomp filter",
-            Self::BoundingSet => "bound the capabilities",
-            Self::KeepCapabilities => "keep capabilities over the change of user",
-            Self::Groups => "set the supplementary groups",
-            Self::GroupId => "set the group",
-            Self::UserId => "set the user",
-            Self::Capabilities => "set the capabilities",
-            Self::AmbientCapabilities => "set the ambient capabilities",
-            Self::WorkingDirectory => "change to the working directory",
-            Self::EscapedDirectory => "refuse a working directory outside the root",
-            Self::CloseDescriptors => "close descriptors",
-            Self::Execute => "execute",
-        }
+        Self::ALL.get(usize::from(byte)).copied()
     }
 }
 
@@ -199,10 +142,30 @@ pub(crate) fn decode_process(packet: &[u8]) -> Option<i32> {
     Some(i32::from_le_bytes([a, b, c, d]))
 }
 
+/// First byte of the packet that says which descriptor of the child's receives seccomp's notifications.
+const LISTENER: u8 = b'N';
+
+/// The packet that names the child's descriptor of the seccomp listener.
+pub(crate) fn encode_listener(number: i32) -> [u8; 5] {
+    let [a, b, c, d] = number.to_le_bytes();
+    [LISTENER, a, b, c, d]
+}
+
+/// Reads such a packet; `None` if it is another.
+pub(crate) fn decode_listener(packet: &[u8]) -> Option<i32> {
+    let &[LISTENER, a, b, c, d] = packet else { return None };
+    Some(i32::from_le_bytes([a, b, c, d]))
+}
+
 /// The packet that carries the terminal's descriptor.
 pub(crate) const TERMINAL: &[u8] = b"T";
-/// The packet by which the parent says that everything outside is ready: devices
-/// guarded, state written.
+/// The child made a user namespace and waits for its maps.
+pub(crate) const MAPS_WANTED: &[u8] = b"U";
+/// All mounts are made, the old root is still there: hooks may look and change things.
+pub(crate) const MOUNTED: &[u8] = b"M";
+/// The process is complete and waits for the start.
+pub(crate) const HELD: &[u8] = b"H";
+/// The packet by which the parent says that what the child waits for is done.
 pub(crate) const PROCEED: &[u8] = b"P";
 
 /// Adds the step to an error number.
@@ -227,13 +190,12 @@ mod tests {
 
     #[test]
     fn every_step_survives_the_packet() {
-        for byte in 0..=LAST {
-            let step = Step::from_byte(byte).expect("known");
+        for (byte, step) in (0..).zip(Step::ALL.iter().copied()) {
             assert_eq!(step as u8, byte);
             let failure = Failure { step, index: 513, errno: Errno::NOENT };
             assert_eq!(Failure::decode(&failure.encode()), Some(failure));
         }
         assert_eq!(Failure::decode(b"T"), None);
-        assert_eq!(Failure::decode(&[b'E', LAST + 1, 0, 0, 0, 0, 0, 0]), None);
+        assert_eq!(Failure::decode(&[b'E', u8::MAX, 0, 0, 0, 0, 0, 0]), None);
     }
 }

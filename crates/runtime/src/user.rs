@@ -145,7 +145,8 @@ fn open_regular(root: BorrowedFd<'_>, path: &str) -> Option<OwnedFd> {
         return None;
     }
     let reopened = format!("/proc/self/fd/{}", handle.as_fd().as_raw_fd());
-    open(reopened, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
+    // Without waiting: the container may hold a lease on the file, which an open would wait to be broken.
+    open(reopened, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()).ok()
 }
 
 #[cfg(test)]

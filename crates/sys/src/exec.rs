@@ -51,6 +51,23 @@ pub fn spawn_with(command: &mut Command, prepare: fn()) -> io::Result<Child> {
     command.spawn()
 }
 
+/// Starts a command whose process enters namespaces of the process behind `target` before it executes.
+pub fn spawn_inside(
+    command: &mut Command,
+    target: BorrowedFd<'_>,
+    namespaces: rustix::thread::ThreadNameSpaceType,
+) -> io::Result<Child> {
+    let target = target.as_raw_fd();
+    let prepare = move || {
+        // SAFETY: the descriptor is open in the child, a copy of this process, and the caller keeps it so.
+        let target = unsafe { BorrowedFd::borrow_raw(target) };
+        Ok(rustix::thread::move_into_thread_name_spaces(target, namespaces)?)
+    };
+    // SAFETY: one system call is all that runs between fork and exec.
+    unsafe { command.pre_exec(prepare) };
+    command.spawn()
+}
+
 /// Replaces the process image; returns only if that failed. May be called in a child.
 pub fn execute(path: &CStr, arguments: &StringArray, environment: &StringArray) -> Errno {
     // SAFETY: both arrays end with a null pointer and their strings live as long as they do.

@@ -21,6 +21,8 @@ macro_rules! bitflags_like {
             pub const fn bits(self) -> u64 { self.0 }
             /// Whether every bit of `other` is set.
             pub const fn contains(self, other: Self) -> bool { self.0 & other.0 == other.0 }
+            /// Removes the bits of `other`.
+            pub const fn without(self, other: Self) -> Self { Self(self.0 & !other.0) }
             /// Adds the bits of `other`.
             pub const fn with(self, other: Self) -> Self { Self(self.0 | other.0) }
         }
@@ -44,6 +46,8 @@ bitflags_like! {
         CGROUP = libc::CLONE_NEWCGROUP,
         /// User and group ids, capabilities.
         USER = libc::CLONE_NEWUSER,
+        /// Offsets of the monotonic and the boot-time clock; only for clone3 and unshare.
+        TIME = 0x80,
     }
 }
 
@@ -108,13 +112,13 @@ const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// Runs `child` in a new process that is a sibling of the caller: its parent is the caller's parent.
 ///
-/// As [`clone`], without namespaces. The pid is as the caller's pid namespace numbers it, also when the
-/// child is born in another one. May be called in a child.
-pub fn clone_sibling(child: impl FnOnce() -> i32) -> Result<Child, Errno> {
+/// As [`clone`]. The pid is as the caller's pid namespace numbers it, also when the child is born in another
+/// one. May be called in a child.
+pub fn clone_sibling(namespaces: Namespaces, child: impl FnOnce() -> i32) -> Result<Child, Errno> {
     let mut pidfd: i32 = -1;
     // The exit signal is the caller's own: clone3 wants none to be given.
     let mut arguments = CloneArguments {
-        flags: (libc::CLONE_PIDFD | libc::CLONE_PARENT) as u64,
+        flags: (libc::CLONE_PIDFD | libc::CLONE_PARENT) as u64 | namespaces.bits(),
         pidfd: &raw mut pidfd as u64,
         ..CloneArguments::default()
     };
@@ -240,7 +244,14 @@ pub fn start_time(pid: i32) -> Option<u64> {
     field(&stat_fields(pid)?, START_TIME)
 }
 
+/// Whether a process has run another program since it was forked; also known of a zombie.
+pub fn has_executed(pid: i32) -> Option<bool> {
+    const PF_FORKNOEXEC: u64 = 0x40;
+    field(&stat_fields(pid)?, FLAGS).map(|flags| flags & PF_FORKNOEXEC == 0)
+}
+
 /// Numbers of fields of `/proc/<pid>/stat` (proc(5)).
+const FLAGS: usize = 9;
 const START_TIME: usize = 22;
 const EXIT_CODE: usize = 52;
 
@@ -333,11 +344,26 @@ pub fn close_all_but(kept: &[i32]) -> Result<(), Errno> {
     close_range_now(next, u32::MAX)
 }
 
-/// Gives the process a cgroup namespace whose root is the group that it is in now. May be called in a
-/// child.
-pub fn unshare_cgroup_namespace() -> Result<(), Errno> {
-    // SAFETY: only CLONE_FILES would endanger descriptors of other threads.
-    if unsafe { libc::unshare(libc::CLONE_NEWCGROUP) } == 0 { Ok(()) } else { Err(last_errno()) }
+/// Gives the process namespaces of its own; those of process ids and of time are for its children. May be
+/// called in a child.
+pub fn unshare(namespaces: Namespaces) -> Result<(), Errno> {
+    // SAFETY: only CLONE_FILES, which is no namespace, would endanger descriptors of other threads.
+    if unsafe { libc::syscall(libc::SYS_unshare, namespaces.bits()) } == 0 {
+        Ok(())
+    } else {
+        Err(last_errno())
+    }
+}
+
+/// Which kind of namespace a descriptor is, as its bit of clone(2) (`NS_GET_NSTYPE`, ioctl_ns(2)).
+///
+/// # Errors
+/// `ENOTTY` for what is no namespace.
+pub fn namespace_kind(namespace: &OwnedFd) -> Result<u64, Errno> {
+    const NS_GET_NSTYPE: u32 = 0xb703;
+    // SAFETY: the ioctl takes no argument.
+    let kind = unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_NSTYPE as _) };
+    u64::try_from(kind).map_err(|_| last_errno())
 }
 
 /// Fails with `ENOENT` if the working directory cannot be reached from the root: a directory of the

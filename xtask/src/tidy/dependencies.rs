@@ -7,7 +7,10 @@ use crate::metadata::Metadata;
 
 /// Each binary's package with the number of crates from outside that it may be made of, those that only build it (procedural
 /// macros, `cc`) included. Raise a number in the commit that needs it, with the reason in the commit's message.
-const BUDGETS: &[(&str, usize)] = &[("holm-cli", 110), ("holm-keeper", 60)];
+///
+/// Features are those of the whole workspace: what only the binary of `holm-runtime` needs counts for the keeper, too,
+/// although the keeper is built without.
+const BUDGETS: &[(&str, usize)] = &[("holm-cli", 110), ("holm-keeper", 66), ("holm-runtime", 66)];
 
 /// Crates whose build script is known: they ask the compiler what it can do, or compile the C of zstd and xz.
 const KNOWN_BUILD_SCRIPTS: &[&str] = &[
@@ -67,12 +70,12 @@ mod tests {
 
     #[test]
     fn a_budget_may_be_reached_and_not_passed() {
-        let names: Vec<_> = (0..61).map(|number| format!("crate-{number}")).collect();
+        let names: Vec<_> = (0..67).map(|number| format!("crate-{number}")).collect();
         let names: Vec<_> = names.iter().map(String::as_str).collect();
-        assert!(check_number(&keeper_with(&names[..60], false)).findings.is_empty());
+        assert!(check_number(&keeper_with(&names[..66], false)).findings.is_empty());
         let report = check_number(&keeper_with(&names, false));
-        assert_eq!(report.summary, "holm-cli 0 of 110, holm-keeper 61 of 60");
-        assert_eq!(report.findings, ["`holm-keeper` is made of 61 crates, more than its 60"]);
+        assert_eq!(report.summary, "holm-cli 0 of 110, holm-keeper 67 of 66, holm-runtime 0 of 66");
+        assert_eq!(report.findings, ["`holm-keeper` is made of 67 crates, more than its 66"]);
     }
 
     #[test]

@@ -12,8 +12,10 @@ const UNIFIED_MAGIC: u64 = 0x6367_7270;
 /// `CGROUP_SUPER_MAGIC` of linux/magic.h.
 const LEGACY_MAGIC: u64 = 0x0027_e0eb;
 /// Controllers of v1 that Holm makes groups in.
-const LEGACY_CONTROLLERS: [&str; 8] =
-    ["memory", "cpu", "cpuset", "pids", "devices", "blkio", "cpuacct", "freezer"];
+const LEGACY_CONTROLLERS: [&str; 12] = [
+    "memory", "cpu", "cpuset", "pids", "devices", "blkio", "cpuacct", "freezer", "hugetlb", "rdma",
+    "net_cls", "net_prio",
+];
 
 /// How the host's hierarchies are laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

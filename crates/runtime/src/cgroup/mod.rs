@@ -14,25 +14,30 @@
 //!
 //! A group that is removed is killed first; a group is removed with everything below it.
 
+mod freezer;
 mod hierarchy;
 mod limits;
 mod remove;
 mod settings;
+mod usage;
 
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use holm_spec::runtime::LinuxResources;
 use holm_sys::rustix::fs::{Mode, OFlags, mkdir, open};
+use holm_sys::rustix::process::{Pid, PidfdFlags, pidfd_open};
 use holm_sys::{Errno, bpf};
 
 use crate::device::{self, Rule};
 use crate::error::{Context, Error, Kind, Result};
 
 pub use hierarchy::Hierarchies;
-pub use limits::{Limits, LimitsInForce};
+pub use limits::LimitsInForce;
 use settings::Setting;
+pub use usage::Usage;
 
 /// One workload's groups in all hierarchies that it needs.
 #[derive(Debug)]
@@ -51,23 +56,44 @@ impl Group {
     ///
     /// # Errors
     /// A limit whose controller this host does not have; a value that the kernel refuses.
-    pub fn create(hierarchies: &Hierarchies, path: &Path, limits: &Limits, rules: &[Rule]) -> Result<Self> {
+    pub fn create(
+        hierarchies: &Hierarchies,
+        path: &Path,
+        resources: Option<&LinuxResources>,
+        rules: &[Rule],
+    ) -> Result<Self> {
         let mut group = Self { unified: None, entrances: Vec::new(), folders: Vec::new() };
-        if let Some(root) = hierarchies.unified() {
-            let directory = root.join(path);
-            make_directories(root, path)?;
-            group.unified = Some(open_directory(&directory)?);
-            if hierarchies.version() == "hybrid" {
-                group.folders.push(("unified", directory));
-            }
+        match hierarchies.unified() {
+            Some(root) => group.enter_unified(root, path, hierarchies.version() == "hybrid")?,
+            None => group.enter_first(hierarchies, path)?,
         }
-        if !limits.is_empty() {
-            group.set_limits(hierarchies, path, limits)?;
+        if let Some(resources) = resources {
+            group.set_limits(hierarchies, path, resources)?;
         }
         if group.unified.is_none() && !needs_no_guard(rules) {
             group.guard_devices_by_lines(hierarchies, path, rules)?;
         }
         Ok(group)
+    }
+
+    fn enter_unified(&mut self, root: &Path, path: &Path, hybrid: bool) -> Result<()> {
+        let directory = root.join(path);
+        make_directories(root, path)?;
+        self.unified = Some(open_directory(&directory)?);
+        if hybrid {
+            self.folders.push(("unified", directory));
+        }
+        Ok(())
+    }
+
+    /// Where there is no v2 some v1 group must tell what belongs to the container, and hold it when it is paused.
+    fn enter_first(&mut self, hierarchies: &Hierarchies, path: &Path) -> Result<()> {
+        let tracking = ["freezer", "devices", "pids"];
+        let found = tracking.iter().find_map(|name| hierarchies.legacy(name).map(|root| (*name, root)));
+        let (controller, root) = found.ok_or_else(|| {
+            Error::new(Kind::Unsupported, "this host has no cgroup controller to keep track of processes by")
+        })?;
+        self.enter_legacy(controller, &root, path)
     }
 
     /// Finds the groups that are there at `path`, for a process that joins them.
@@ -87,28 +113,40 @@ impl Group {
         Ok(group)
     }
 
-    fn set_limits(&mut self, hierarchies: &Hierarchies, path: &Path, limits: &Limits) -> Result<()> {
+    fn set_limits(
+        &mut self,
+        hierarchies: &Hierarchies,
+        path: &Path,
+        resources: &LinuxResources,
+    ) -> Result<()> {
         let available = hierarchies.unified_controllers()?;
-        for controller in limits.controllers() {
-            if let Some(root) =
-                hierarchies.unified().filter(|_| available.iter().any(|name| name == controller))
-            {
-                enable_controller(root, path, controller)?;
-                apply(&root.join(path), &settings::unified(limits, controller))?;
-            } else if let Some(root) = hierarchies.legacy(controller) {
-                self.enter_legacy(controller, &root, path)?;
-                apply(&root.join(path), &settings::legacy(limits, controller))?;
-            } else {
-                let message =
-                    format!("limit `{controller}`: this host has no cgroup controller of that name");
-                return Err(Error::new(Kind::Unsupported, message));
+        for controller in settings::CONTROLLERS {
+            let legacy = settings::legacy(resources, controller);
+            if legacy.is_empty() {
+                continue;
+            }
+            match place(hierarchies, &available, controller)? {
+                Place::Unified(root, name) => {
+                    enable_controller(&root, path, name)?;
+                    apply(&root.join(path), &settings::unified(resources, controller)?)?;
+                }
+                Place::Legacy(root) => {
+                    self.enter_legacy(controller, &root, path)?;
+                    apply(&root.join(path), &legacy)?;
+                }
             }
         }
-        Ok(())
+        apply_verbatim(hierarchies, &available, path, resources)
     }
 
     fn enter_legacy(&mut self, controller: &'static str, root: &Path, path: &Path) -> Result<()> {
+        if self.folders.iter().any(|(folder, _)| *folder == controller) {
+            return Ok(());
+        }
         make_directories(root, path)?;
+        if controller == "cpuset" {
+            inherit_cpuset(root, path)?;
+        }
         let directory = root.join(path);
         self.entrances.push(open_entrance(&directory)?);
         self.folders.push((controller, directory));
@@ -159,6 +197,114 @@ impl Group {
     }
 }
 
+/// Where a controller lives.
+enum Place {
+    /// Root of v2, and the controller's name there.
+    Unified(PathBuf, &'static str),
+    /// Root of its hierarchy.
+    Legacy(PathBuf),
+}
+
+fn place(hierarchies: &Hierarchies, available: &[String], controller: &'static str) -> Result<Place> {
+    let unified =
+        settings::unified_name(controller).filter(|name| available.iter().any(|known| known == name));
+    if let (Some(root), Some(name)) = (hierarchies.unified(), unified) {
+        return Ok(Place::Unified(root.to_owned(), name));
+    }
+    hierarchies.legacy(controller).map(Place::Legacy).ok_or_else(|| {
+        let message = format!("limit `{controller}`: this host has no cgroup controller of that name");
+        Error::new(Kind::Unsupported, message)
+    })
+}
+
+/// Changes the limits of the groups at `path`; those that have no group for a controller get none.
+///
+/// # Errors
+/// A limit for which the container has no group; a value that the kernel refuses.
+pub fn update(hierarchies: &Hierarchies, path: &Path, resources: &LinuxResources) -> Result<()> {
+    let available = hierarchies.unified_controllers()?;
+    for controller in settings::CONTROLLERS {
+        let legacy = settings::legacy(resources, controller);
+        if legacy.is_empty() {
+            continue;
+        }
+        match place(hierarchies, &available, controller)? {
+            Place::Unified(root, name) => {
+                enable_controller(&root, path, name)?;
+                apply(&root.join(path), &settings::unified(resources, controller)?)?;
+            }
+            Place::Legacy(root) => {
+                join_later(&root, path, &processes(hierarchies, path))?;
+                apply(&root.join(path), &legacy)?;
+            }
+        }
+    }
+    apply_verbatim(hierarchies, &available, path, resources)
+}
+
+/// Makes a v1 group for a container that runs already and moves its processes there; this takes a grace period
+/// of the kernel each, which only an update pays.
+fn join_later(root: &Path, path: &Path, pids: &[i32]) -> Result<()> {
+    let directory = root.join(path);
+    if directory.exists() {
+        return Ok(());
+    }
+    make_directories(root, path)?;
+    if root.ends_with("cpuset") {
+        inherit_cpuset(root, path)?;
+    }
+    for pid in pids {
+        match write_setting(&directory.join("cgroup.procs"), &pid.to_string()) {
+            Err(_) if !Path::new(&format!("/proc/{pid}")).exists() => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+fn apply_verbatim(
+    hierarchies: &Hierarchies,
+    available: &[String],
+    path: &Path,
+    resources: &LinuxResources,
+) -> Result<()> {
+    let settings = settings::verbatim(resources)?;
+    let Some(first) = settings.first() else { return Ok(()) };
+    let Some(root) = hierarchies.unified() else {
+        let error = Error::new(Kind::Unsupported, "this host has no cgroup v2");
+        return Err(error.at_field(format!("linux.resources.unified[\"{}\"]", first.file)));
+    };
+    for setting in &settings {
+        let controller = setting.file.split('.').next().unwrap_or_default();
+        if controller != "cgroup" {
+            if !available.iter().any(|known| known == controller) {
+                let error = format!("it can't be set: controller \"{controller}\" not available");
+                let error = Error::new(Kind::Unsupported, error);
+                return Err(error.at_field(format!("linux.resources.unified[\"{}\"]", setting.file)));
+            }
+            enable_controller(root, path, controller)?;
+        }
+        apply(&root.join(path), std::slice::from_ref(setting))?;
+    }
+    Ok(())
+}
+
+/// A new group of `cpuset` has no processors and takes no process: it begins with its parent's, from the top.
+fn inherit_cpuset(root: &Path, path: &Path) -> Result<()> {
+    let mut directory = root.to_owned();
+    for component in path.components() {
+        let parent = directory.clone();
+        directory.push(component);
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            let read = |directory: &Path| std::fs::read_to_string(directory.join(file)).unwrap_or_default();
+            if read(&directory).trim().is_empty() {
+                write_setting(&directory.join(file), read(&parent).trim())?;
+            }
+        }
+    }
+    Ok(())
+}
+
 fn needs_no_guard(rules: &[Rule]) -> bool {
     rules.is_empty() || device::allow_everything(rules)
 }
@@ -177,10 +323,14 @@ pub fn open_keepers_group(hierarchies: &Hierarchies, path: &Path) -> Result<Opti
 /// Processes that do not end within two seconds of SIGKILL.
 pub fn remove(hierarchies: &Hierarchies, path: &Path) -> Result<bool> {
     let mut removed = false;
+    let mut failure = None;
     for root in hierarchies.all() {
-        removed |= remove::remove_group(&root.join(path))?;
+        match remove::remove_group(&root.join(path)) {
+            Ok(there) => removed |= there,
+            Err(error) => failure = failure.or(Some(error)),
+        }
     }
-    Ok(removed)
+    failure.map_or(Ok(removed), Err)
 }
 
 /// Limits in force at `path`, read back from wherever they live.
@@ -203,17 +353,49 @@ fn count_of_kills(file: &Path) -> Option<u64> {
 
 /// Processes in the group and below, by the host's numbers, in no order.
 pub fn processes(hierarchies: &Hierarchies, path: &Path) -> Vec<i32> {
-    let Some(root) = hierarchies.unified().map(Path::to_owned).or_else(|| hierarchies.all().next()) else {
+    let Some(directory) = hierarchies.all().map(|root| root.join(path)).find(|directory| directory.exists())
+    else {
         return Vec::new();
     };
     let mut pids = Vec::new();
-    let mut directories = vec![root.join(path)];
+    let mut directories = vec![directory];
     while let Some(directory) = directories.pop() {
         let text = std::fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
         pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
         directories.extend(remove::subgroups(&directory));
     }
     pids
+}
+
+/// What the container at `path` uses.
+pub fn usage(hierarchies: &Hierarchies, path: &Path) -> Usage {
+    usage::read(hierarchies, path)
+}
+
+/// Whether the processes of the group are frozen.
+pub fn is_frozen(hierarchies: &Hierarchies, path: &Path) -> bool {
+    freezer::is_frozen(hierarchies, path)
+}
+
+/// Stops all processes of the group where they are, or lets them go on.
+///
+/// # Errors
+/// There is no group to do it with, or they do not stop within ten seconds.
+pub fn freeze(hierarchies: &Hierarchies, path: &Path, frozen: bool) -> Result<()> {
+    freezer::freeze(hierarchies, path, frozen)
+}
+
+/// Sends a signal to every process of the group; SIGKILL to all at once where the kernel can.
+pub fn signal_all(hierarchies: &Hierarchies, path: &Path, signal: i32) {
+    let unified = hierarchies.unified().map(|root| root.join(path).join("cgroup.kill"));
+    if signal == 9 && unified.is_some_and(|file| std::fs::write(file, "1").is_ok()) {
+        return;
+    }
+    for pid in processes(hierarchies, path).into_iter().filter_map(Pid::from_raw) {
+        if let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) {
+            let _ = holm_sys::process::signal(pidfd.as_fd(), signal);
+        }
+    }
 }
 
 fn make_directories(root: &Path, path: &Path) -> Result<()> {
@@ -254,15 +436,15 @@ fn enable_controller(root: &Path, path: &Path, controller: &str) -> Result<()> {
     Ok(())
 }
 
+/// Some values are only valid beside others, and which has to go first depends on what is set now: what is
+/// refused is tried again behind the rest.
 fn apply(directory: &Path, settings: &[Setting]) -> Result<()> {
-    for setting in settings {
-        let file = directory.join(setting.file);
-        if setting.optional && !file.exists() {
-            continue;
-        }
-        write_setting(&file, &setting.value)?;
-    }
-    Ok(())
+    let write = |setting: &Setting| {
+        let file = directory.join(&*setting.file);
+        if setting.optional && !file.exists() { Ok(()) } else { write_setting(&file, &setting.value) }
+    };
+    let refused: Vec<&Setting> = settings.iter().filter(|setting| write(setting).is_err()).collect();
+    refused.into_iter().try_for_each(write)
 }
 
 /// One `write`, since the kernel takes each as a whole value.

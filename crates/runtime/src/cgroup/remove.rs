@@ -23,8 +23,9 @@ pub(super) fn remove_group(directory: &Path) -> Result<bool> {
     }
     let deadline = Instant::now() + PATIENCE;
     let mut pause = Duration::from_micros(200);
-    let groups = with_descendants(directory);
     loop {
+        // Anew each time: whoever runs inside may still make groups.
+        let groups = with_descendants(directory);
         let Some((group, errno)) = remove_leaves_first(&groups) else { return Ok(true) };
         if Instant::now() > deadline {
             return Err(errno).context(|| format!("remove cgroup `{}`", group.display()));

@@ -1,12 +1,15 @@
 //! The last steps before `exec`, for a container's first process and for one that joins it.
 //!
 //! Order: what needs privileges first. Without `no_new_privs` the filter needs CAP_SYS_ADMIN and so
-//! goes before the capabilities; with it the filter comes last and covers less of this code.
+//! goes before the capabilities; with it the filter comes last and covers less of this code. A process that is
+//! held until somebody starts it waits when all but that last filter and the program is done.
 
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use holm_sys::attributes;
 use holm_sys::rustix::fs::Mode;
+use holm_sys::rustix::io::{read, write};
 use holm_sys::rustix::process::{
     Gid, Signal, Uid, chdir, ioctl_tiocsctty, set_parent_process_death_signal, setrlimit, umask,
 };
@@ -17,10 +20,11 @@ use holm_sys::rustix::thread::{
 };
 use holm_sys::{Errno, exec, process, seccomp};
 
+use super::meet_parent;
 use super::mounts::write_in_proc;
-use crate::capability::CapabilitySet;
-use crate::process::ProcessPlan;
-use crate::step::{At, Failure, Step};
+use crate::capability::{CapabilitySet, ProcessCapabilities};
+use crate::process::{Hold, ProcessPlan};
+use crate::step::{At, Failure, HELD, Step, encode_listener};
 
 /// Where the process's standard streams come from.
 #[derive(Debug)]
@@ -38,23 +42,75 @@ pub(super) fn run(
     proc: Option<BorrowedFd<'_>>,
 ) -> Result<std::convert::Infallible, Failure> {
     set_stdio(descriptors)?;
-    set_limits(plan, proc)?;
-    close_others(sync)?;
+    set_limits(plan)?;
+    set_labels(plan, proc)?;
+    close_others(plan, sync)?;
     umask(Mode::from_raw_mode(plan.umask));
+    set_attributes(plan)?;
     if plan.no_new_privileges {
         set_no_new_privs(true).at(Step::NoNewPrivileges)?;
     } else {
-        install_filter(plan)?;
+        install_filter(plan, sync)?;
     }
+    let entered = chdir(plan.directory.as_c_str());
     set_identity(plan)?;
-    if matches!(descriptors, Descriptors::Terminal(_)) {
-        // Nobody can take over a terminal. Set behind the change of user, which would clear it.
+    if plan.dies_with_parent {
+        // Set behind the change of user, which would clear it.
         set_parent_process_death_signal(Some(Signal::KILL)).at(Step::ControllingTerminal)?;
     }
-    chdir(plan.directory.as_c_str()).at(Step::WorkingDirectory)?;
-    process::check_directory_inside_root().at(Step::EscapedDirectory)?;
+    enter_directory(plan, entered)?;
+    if let Some(hold) = &plan.hold {
+        return wait_for_start(plan, hold, sync);
+    }
+    execute_filtered(plan, sync)
+}
+
+/// A directory that only root or only the user may enter: either will do, as with other runtimes. No descriptor
+/// is open through which it could lead outside.
+fn enter_directory(plan: &ProcessPlan, entered: Result<(), Errno>) -> Result<(), Failure> {
+    match entered {
+        Err(Errno::ACCESS | Errno::PERM) => chdir(plan.directory.as_c_str()),
+        other => other,
+    }
+    .at(Step::WorkingDirectory)?;
+    process::check_directory_inside_root().at(Step::EscapedDirectory)
+}
+
+/// Stops here until somebody writes to the FIFO; a failure after that is told to whoever did.
+fn wait_for_start(
+    plan: &ProcessPlan,
+    hold: &Hold,
+    sync: BorrowedFd<'_>,
+) -> Result<std::convert::Infallible, Failure> {
+    look_for_program(plan)?;
+    write(sync, HELD).map(drop).at(Step::Hold)?;
+    let mut word = [0];
+    while read(&hold.start, &mut word) == Err(Errno::INTR) {}
+    let Err(failure) = execute_filtered(plan, sync);
+    let _ = write(&hold.result, &failure.encode());
+    Err(failure)
+}
+
+/// Whether one of the candidates can be executed, to say so before anybody waits for it. The user's own rights
+/// show only when it is done.
+fn look_for_program(plan: &ProcessPlan) -> Result<(), Failure> {
+    use holm_sys::rustix::fs::{Access, AtFlags, CWD, accessat};
+    let mut last = Errno::NOENT;
+    for candidate in &plan.candidates {
+        match accessat(CWD, candidate.as_c_str(), Access::EXEC_OK, AtFlags::EACCESS) {
+            Ok(()) => return Ok(()),
+            Err(Errno::ACCESS) => last = Errno::ACCESS,
+            Err(Errno::NOENT | Errno::NOTDIR) => {}
+            // A filter may refuse the question.
+            Err(_) => return Ok(()),
+        }
+    }
+    Err(last).at(Step::Execute)
+}
+
+fn execute_filtered(plan: &ProcessPlan, sync: BorrowedFd<'_>) -> Result<std::convert::Infallible, Failure> {
     if plan.no_new_privileges {
-        install_filter(plan)?;
+        install_filter(plan, sync)?;
     }
     Err(execute(plan)).at(Step::Execute)
 }
@@ -73,43 +129,107 @@ fn set_stdio(descriptors: &Descriptors<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn set_limits(plan: &ProcessPlan, proc: Option<BorrowedFd<'_>>) -> Result<(), Failure> {
+fn set_limits(plan: &ProcessPlan) -> Result<(), Failure> {
     for (index, (resource, limit)) in plan.limits.iter().enumerate() {
         setrlimit(*resource, *limit).at_index(Step::ResourceLimit, index)?;
     }
-    if let Some(score) = &plan.oom_score {
-        write_in_proc(proc, c"/proc/self/oom_score_adj", score).at(Step::OomScore)?;
+    Ok(())
+}
+
+/// Labels of the next program, through the `proc` that was just mounted or is the host's.
+fn set_labels(plan: &ProcessPlan, proc: Option<BorrowedFd<'_>>) -> Result<(), Failure> {
+    for (file, label) in &plan.labels {
+        write_in_proc(proc, file, label).at(Step::SecurityLabel)?;
     }
     Ok(())
 }
 
 /// No descriptor of the keeper may be open when a path of the image is followed or its program runs.
-fn close_others(sync: BorrowedFd<'_>) -> Result<(), Failure> {
-    use std::os::fd::AsRawFd;
-    let sync = u32::try_from(sync.as_raw_fd()).map_err(|_| Errno::BADF).at(Step::CloseDescriptors)?;
-    process::close_range_now(3, sync - 1).at(Step::CloseDescriptors)?;
-    process::close_range_now(sync + 1, u32::MAX).at(Step::CloseDescriptors)
+fn close_others(plan: &ProcessPlan, sync: BorrowedFd<'_>) -> Result<(), Failure> {
+    let hold = plan.hold.as_ref().map(|hold| [hold.start.as_raw_fd(), hold.result.as_raw_fd()]);
+    let mut last = [sync.as_raw_fd(), i32::MAX, i32::MAX];
+    if let Some([start, result]) = hold {
+        last = [sync.as_raw_fd(), start, result];
+    }
+    last.sort_unstable();
+    // Both lists ascend.
+    let mut next = 3_u32;
+    let (mut kept, mut own) = (plan.preserved.iter().copied().peekable(), last.into_iter().peekable());
+    loop {
+        let number = match (kept.peek().copied(), own.peek().copied()) {
+            (Some(a), Some(b)) if a <= b => kept.next(),
+            (_, Some(b)) if b != i32::MAX => own.next(),
+            (Some(_), _) => kept.next(),
+            _ => None,
+        };
+        let Some(number) = number else { break };
+        let number = u32::try_from(number).map_err(|_| Errno::BADF).at(Step::CloseDescriptors)?;
+        process::close_range_now(next, number.saturating_sub(1)).at(Step::CloseDescriptors)?;
+        next = next.max(number + 1);
+    }
+    process::close_range_now(next, u32::MAX).at(Step::CloseDescriptors)
 }
 
-fn install_filter(plan: &ProcessPlan) -> Result<(), Failure> {
+fn set_attributes(plan: &ProcessPlan) -> Result<(), Failure> {
+    if let Some(scheduling) = &plan.scheduling {
+        attributes::set_scheduling(scheduling).at(Step::Scheduler)?;
+    }
+    if let Some((class, level)) = plan.io_priority {
+        attributes::set_io_priority(class, level).at(Step::IoPriority)?;
+    }
+    if let Some(domain) = plan.personality {
+        attributes::set_personality(domain).at(Step::Personality)?;
+    }
+    if let Some((mode, nodes)) = &plan.memory_policy {
+        attributes::set_memory_policy(*mode, nodes).at(Step::MemoryPolicy)?;
+    }
+    if let Some(processors) = &plan.affinity {
+        attributes::set_affinity(processors).at(Step::Affinity)?;
+    }
+    Ok(())
+}
+
+/// The parent takes the listener out of this process itself: sending it could be a call that asks the listener.
+fn install_filter(plan: &ProcessPlan, sync: BorrowedFd<'_>) -> Result<(), Failure> {
     let Some(program) = &plan.seccomp else { return Ok(()) };
-    seccomp::install(program.instructions(), program.flags()).map(drop).at(Step::Seccomp)
+    let listener = seccomp::install(program.instructions(), program.flags()).at(Step::Seccomp)?;
+    let Some(listener) = listener.map(ManuallyDrop::new) else { return Ok(()) };
+    meet_parent(sync, &encode_listener(listener.as_raw_fd()), Step::Listener)
 }
 
 fn set_identity(plan: &ProcessPlan) -> Result<(), Failure> {
-    let sets = &plan.capabilities;
-    for number in (0..CapabilitySet::COUNT).filter(|number| !sets.bounding.has(*number)) {
-        match remove_capability_from_bounding_set(Bits::from_bits_retain(1 << number)) {
-            // A kernel that does not know the capability cannot grant it.
-            Ok(()) | Err(Errno::INVAL) => {}
-            other => other.at(Step::BoundingSet)?,
-        }
+    if let Some(sets) = &plan.capabilities {
+        bound(sets.bounding)?;
     }
     set_keep_capabilities(true).at(Step::KeepCapabilities)?;
-    set_thread_groups(&plan.groups).at(Step::Groups)?;
+    match set_thread_groups(&plan.groups) {
+        // A user namespace may forbid it for ever; no groups are what it has then.
+        Err(Errno::PERM) if plan.groups.is_empty() => {}
+        other => other.at(Step::Groups)?,
+    }
     let (gid, uid) = (Gid::from_raw(plan.gid), Uid::from_raw(plan.uid));
     set_thread_res_gid(gid, gid, gid).at(Step::GroupId)?;
     set_thread_res_uid(uid, uid, uid).at(Step::UserId)?;
+    match &plan.capabilities {
+        Some(sets) => set_capability_sets(sets),
+        None => Ok(()),
+    }
+}
+
+/// Drops what may never be gained, up to the last capability that this kernel knows.
+pub(super) fn bound(bounding: CapabilitySet) -> Result<(), Failure> {
+    for number in (0..64).filter(|number| !bounding.has(*number)) {
+        match remove_capability_from_bounding_set(Bits::from_bits_retain(1 << number)) {
+            Ok(()) => {}
+            // A kernel that does not know the capability cannot grant it, nor one behind it.
+            Err(Errno::INVAL) => break,
+            other => other.at(Step::BoundingSet)?,
+        }
+    }
+    Ok(())
+}
+
+fn set_capability_sets(sets: &ProcessCapabilities) -> Result<(), Failure> {
     let bits = |set: CapabilitySet| Bits::from_bits_retain(set.bits());
     let wanted = CapabilitySets {
         effective: bits(sets.effective),

@@ -1,7 +1,8 @@
 //! The first process of a container, from the new namespaces to its program.
 //!
 //! The order matters: mounts must not reach the host before any is made; the host's tree goes before
-//! anything of the image is resolved; kernel parameters before `/proc/sys` is made read-only; the groups
+//! anything of the image is resolved, unless hooks must find it or the kernel wants to see its `/proc` before it
+//! lets a user namespace mount one; kernel parameters before `/proc/sys` is made read-only; the groups
 //! before the cgroup namespace, whose root is the group at that moment.
 
 use std::mem::ManuallyDrop;
@@ -9,21 +10,35 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use holm_sys::rustix::fs::{CWD, Mode, OFlags, openat};
 use holm_sys::rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
-use holm_sys::rustix::process::{chdir, fchdir, pivot_root, setsid};
+use holm_sys::rustix::process::{chdir, chroot, fchdir, pivot_root, setsid};
 use holm_sys::rustix::system::{setdomainname, sethostname};
+use holm_sys::rustix::thread::move_into_link_name_space;
 use holm_sys::{interface, mount, process};
 
 use super::finish::{self, Descriptors};
-use super::{await_parent, enter_groups, mounts, report, terminal};
+use super::{await_parent, become_root, enter_groups, meet_parent, mounts, outer, report, terminal};
+use crate::namespaces::NamespacePlan;
 use crate::process::{ProcessPlan, Stdio};
 use crate::rootfs::RootPlan;
-use crate::step::{At, Failure, Step};
+use crate::step::{At, Failure, MOUNTED, Step};
+
+/// How the host's tree is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leave {
+    /// By pivot_root(2): nothing of it is left.
+    Pivot,
+    /// The root is moved over it: for a host whose root cannot be pivoted away from, such as a ramdisk.
+    Move,
+    /// Not at all, since the mounts are the host's: the process changes its root only.
+    ChangeRoot,
+}
 
 /// Everything that a container's first process needs.
 #[derive(Debug)]
 pub(crate) struct Init<'a> {
     pub root: &'a RootPlan,
     pub process: &'a ProcessPlan,
+    pub namespaces: &'a NamespacePlan,
     pub stdio: Stdio<'a>,
     pub sync: BorrowedFd<'a>,
     pub hostname: Option<&'a [u8]>,
@@ -33,6 +48,13 @@ pub(crate) struct Init<'a> {
     pub groups: &'a [OwnedFd],
     /// Make a cgroup namespace once the groups are entered.
     pub cgroup_namespace: bool,
+    /// Leave the caller's session keyring.
+    pub new_keyring: bool,
+    pub leave: Leave,
+    /// Mount before the host's tree is left.
+    pub mount_first: bool,
+    /// Meet the parent when all is mounted.
+    pub meet_when_mounted: bool,
     /// Descriptors that the steps need, ascending; everything else is closed first.
     pub kept: &'a [i32],
 }
@@ -40,43 +62,119 @@ pub(crate) struct Init<'a> {
 impl Init<'_> {
     /// Runs in the child.
     pub fn run(&self) -> i32 {
-        report(self.sync, self.steps())
+        if self.namespaces.needs_stage() { outer::run(self) } else { report(self.sync, self.whole()) }
     }
 
-    fn steps(&self) -> Result<std::convert::Infallible, Failure> {
+    /// The steps of a process that all namespaces were made with.
+    fn whole(&self) -> Result<std::convert::Infallible, Failure> {
+        self.leave_caller()?;
+        enter_groups(self.groups)?;
+        self.steps()
+    }
+
+    /// Lets go of what came from whoever started the runtime.
+    pub(super) fn leave_caller(&self) -> Result<(), Failure> {
         // The parent's end of the sync socket above all: while a copy of it is open, the parent's death
         // would go unnoticed.
         process::close_all_but(self.kept).at(Step::CloseDescriptors)?;
         process::reset_signals();
-        process::leave_session_keyring();
+        if self.new_keyring {
+            process::leave_session_keyring();
+        }
+        Ok(())
+    }
+
+    /// Everything from inside the namespaces on.
+    pub(super) fn steps(&self) -> Result<std::convert::Infallible, Failure> {
         setsid().at(Step::Session)?;
-        self.enter_groups()?;
-        self.enter_root()?;
+        // Opened as who may look at the host's directories, which the user namespace's root may not.
+        let place = self.open_place()?;
+        if self.namespaces.maps.is_some() && !self.namespaces.needs_stage() {
+            await_parent(self.sync)?;
+            become_root()?;
+        }
+        self.join_namespaces()?;
+        if self.cgroup_namespace {
+            process::unshare(process::Namespaces::CGROUP).at(Step::CgroupNamespace)?;
+        }
+        let root = self.root.root.as_fd();
+        self.attach_root(place)?;
+        if !self.mount_first {
+            self.leave_host()?;
+        }
         // Closed with everything else before the end; dropping it after that would close a stranger.
-        let proc = ManuallyDrop::new(mounts::make_all(self.root)?);
-        mounts::set_parameters(self.root, proc.as_ref().map(AsFd::as_fd))?;
-        mounts::cover_paths(self.root)?;
-        mounts::protect_paths(self.root)?;
+        let proc = ManuallyDrop::new(mounts::make_all(self.root, root)?);
+        let proc = proc.as_ref().map(AsFd::as_fd);
+        if self.meet_when_mounted {
+            meet_parent(self.sync, MOUNTED, Step::Outside)?;
+        }
+        if self.mount_first {
+            self.leave_host()?;
+        }
+        mounts::set_parameters(self.root, proc)?;
+        mounts::cover_paths(self.root, root)?;
+        mounts::protect_paths(self.root, root)?;
         self.set_names()?;
         await_parent(self.sync)?;
         let descriptors = self.open_stdio()?;
-        mounts::make_directory(self.root)?;
+        mounts::make_directory(self.root, root)?;
         self.seal_root()?;
-        let proc = proc.as_ref().map(AsFd::as_fd);
         finish::run(self.process, &descriptors, self.sync, proc)
     }
 
-    /// Changes to the new root and lets go of the host's tree.
-    fn enter_root(&self) -> Result<(), Failure> {
-        let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
-        mount_change(c"/", slave).at(Step::Propagation)?;
+    fn join_namespaces(&self) -> Result<(), Failure> {
+        for (index, joined) in self.namespaces.joined.iter().enumerate() {
+            move_into_link_name_space(joined.namespace.as_fd(), Some(joined.kind))
+                .at_index(Step::JoinNamespace, index)?;
+        }
+        Ok(())
+    }
+
+    /// Where the root is attached for a moment. The top will do where nobody looks for it by its path.
+    fn open_place(&self) -> Result<ManuallyDrop<OwnedFd>, Failure> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let place = openat(CWD, self.root.place.as_c_str(), flags, Mode::empty()).at(Step::AttachRoot)?;
-        mount::attach(self.root.root.as_fd(), place.as_fd()).at(Step::AttachRoot)?;
+        let place = openat(CWD, self.root.place.as_c_str(), flags, Mode::empty());
+        let place = if self.meet_when_mounted || self.leave == Leave::ChangeRoot {
+            place
+        } else {
+            place.or_else(|_| openat(CWD, c"/", flags, Mode::empty()))
+        };
+        place.map(ManuallyDrop::new).at(Step::OpenRoot)
+    }
+
+    /// Makes the root a part of the mount namespace.
+    fn attach_root(&self, place: ManuallyDrop<OwnedFd>) -> Result<(), Failure> {
+        if self.leave != Leave::ChangeRoot {
+            let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+            mount_change(c"/", slave).at(Step::Propagation)?;
+        }
+        mount::attach(self.root.root.as_fd(), place.as_fd()).at(Step::AttachRoot)
+    }
+
+    /// Changes to the new root and lets go of the host's tree.
+    fn leave_host(&self) -> Result<(), Failure> {
         fchdir(&self.root.root).at(Step::PivotRoot)?;
-        pivot_root(c".", c".").at(Step::PivotRoot)?;
-        unmount(c".", UnmountFlags::DETACH).at(Step::DetachHost)?;
+        match self.leave {
+            Leave::Pivot => {
+                pivot_root(c".", c".").at(Step::PivotRoot)?;
+                unmount(c".", UnmountFlags::DETACH).at(Step::DetachHost)?;
+            }
+            Leave::Move => self.move_root()?,
+            Leave::ChangeRoot => chroot(c".").at(Step::PivotRoot)?,
+        }
         chdir(c"/").at(Step::PivotRoot)
+    }
+
+    /// The kernel's file systems of the host go first: below the new root they would be found by who knows how.
+    fn move_root(&self) -> Result<(), Failure> {
+        for path in [c"/proc", c"/sys"] {
+            // Where it is no mount there is nothing to hide.
+            let _ = unmount(path, UnmountFlags::DETACH);
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let top = ManuallyDrop::new(openat(CWD, c"/", flags, Mode::empty()).at(Step::MoveRoot)?);
+        mount::attach(self.root.root.as_fd(), top.as_fd()).at(Step::MoveRoot)?;
+        chroot(c".").at(Step::MoveRoot)
     }
 
     fn set_names(&self) -> Result<(), Failure> {
@@ -88,14 +186,6 @@ impl Init<'_> {
         }
         if self.loopback {
             interface::set_loopback_up().at(Step::Loopback)?;
-        }
-        Ok(())
-    }
-
-    fn enter_groups(&self) -> Result<(), Failure> {
-        enter_groups(self.groups)?;
-        if self.cgroup_namespace {
-            process::unshare_cgroup_namespace().at(Step::CgroupNamespace)?;
         }
         Ok(())
     }

@@ -3,19 +3,23 @@
 //! The first stage is a child in the host's process namespace, where nobody of the container sees it. It
 //! closes everything of the keeper's, enters the cgroups, and joins all namespaces. Only then it makes
 //! the second stage, born inside: a process with the container's root, no descriptor of the host's, and
-//! nothing of it to be found through `/proc` by whoever may trace processes (CVE-2016-9962).
-
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-
-use holm_sys::rustix::fs::{CWD, Mode, OFlags, openat};
-use holm_sys::rustix::process::{DumpableBehavior, set_dumpable_behavior, setsid};
-use holm_sys::rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
-use holm_sys::{process, socket};
+//! nothing of it to be found through `/proc` by whoever may trace processes (CVE-2016-9962). Most of this process's
+//! rights are gone before, too.
 
 use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use holm_sys::process::Namespaces;
+use holm_sys::rustix::fs::{CWD, Mode, OFlags, openat};
+use holm_sys::rustix::process::{DumpableBehavior, set_dumpable_behavior, setsid};
+use holm_sys::rustix::thread::{
+    CapabilitySet as Bits, CapabilitySets, ThreadNameSpaceType, capabilities, move_into_thread_name_spaces,
+    set_capabilities,
+};
+use holm_sys::{process, socket};
 
 use super::finish::{self, Descriptors};
-use super::{await_parent, enter_groups, report, terminal};
+use super::{await_parent, become_root, enter_groups, report, terminal};
 use crate::process::{ProcessPlan, Stdio};
 use crate::step::{At, Failure, Step, encode_process};
 
@@ -26,11 +30,15 @@ pub(crate) struct Join<'a> {
     pub target: BorrowedFd<'a>,
     /// Namespaces to join, that of process ids among them.
     pub namespaces: ThreadNameSpaceType,
+    /// One of them is a user namespace.
+    pub changes_user: bool,
     /// Entrances of the container's v1 groups.
     pub groups: &'a [OwnedFd],
     pub process: &'a ProcessPlan,
     pub stdio: Stdio<'a>,
     pub sync: BorrowedFd<'a>,
+    /// The host's `proc`, if labels are to be set through it.
+    pub proc: Option<BorrowedFd<'a>>,
     /// Descriptors that the steps need, ascending; everything else is closed first.
     pub kept: &'a [i32],
 }
@@ -52,16 +60,36 @@ impl Join<'_> {
         enter_groups(self.groups)?;
         await_parent(self.sync)?;
         move_into_thread_name_spaces(self.target, self.namespaces).at(Step::JoinNamespaces)?;
-        let born_inside = process::clone_sibling(|| report(self.sync, self.steps())).at(Step::BearInside)?;
+        if self.changes_user {
+            become_root()?;
+            set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Step::Dumpable)?;
+        }
+        self.limit_rights()?;
+        let born_inside = process::clone_sibling(Namespaces::NONE, || report(self.sync, self.steps()))
+            .at(Step::BearInside)?;
         let packet = encode_process(born_inside.pid.as_raw_nonzero().get());
         socket::send_descriptor(self.sync, &packet, born_inside.pidfd.as_fd()).at(Step::BearInside)
+    }
+
+    /// Whoever inside may trace processes gets hold of the second stage before it is done: it is born with no
+    /// more than it needs to become what it is to be.
+    fn limit_rights(&self) -> Result<(), Failure> {
+        let Some(wanted) = &self.process.capabilities else { return Ok(()) };
+        let filters_early = self.process.seccomp.is_some() && !self.process.no_new_privileges;
+        finish::bound(wanted.bounding)?;
+        let own = capabilities(None).at(Step::Capabilities)?;
+        let needed = if filters_early { SECOND_STAGE | Bits::SYS_ADMIN } else { SECOND_STAGE };
+        let all = Bits::from_bits_retain(wanted.permitted.bits() | wanted.effective.bits()) | needed;
+        let left = own.permitted & all;
+        let sets = CapabilitySets { effective: left, permitted: left, inheritable: own.inheritable };
+        set_capabilities(None, sets).at(Step::Capabilities)
     }
 
     /// The second stage.
     fn steps(&self) -> Result<std::convert::Infallible, Failure> {
         setsid().at(Step::Session)?;
         let descriptors = self.open_stdio()?;
-        finish::run(self.process, &descriptors, self.sync, None)
+        finish::run(self.process, &descriptors, self.sync, self.proc)
     }
 
     fn open_stdio(&self) -> Result<Descriptors<'_>, Failure> {
@@ -76,3 +104,12 @@ impl Join<'_> {
         }
     }
 }
+
+/// What the second stage needs to change its identity, to give a terminal away, and to set limits and priorities.
+const SECOND_STAGE: Bits = Bits::SETUID
+    .union(Bits::SETGID)
+    .union(Bits::SETPCAP)
+    .union(Bits::CHOWN)
+    .union(Bits::DAC_OVERRIDE)
+    .union(Bits::SYS_RESOURCE)
+    .union(Bits::SYS_NICE);

@@ -1,27 +1,31 @@
 //! What runs between `clone` and `exec`. Nothing here allocates, takes a lock or formats text: system
 //! calls on what was prepared before, and one packet to the parent if a step fails.
 
+mod create;
 mod finish;
 mod init;
 mod join;
 mod mounts;
+mod outer;
 mod terminal;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use holm_sys::rustix::io::write;
-use holm_sys::socket::send_packet;
+use holm_sys::Errno;
+use holm_sys::rustix::io::{read, write};
+use holm_sys::rustix::process::{DumpableBehavior, Gid, Uid, set_dumpable_behavior};
+use holm_sys::rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use crate::step::{At, Failure, PROCEED, Step};
 
-pub(crate) use init::Init;
+pub(crate) use init::{Init, Leave};
 pub(crate) use join::Join;
 
 /// Steps that end in `exec`; they come back only with a failure.
 fn report(sync: BorrowedFd<'_>, result: Result<std::convert::Infallible, Failure>) -> i32 {
     let Err(failure) = result;
-    // If the parent is gone nobody is left to tell.
-    let _ = send_packet(sync, &failure.encode(), &[]);
+    // If the parent is gone nobody is left to tell. Plain `write`, since that is what a seccomp filter lets through.
+    let _ = write(sync, &failure.encode());
     1
 }
 
@@ -31,12 +35,35 @@ fn enter_groups(entrances: &[OwnedFd]) -> Result<(), Failure> {
     entrances.iter().try_for_each(|tasks| write(tasks, b"0").map(drop).at(Step::EnterGroup))
 }
 
-/// Waits for the parent's word that everything outside is ready.
+/// Waits for the parent's word that what is done outside is done.
 fn await_parent(sync: BorrowedFd<'_>) -> Result<(), Failure> {
     let mut packet = [0; 8];
-    let (length, _) = holm_sys::socket::receive_packet(sync, &mut packet).at(Step::AwaitParent)?;
-    if packet.get(..length) == Some(PROCEED) {
-        return Ok(());
+    loop {
+        match read(sync, &mut packet) {
+            Err(Errno::INTR) => {}
+            Ok(length) if packet.get(..length) == Some(PROCEED) => return Ok(()),
+            Ok(_) => return Err(Errno::CANCELED).at(Step::AwaitParent),
+            Err(errno) => return Err(errno).at(Step::AwaitParent),
+        }
     }
-    Err(Failure { step: Step::AwaitParent, index: 0, errno: holm_sys::Errno::CANCELED })
+}
+
+/// Says that a point is reached and waits for the parent's word.
+fn meet_parent(sync: BorrowedFd<'_>, packet: &[u8], step: Step) -> Result<(), Failure> {
+    write(sync, packet).map(drop).at(step)?;
+    await_parent(sync)
+}
+
+/// Becomes root of a user namespace that was entered as nobody of it.
+fn become_root() -> Result<(), Failure> {
+    match set_thread_groups(&[]) {
+        // Where groups may never be dropped, those that are left are the caller's own.
+        Ok(()) | Err(Errno::PERM) => {}
+        other => other.at(Step::NamespaceRoot)?,
+    }
+    let (gid, uid) = (Gid::ROOT, Uid::ROOT);
+    set_thread_res_gid(gid, gid, gid).at(Step::NamespaceRoot)?;
+    set_thread_res_uid(uid, uid, uid).at(Step::NamespaceRoot)?;
+    // The change of user took the process's own entry in /proc away from it.
+    set_dumpable_behavior(DumpableBehavior::Dumpable).at(Step::NamespaceRoot)
 }

@@ -9,55 +9,59 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use holm_sys::Errno;
 use holm_sys::mount::{self, AttributeChange, FsOption};
-use holm_sys::rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, makedev, mkdirat, openat, openat2};
+use holm_sys::rustix::fs::{
+    FileType, Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags, fstat, fstatfs, makedev, openat2,
+};
 use holm_sys::rustix::io::write;
 use holm_sys::rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
     fsmount, fsopen,
 };
 
-use crate::rootfs::{MountPlan, RootPlan, Source, Target};
+use super::create::create;
+use crate::rootfs::{MountPlan, NewPlan, RootPlan, Source, Target};
 use crate::step::{At, Failure, Step};
 
-/// Makes every mount of the plan; gives the mount of `proc` if there is one.
-pub(super) fn make_all(plan: &RootPlan) -> Result<Option<OwnedFd>, Failure> {
+/// Makes every mount of the plan below `root`; gives the mount of `proc` if there is one.
+pub(super) fn make_all(plan: &RootPlan, root: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Failure> {
     let mut proc = None;
     for (index, planned) in plan.mounts.iter().enumerate() {
-        let made = make(planned).at_index(Step::MakeMount, index)?;
-        let source = match (&planned.source, &made) {
-            (Source::Ready(tree), _) => tree.as_fd(),
-            (Source::InNamespace { .. }, Some(tree)) => tree.as_fd(),
-            (Source::InNamespace { .. }, None) => return Err(Errno::IO).at_index(Step::MakeMount, index),
+        let made = match &planned.source {
+            Source::Ready(_) => None,
+            Source::InNamespace(plan) => Some(make(plan).at_index(Step::MakeMount, index)?),
         };
-        let target = open_target(plan.root.as_fd(), &planned.target, index)?;
-        mount::attach(source, target.as_fd()).at_index(Step::AttachMount, index)?;
-        if is_proc(planned) && proc.is_none() {
+        let tree = match (&planned.source, &made) {
+            (_, Some(tree)) | (Source::Ready(tree), None) => tree.as_fd(),
+            (Source::InNamespace(_), None) => return Err(Errno::IO).at_index(Step::MakeMount, index),
+        };
+        let target = open_target(root, &planned.target, index)?;
+        refuse_inside_proc(target.as_fd(), planned, index)?;
+        mount::attach(tree, target.as_fd()).at_index(Step::AttachMount, index)?;
+        if let Some((change, recursive)) = &planned.propagation {
+            mount::set_attributes(tree, change, *recursive).at_index(Step::AttachMount, index)?;
+        }
+        if planned.is_proc() && proc.is_none() {
             proc = made;
         }
     }
     Ok(proc)
 }
 
-fn is_proc(planned: &MountPlan) -> bool {
-    matches!(&planned.source, Source::InNamespace { kind, .. } if kind.as_c_str() == c"proc")
-}
-
 /// A detached mount of a file system that shows this process's namespaces.
-fn make(planned: &MountPlan) -> Result<Option<OwnedFd>, Errno> {
-    let Source::InNamespace { kind, options, attributes } = &planned.source else { return Ok(None) };
-    let context = fsopen(kind.as_c_str(), FsOpenFlags::FSOPEN_CLOEXEC)?;
-    for (key, value) in options {
+fn make(plan: &NewPlan) -> Result<OwnedFd, Errno> {
+    let context = fsopen(plan.kind.as_c_str(), FsOpenFlags::FSOPEN_CLOEXEC)?;
+    for (key, value) in &plan.options {
         match value {
             Some(value) => fsconfig_set_string(context.as_fd(), key.as_c_str(), value.as_c_str())?,
             None => fsconfig_set_flag(context.as_fd(), key.as_c_str())?,
         }
     }
     fsconfig_create(context.as_fd())?;
-    fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, *attributes).map(Some)
+    fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, plan.attributes)
 }
 
 /// Opens a path inside the root, without following links if the target forbids it.
-fn open_inside(root: BorrowedFd<'_>, path: &CStr, no_symlinks: bool) -> Result<OwnedFd, Errno> {
+pub(super) fn open_inside(root: BorrowedFd<'_>, path: &CStr, no_symlinks: bool) -> Result<OwnedFd, Errno> {
     let links = if no_symlinks { ResolveFlags::NO_SYMLINKS } else { ResolveFlags::empty() };
     openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::IN_ROOT | links)
 }
@@ -68,45 +72,26 @@ fn open_target(root: BorrowedFd<'_>, target: &Target, index: usize) -> Result<Ow
             create(root, target).at_index(Step::MakeTarget, index)?;
             open_inside(root, &target.path, target.no_symlinks).at_index(Step::OpenTarget, index)
         }
+        Err(errno @ (Errno::LOOP | Errno::NOTDIR)) if target.no_symlinks => {
+            Err(errno).at_index(Step::NoPlainDirectory, index)
+        }
         other => other.at_index(Step::OpenTarget, index),
     }
 }
 
-/// Creates what is absent of a path, from the top.
-fn create(root: BorrowedFd<'_>, target: &Target) -> Result<(), Errno> {
-    let mut parent =
-        openat2(root, c"/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::IN_ROOT)?;
-    let last = target.prefixes.len().saturating_sub(1);
-    for (at, (prefix, name)) in target.prefixes.iter().enumerate() {
-        parent = match open_inside(root, prefix, target.no_symlinks) {
-            Err(Errno::NOENT) => {
-                create_one(parent.as_fd(), name, at == last && target.is_file)?;
-                open_inside(root, prefix, target.no_symlinks)?
-            }
-            other => other?,
-        };
+/// Whatever is written to `/proc` later must reach the kernel: nothing may be mounted over a part of it but the
+/// few files that emulations of it replace.
+fn refuse_inside_proc(target: BorrowedFd<'_>, planned: &MountPlan, index: usize) -> Result<(), Failure> {
+    let inside = fstatfs(target).is_ok_and(|stat| stat.f_type == PROC_SUPER_MAGIC);
+    if !inside || planned.target.may_cover_proc {
+        return Ok(());
     }
-    Ok(())
-}
-
-fn create_one(parent: BorrowedFd<'_>, name: &CStr, is_file: bool) -> Result<(), Errno> {
-    let mode = Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH;
-    let made = if is_file {
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        openat(parent, name, flags, mode & !(Mode::XUSR | Mode::XGRP | Mode::XOTH)).map(drop)
-    } else {
-        mkdirat(parent, name, mode)
-    };
-    match made {
-        Err(Errno::EXIST) | Ok(()) => Ok(()),
-        other => other,
-    }
+    Err(Errno::PERM).at_index(Step::InsideProc, index)
 }
 
 /// Makes the working directory if it is absent, as Docker does, below the root and nowhere else. What
 /// cannot be made is told when the process changes there.
-pub(super) fn make_directory(plan: &RootPlan) -> Result<(), Failure> {
-    let root = plan.root.as_fd();
+pub(super) fn make_directory(plan: &RootPlan, root: BorrowedFd<'_>) -> Result<(), Failure> {
     if open_inside(root, &plan.directory.path, false).err() == Some(Errno::NOENT) {
         let _ = create(root, &plan.directory);
     }
@@ -132,44 +117,66 @@ pub(super) fn write_in_proc(proc: Option<BorrowedFd<'_>>, path: &CStr, value: &[
 }
 
 /// Covers paths: a file with `/dev/null`, a folder with an empty read-only file system.
-pub(super) fn cover_paths(plan: &RootPlan) -> Result<(), Failure> {
-    let root = plan.root.as_fd();
-    let mut empty = None;
+pub(super) fn cover_paths(plan: &RootPlan, root: BorrowedFd<'_>) -> Result<(), Failure> {
+    let mut covers = Covers::default();
     for (index, path) in plan.masked.iter().enumerate() {
-        cover(root, path, &mut empty).at_index(Step::MaskPath, index)?;
+        covers.cover(root, path, plan.null.as_ref()).at_index(Step::MaskPath, index)?;
     }
     Ok(())
 }
 
-fn cover(root: BorrowedFd<'_>, path: &CStr, empty: &mut Option<OwnedFd>) -> Result<(), Errno> {
-    let target = match open_inside(root, path, false) {
-        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
-        other => other?,
-    };
-    let is_folder = FileType::from_raw_mode(fstat(&target)?.st_mode) == FileType::Directory;
-    let tree = if !is_folder {
-        let null = open_inside(root, c"/dev/null", true)?;
-        check_device(null.as_fd(), 1, 3)?;
-        mount::clone_tree(null.as_fd(), c"", false)?
-    } else if let Some(empty) = empty {
-        mount::clone_tree(empty.as_fd(), c"", false)?
-    } else {
-        let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
-            | MountAttrFlags::MOUNT_ATTR_NOSUID
-            | MountAttrFlags::MOUNT_ATTR_NODEV;
-        let options = [
-            FsOption::Value(c"size", c"0"),
-            FsOption::Value(c"nr_inodes", c"1"),
-            FsOption::Value(c"mode", c"755"),
-        ];
-        mount::new_mount(c"tmpfs", &options, attributes)?
-    };
-    mount::attach(tree.as_fd(), target.as_fd())?;
-    // The first empty file system, now attached, is what the others are copies of.
-    if is_folder && empty.is_none() {
-        *empty = Some(tree);
+/// The first cover of each kind, once it is attached: the others are copies of it. What is attached nowhere
+/// cannot be copied by another mount namespace than its maker's.
+#[derive(Default)]
+struct Covers<'a> {
+    null: Option<&'a OwnedFd>,
+    empty: Option<OwnedFd>,
+}
+
+impl<'a> Covers<'a> {
+    fn cover(&mut self, root: BorrowedFd<'_>, path: &CStr, null: Option<&'a OwnedFd>) -> Result<(), Errno> {
+        let target = match open_inside(root, path, false) {
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
+            other => other?,
+        };
+        let target = target.as_fd();
+        if FileType::from_raw_mode(fstat(target)?.st_mode) == FileType::Directory {
+            self.cover_folder(target)
+        } else {
+            self.cover_file(target, null.ok_or(Errno::NODEV)?)
+        }
     }
-    Ok(())
+
+    fn cover_file(&mut self, target: BorrowedFd<'_>, null: &'a OwnedFd) -> Result<(), Errno> {
+        if let Some(null) = self.null {
+            return mount::attach(mount::clone_tree(null.as_fd(), c"", false)?.as_fd(), target);
+        }
+        mount::attach(null.as_fd(), target)?;
+        self.null = Some(null);
+        Ok(())
+    }
+
+    fn cover_folder(&mut self, target: BorrowedFd<'_>) -> Result<(), Errno> {
+        if let Some(empty) = &self.empty {
+            return mount::attach(mount::clone_tree(empty.as_fd(), c"", false)?.as_fd(), target);
+        }
+        let empty = empty_folder()?;
+        mount::attach(empty.as_fd(), target)?;
+        self.empty = Some(empty);
+        Ok(())
+    }
+}
+
+fn empty_folder() -> Result<OwnedFd, Errno> {
+    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
+        | MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV;
+    let options = [
+        FsOption::Value(c"size", c"0"),
+        FsOption::Value(c"nr_inodes", c"1"),
+        FsOption::Value(c"mode", c"755"),
+    ];
+    mount::new_mount(c"tmpfs", &options, attributes)
 }
 
 /// Whether a descriptor is the character device of that number: the image may hold anything there.
@@ -181,9 +188,9 @@ pub(super) fn check_device(file: BorrowedFd<'_>, major: u32, minor: u32) -> Resu
 }
 
 /// Makes paths read-only with everything below.
-pub(super) fn protect_paths(plan: &RootPlan) -> Result<(), Failure> {
+pub(super) fn protect_paths(plan: &RootPlan, root: BorrowedFd<'_>) -> Result<(), Failure> {
     for (index, path) in plan.read_only_paths.iter().enumerate() {
-        protect(plan.root.as_fd(), path).at_index(Step::ReadOnlyPath, index)?;
+        protect(root, path).at_index(Step::ReadOnlyPath, index)?;
     }
     Ok(())
 }

@@ -27,7 +27,7 @@ pub(super) fn prepare(
     let folders = group.folders();
     if folders.is_empty() {
         let source = in_namespace("cgroup2", options)?;
-        mounts.push(MountPlan { source, target: Target::new(destination, false)? });
+        mounts.push(MountPlan { source, target: Target::new(destination, false)?, propagation: None });
         return Ok(());
     }
     let attributes = MountAttrFlags::from_bits_retain(attribute_bits(options));
@@ -42,7 +42,11 @@ pub(super) fn prepare(
     }
     let change = AttributeChange { set: u64::from(attributes.bits()), ..AttributeChange::default() };
     set_attributes(tmpfs.as_fd(), &change, false).context(|| "set options of `/sys/fs/cgroup`")?;
-    mounts.push(MountPlan { source: Source::Ready(tmpfs), target: Target::new(destination, false)? });
+    mounts.push(MountPlan {
+        source: Source::Ready(tmpfs),
+        target: Target::new(destination, false)?,
+        propagation: None,
+    });
     for (folder, directory) in folders {
         let tree = clone_tree(CWD, &path_string(directory)?, false)
             .context(|| format!("bind cgroup `{}`", directory.display()))?;
@@ -51,6 +55,7 @@ pub(super) fn prepare(
         mounts.push(MountPlan {
             source: Source::Ready(tree),
             target: Target::new(&destination.join(folder), false)?,
+            propagation: None,
         });
     }
     Ok(())

@@ -9,7 +9,9 @@
 //! and resolved inside the root only (`RESOLVE_IN_ROOT`), see [`crate::child`].
 
 mod cgroups;
+mod copy_up;
 mod devices;
+mod idmapped;
 pub mod options;
 mod overlay;
 
@@ -20,11 +22,12 @@ use std::path::Path;
 use holm_spec::rootfs::RootFs;
 use holm_spec::runtime::{Mount, Spec};
 use holm_sys::mount::{AttributeChange, FsOption, clone_tree, new_mount, set_attributes};
-use holm_sys::rustix::fs::{CWD, FileType, fstat};
+use holm_sys::rustix::fs::{CWD, FileType, Mode, OFlags, fstat, makedev, openat};
 use holm_sys::rustix::mount::MountAttrFlags;
 
 use crate::cgroup::Group;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Kind, Result};
+use crate::maps::Maps;
 use options::MountOptions;
 
 /// Where the root comes from.
@@ -49,6 +52,8 @@ pub(crate) struct RootPlan {
     pub directory: Target,
     /// Paths to cover.
     pub masked: Vec<CString>,
+    /// The host's `/dev/null`, which covers files: the image's own may be anything (CVE-2025-31133).
+    pub null: Option<OwnedFd>,
     /// Paths to make read-only.
     pub read_only_paths: Vec<CString>,
     /// Kernel parameters: files below /proc/sys and values.
@@ -64,8 +69,17 @@ pub(crate) struct RootPlan {
 pub(crate) struct MountPlan {
     /// What is mounted.
     pub source: Source,
-    /// Where, one name a component; created where absent.
+    /// Where; created where absent.
     pub target: Target,
+    /// Propagation to set once it is attached, and whether for all below.
+    pub propagation: Option<(AttributeChange, bool)>,
+}
+
+impl MountPlan {
+    /// Whether it is the file system through which the kernel is spoken to.
+    pub fn is_proc(&self) -> bool {
+        matches!(&self.source, Source::InNamespace(plan) if plan.kind.as_c_str() == c"proc")
+    }
 }
 
 /// What is mounted.
@@ -74,7 +88,15 @@ pub(crate) enum Source {
     /// A detached tree.
     Ready(OwnedFd),
     /// A file system that shows the namespaces of its maker.
-    InNamespace { kind: CString, options: Vec<(CString, Option<CString>)>, attributes: MountAttrFlags },
+    InNamespace(NewPlan),
+}
+
+/// A file system to make.
+#[derive(Debug)]
+pub(crate) struct NewPlan {
+    pub kind: CString,
+    pub options: Vec<(CString, Option<CString>)>,
+    pub attributes: MountAttrFlags,
 }
 
 /// A place inside the root.
@@ -82,24 +104,40 @@ pub(crate) enum Source {
 pub(crate) struct Target {
     /// The whole path.
     pub path: CString,
-    /// Each prefix of the path with its last name, from the top, to create what is absent.
-    pub prefixes: Vec<(CString, CString)>,
     /// Create a file and not a directory.
     pub is_file: bool,
     /// The path must not lead through a symbolic link of the image: what is mounted here is trusted
     /// by path later.
     pub no_symlinks: bool,
+    /// It may lie inside `/proc`.
+    pub may_cover_proc: bool,
+}
+
+/// For whom a root is prepared.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Audience<'a> {
+    /// Control groups of the container.
+    pub group: Option<&'a Group>,
+    /// It has a terminal.
+    pub terminal: bool,
+    /// The maps of its user namespace.
+    pub maps: Option<&'a Maps>,
+    /// The bundle, which relative sources are meant from.
+    pub bundle: &'a Path,
 }
 
 impl RootPlan {
     /// Prepares everything that `spec` says about file systems.
-    pub fn prepare(spec: &Spec, root: Root<'_>, group: Option<&Group>, terminal: bool) -> Result<Self> {
+    pub fn prepare(spec: &Spec, root: Root<'_>, audience: &Audience<'_>) -> Result<Self> {
         let linux = spec.linux().as_ref();
         let (root, place) = mount_root(root)?;
-        let mut mounts = Vec::new();
-        for mount in spec.mounts().iter().flatten() {
-            prepare_mount(&mut mounts, mount, spec, group, terminal)?;
+        let mut preparation = Preparation { root: root.as_fd(), spec, audience, mounts: Vec::new() };
+        for (index, mount) in spec.mounts().iter().flatten().enumerate() {
+            preparation.add(mount).map_err(|error| error.at_field(format!("mounts[{index}]")))?;
         }
+        let mounts = preparation.mounts;
+        let masked = linux.and_then(|linux| linux.masked_paths().as_ref());
+        let null = masked.filter(|paths| !paths.is_empty()).map(|_| null_device()).transpose()?;
         let paths = |paths: Option<&Vec<String>>| -> Result<Vec<CString>> {
             paths.into_iter().flatten().map(|path| c_string(path)).collect()
         };
@@ -111,23 +149,22 @@ impl RootPlan {
                 spec.process().as_ref().map_or(Path::new("/"), |process| process.cwd()),
                 false,
             )?,
-            masked: paths(linux.and_then(|linux| linux.masked_paths().as_ref()))?,
+            masked: paths(masked)?,
+            null,
             read_only_paths: paths(linux.and_then(|linux| linux.readonly_paths().as_ref()))?,
             parameters: parameters(spec)?,
             read_only: spec.root().as_ref().and_then(|root| root.readonly()).unwrap_or(false),
             propagation: propagation(spec)?,
         })
     }
-}
 
-impl RootPlan {
     /// Descriptors that the child needs.
     pub fn descriptors(&self) -> impl Iterator<Item = i32> + '_ {
         let sources = self.mounts.iter().filter_map(|mount| match &mount.source {
             Source::Ready(tree) => Some(tree.as_raw_fd()),
-            Source::InNamespace { .. } => None,
+            Source::InNamespace(_) => None,
         });
-        sources.chain([self.root.as_raw_fd()])
+        sources.chain([self.root.as_raw_fd()]).chain(self.null.as_ref().map(AsRawFd::as_raw_fd))
     }
 }
 
@@ -143,73 +180,125 @@ fn mount_root(root: Root<'_>) -> Result<(OwnedFd, CString)> {
     }
 }
 
-fn prepare_mount(
-    mounts: &mut Vec<MountPlan>,
-    mount: &Mount,
-    spec: &Spec,
-    group: Option<&Group>,
-    terminal: bool,
-) -> Result<()> {
-    let options = MountOptions::parse(mount.options().iter().flatten());
-    let destination = mount.destination();
-    let kind = if options.bind { "bind" } else { mount.typ().as_deref().unwrap_or("none") };
-    let source = match kind {
-        "bind" | "none" => bind(mount, &options)?,
-        "cgroup" => return cgroups::prepare(mounts, destination, &options, group),
-        "proc" | "sysfs" | "mqueue" | "cgroup2" => in_namespace(kind, &options)?,
-        "tmpfs" if destination == Path::new("/dev") => devices::prepare(&options, spec, terminal)?,
-        _ => Source::Ready(new_file_system(kind, mount, &options)?),
-    };
-    let is_file = matches!(&source, Source::Ready(tree) if !is_directory(tree.as_fd())?);
-    let no_symlinks = matches!(kind, "proc" | "sysfs");
-    mounts.push(MountPlan { source, target: Target { no_symlinks, ..Target::new(destination, is_file)? } });
-    Ok(())
+/// The host's `/dev/null` as a detached mount, if it is what it should be.
+fn null_device() -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let null = openat(CWD, "/dev/null", flags, Mode::empty()).context(|| "open `/dev/null`")?;
+    let stat = fstat(&null).context(|| "look at `/dev/null`")?;
+    let is_device = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
+    if !is_device || stat.st_rdev != makedev(1, 3) {
+        return Err(Error::new(Kind::Unsupported, "the host's `/dev/null` is not the null device"));
+    }
+    clone_tree(null.as_fd(), c"", false).context(|| "bind `/dev/null`")
 }
+
+/// Mounts being prepared.
+struct Preparation<'a> {
+    root: BorrowedFd<'a>,
+    spec: &'a Spec,
+    audience: &'a Audience<'a>,
+    mounts: Vec<MountPlan>,
+}
+
+impl Preparation<'_> {
+    fn add(&mut self, mount: &Mount) -> Result<()> {
+        let options = MountOptions::parse(mount.options().iter().flatten());
+        let destination = mount.destination();
+        let kind = if options.bind { "bind" } else { mount.typ().as_deref().unwrap_or("none") };
+        let source = match kind {
+            "bind" | "none" => Source::Ready(self.bind(mount, &options)?),
+            "cgroup" => {
+                return cgroups::prepare(&mut self.mounts, destination, &options, self.audience.group);
+            }
+            "proc" | "sysfs" | "mqueue" | "cgroup2" => in_namespace(kind, &options)?,
+            "tmpfs" if destination == Path::new("/dev") => {
+                return devices::prepare(&mut self.mounts, &options, self.spec, self.audience);
+            }
+            _ => Source::Ready(self.new_file_system(kind, mount, &options)?),
+        };
+        let is_file = matches!(&source, Source::Ready(tree) if !is_directory(tree.as_fd())?);
+        let no_symlinks = matches!(kind, "proc" | "sysfs");
+        let propagation = options.propagation_change().filter(|_| kind != "bind" && kind != "none");
+        self.mounts.push(MountPlan {
+            source,
+            target: Target { no_symlinks, ..Target::new(destination, is_file)? },
+            propagation,
+        });
+        Ok(())
+    }
+
+    /// A copy of a tree of the host, with attributes and propagation of its own.
+    fn bind(&self, mount: &Mount, options: &MountOptions) -> Result<OwnedFd> {
+        let source = mount.source().as_deref().unwrap_or(Path::new(""));
+        let destination = mount.destination().display();
+        if source.as_os_str().is_empty() {
+            return Err(Error::invalid(format!("the mount on `{destination}` has no source")));
+        }
+        if let Some((option, _)) = options.data.first() {
+            let message =
+                format!("the bind mount on `{destination}` takes no option `{option}` of a file system");
+            return Err(Error::invalid(message));
+        }
+        let source = self.audience.bundle.join(source);
+        let tree = clone_tree(CWD, &path_string(&source)?, options.recursive_bind)
+            .context(|| format!("bind `{}` on `{destination}`", source.display()))?;
+        idmapped::apply(tree.as_fd(), mount, options, self.audience.maps)?;
+        change_attributes(tree.as_fd(), options)
+            .context(|| format!("set options of the bind mount on `{destination}`"))?;
+        Ok(tree)
+    }
+
+    fn new_file_system(&self, kind: &str, mount: &Mount, options: &MountOptions) -> Result<OwnedFd> {
+        let mut options = options.clone();
+        if let Some(maps) = self.audience.maps.filter(|_| matches!(kind, "tmpfs" | "devpts")) {
+            options.translate_ids(maps, kind == "tmpfs")?;
+        }
+        if kind == "tmpfs" {
+            options.adopt_mode(self.root, mount.destination());
+        }
+        let read_only_later = options.copy_up && attribute_bits(&options) & RDONLY != 0;
+        let attributes = attribute_bits(&options) & if read_only_later { !RDONLY } else { !0 };
+        let tree = new_tree(kind, mount, &options, attributes)?;
+        if options.copy_up {
+            copy_up::copy(self.root, mount.destination(), tree.as_fd())?;
+        }
+        if read_only_later {
+            let change = AttributeChange { set: u64::from(RDONLY), ..AttributeChange::default() };
+            set_attributes(tree.as_fd(), &change, false).context(|| {
+                format!("make the file system on `{}` read-only", mount.destination().display())
+            })?;
+        }
+        Ok(tree)
+    }
+}
+
+/// `MOUNT_ATTR_RDONLY`.
+const RDONLY: u32 = 1;
 
 fn is_directory(tree: BorrowedFd<'_>) -> Result<bool> {
     let stat = fstat(tree).context(|| "look at the source of a mount")?;
     Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
 }
 
-/// A copy of a tree of the host, with attributes and propagation of its own.
-fn bind(mount: &Mount, options: &MountOptions) -> Result<Source> {
-    let source = mount.source().as_deref().unwrap_or(Path::new(""));
-    let destination = mount.destination().display();
-    if !source.is_absolute() {
-        let message = format!("mount on `{destination}`: source `{}` is no absolute path", source.display());
-        return Err(Error::invalid(message));
-    }
-    let tree = clone_tree(CWD, &path_string(source)?, options.recursive_bind)
-        .context(|| format!("bind `{}` on `{destination}`", source.display()))?;
-    change_attributes(tree.as_fd(), options, true)
-        .context(|| format!("set options of the bind mount on `{destination}`"))?;
-    Ok(Source::Ready(tree))
-}
-
-fn change_attributes(
-    tree: BorrowedFd<'_>,
-    options: &MountOptions,
-    propagate: bool,
-) -> Result<(), holm_sys::Errno> {
+fn change_attributes(tree: BorrowedFd<'_>, options: &MountOptions) -> Result<(), holm_sys::Errno> {
     if !options.recursive.is_empty() {
         set_attributes(tree, &options.recursive.change(), true)?;
     }
     if !options.attributes.is_empty() {
         set_attributes(tree, &options.attributes.change(), false)?;
     }
-    if propagate && options.propagation != 0 {
-        let change = AttributeChange { propagation: options.propagation, ..AttributeChange::default() };
-        set_attributes(tree, &change, options.recursive_propagation)?;
+    if let Some((change, recursive)) = options.propagation_change() {
+        set_attributes(tree, &change, recursive)?;
     }
     Ok(())
 }
 
 fn in_namespace(kind: &str, options: &MountOptions) -> Result<Source> {
-    Ok(Source::InNamespace {
+    Ok(Source::InNamespace(NewPlan {
         kind: c_string(kind)?,
         options: c_options(options)?,
         attributes: MountAttrFlags::from_bits_retain(attribute_bits(options)),
-    })
+    }))
 }
 
 /// All attributes that a fresh mount starts with: recursive ones are its own, too.
@@ -233,28 +322,35 @@ pub(crate) fn fs_options(options: &[(CString, Option<CString>)]) -> impl Iterato
     })
 }
 
-fn new_file_system(kind: &str, mount: &Mount, options: &MountOptions) -> Result<OwnedFd> {
+fn new_tree(kind: &str, mount: &Mount, options: &MountOptions, attributes: u32) -> Result<OwnedFd> {
     let mut data = c_options(options)?;
     if let Some(source) = mount.source().as_deref().filter(|source| !source.as_os_str().is_empty()) {
         data.push((c"source".to_owned(), Some(path_string(source)?)));
     }
     let data: Vec<FsOption<'_>> = fs_options(&data).collect();
-    let attributes = MountAttrFlags::from_bits_retain(attribute_bits(options));
-    new_mount(&c_string(kind)?, &data, attributes)
+    new_mount(&c_string(kind)?, &data, MountAttrFlags::from_bits_retain(attributes))
         .context(|| format!("make file system `{kind}` for `{}`", mount.destination().display()))
 }
 
+/// Files inside `/proc` that may be replaced: emulations show a container its own limits there.
+const PROC_EMULATED: &[&str] = &[
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/proc/loadavg",
+    "/proc/slabinfo",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/sys/crypto/fips_enabled",
+];
+
 impl Target {
     fn new(path: &Path, is_file: bool) -> Result<Self> {
-        let mut prefixes = Vec::new();
-        let mut prefix = std::path::PathBuf::from("/");
-        for component in path.components() {
-            if let std::path::Component::Normal(name) = component {
-                prefix.push(name);
-                prefixes.push((path_string(&prefix)?, path_string(Path::new(name))?));
-            }
-        }
-        Ok(Self { path: path_string(path)?, prefixes, is_file, no_symlinks: false })
+        let path = Path::new("/").join(path);
+        let may_cover_proc = PROC_EMULATED.iter().any(|file| path == Path::new(file));
+        Ok(Self { path: path_string(&path)?, is_file, no_symlinks: false, may_cover_proc })
     }
 }
 

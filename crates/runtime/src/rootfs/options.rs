@@ -1,7 +1,14 @@
 //! Mount options as an OCI configuration writes them (runtime specification, "Linux mount options").
 //! Pure.
 
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+
 use holm_sys::mount::AttributeChange;
+use holm_sys::rustix::fs::{Mode, OFlags, ResolveFlags, fstat, openat2};
+
+use crate::error::{Error, Result};
+use crate::maps::Maps;
 
 // MOUNT_ATTR_* of linux/mount.h.
 const RDONLY: u64 = 0x1;
@@ -35,6 +42,10 @@ pub struct MountOptions {
     pub propagation: u64,
     /// The propagation is for all mounts below, too.
     pub recursive_propagation: bool,
+    /// `tmpcopyup`: fill the new file system with what the image holds there.
+    pub copy_up: bool,
+    /// `idmap` or `ridmap`: users and groups appear as the maps say; whether for all mounts below, too.
+    pub id_mapped: Option<bool>,
     /// Options for the file system: flags, and keys with values.
     pub data: Vec<(String, Option<String>)>,
 }
@@ -126,7 +137,13 @@ impl MountOptions {
             (self.propagation, self.recursive_propagation) = (kind, true);
         } else if let Some((set, clear)) = recursive.and_then(attribute) {
             self.recursive.put(set, clear);
-        } else if !matches!(option, "" | "defaults") {
+        } else if let "idmap" | "ridmap" = option {
+            self.id_mapped = Some(option == "ridmap");
+        } else if option == "tmpcopyup" {
+            self.copy_up = true;
+        } else if let Some((flag, set)) = superblock_flag(option) {
+            self.put_flag(flag, set);
+        } else if !IGNORED.contains(&option) {
             let (key, value) = match option.split_once('=') {
                 Some((key, value)) => (key, Some(value.to_owned())),
                 None => (option, None),
@@ -134,6 +151,143 @@ impl MountOptions {
             self.data.push((key.to_owned(), value));
         }
     }
+}
+
+impl MountOptions {
+    /// The change of propagation that was asked for, and whether it is for all mounts below.
+    pub fn propagation_change(&self) -> Option<(AttributeChange, bool)> {
+        let change = AttributeChange { propagation: self.propagation, ..AttributeChange::default() };
+        (self.propagation != 0).then_some((change, self.recursive_propagation))
+    }
+
+    fn put_flag(&mut self, flag: &str, set: bool) {
+        self.data.retain(|(key, _)| key != flag);
+        if set {
+            self.data.push((flag.to_owned(), None));
+        }
+    }
+
+    /// Turns ids of the container into the host's, because the file system is made outside the user namespace;
+    /// with `owned` its root belongs to the container's root unless something else is asked for.
+    ///
+    /// # Errors
+    /// An id that the maps do not know.
+    pub(crate) fn translate_ids(&mut self, maps: &Maps, owned: bool) -> Result<()> {
+        for (name, map) in [("uid", &maps.uids), ("gid", &maps.gids)] {
+            let given = self.data.iter_mut().find(|(key, _)| key == name);
+            let asked = given.as_ref().and_then(|(_, value)| value.as_deref()).map(str::parse::<u32>);
+            let id = match asked {
+                Some(Ok(id)) => id,
+                None if owned => 0,
+                _ => continue,
+            };
+            let host = map.to_host(id).ok_or_else(|| {
+                Error::invalid(format!("option `{name}={id}`: the user namespace does not map {id}"))
+            })?;
+            match given {
+                Some((_, value)) => *value = Some(host.to_string()),
+                None => self.data.push((name.to_owned(), Some(host.to_string()))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a tmpfs the mode of the directory that it covers, unless a mode was asked for.
+    pub(crate) fn adopt_mode(&mut self, root: BorrowedFd<'_>, destination: &Path) {
+        if self.data.iter().any(|(key, _)| key == "mode") {
+            return;
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let covered = openat2(root, destination, flags, Mode::empty(), ResolveFlags::IN_ROOT);
+        if let Ok(stat) = covered.and_then(fstat) {
+            self.data.push(("mode".to_owned(), Some(format!("{:o}", stat.st_mode & 0o7777))));
+        }
+    }
+}
+
+/// Names of all options of mounts, sorted; others go to the file system.
+pub const NAMES: &[&str] = &[
+    "async",
+    "atime",
+    "bind",
+    "defaults",
+    "dev",
+    "diratime",
+    "dirsync",
+    "exec",
+    "idmap",
+    "iversion",
+    "lazytime",
+    "loud",
+    "mand",
+    "noatime",
+    "nodev",
+    "nodiratime",
+    "noexec",
+    "noiversion",
+    "nolazytime",
+    "nomand",
+    "norelatime",
+    "nostrictatime",
+    "nosuid",
+    "nosymfollow",
+    "private",
+    "ratime",
+    "rbind",
+    "rdev",
+    "rdiratime",
+    "relatime",
+    "remount",
+    "rexec",
+    "ridmap",
+    "rnoatime",
+    "rnodev",
+    "rnodiratime",
+    "rnoexec",
+    "rnorelatime",
+    "rnostrictatime",
+    "rnosuid",
+    "rnosymfollow",
+    "ro",
+    "rprivate",
+    "rrelatime",
+    "rro",
+    "rrw",
+    "rshared",
+    "rslave",
+    "rstrictatime",
+    "rsuid",
+    "rsymfollow",
+    "runbindable",
+    "rw",
+    "shared",
+    "silent",
+    "slave",
+    "strictatime",
+    "suid",
+    "symfollow",
+    "sync",
+    "tmpcopyup",
+    "unbindable",
+];
+
+/// Options that change nothing: what they ask for is so anyway, or has had no effect for long.
+const IGNORED: &[&str] = &["", "defaults", "silent", "loud", "remount"];
+
+/// Flags of the file system that have a name with and one without `no`.
+fn superblock_flag(option: &str) -> Option<(&'static str, bool)> {
+    Some(match option {
+        "sync" => ("sync", true),
+        "async" => ("sync", false),
+        "dirsync" => ("dirsync", true),
+        "mand" => ("mand", true),
+        "nomand" => ("mand", false),
+        "iversion" => ("iversion", true),
+        "noiversion" => ("iversion", false),
+        "lazytime" => ("lazytime", true),
+        "nolazytime" => ("lazytime", false),
+        _ => return None,
+    })
 }
 
 /// `MS_*` bits and recursion of an OCI `rootfsPropagation`.

@@ -42,6 +42,38 @@ pub use filter::Filter;
 pub use profile::Profile;
 pub use syscalls::Syscall;
 
+/// The program for an OCI configuration and the agent that it names; `None` if it has no filter. From `cache` if
+/// there is one that has it, else kept there.
+///
+/// # Errors
+/// A document that makes no sense, or a program that is too large.
+pub fn container_program(
+    spec: &oci_spec::runtime::Spec,
+    cache: &Path,
+) -> crate::Result<Option<(Program, Option<filter::Listener>)>> {
+    let document = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
+    let Some(document) = document else { return Ok(None) };
+    let invalid = |error: Error| {
+        crate::Error::caused(crate::Kind::Invalid, "compile the filter", error).at_field("linux.seccomp")
+    };
+    let filter = Filter::from_oci(document, Architecture::NATIVE).map_err(invalid)?;
+    let key = cache::Key::of_oci(&serde_json::to_vec(document).expect("it was read from JSON"));
+    if let Some(program) = cache::load(cache, &key) {
+        return Ok(Some((program, filter.listener)));
+    }
+    let program = compile(&filter, Architecture::NATIVE).map_err(invalid)?;
+    // The program is good without a cache, and a start must not fail for want of one.
+    let _ = holm_sys::file::ensure_directory(cache, 0o700).map(|()| cache::store(cache, &key, &program));
+    Ok(Some((program, filter.listener)))
+}
+
+/// Names of all architectures that documents may list, sorted.
+pub fn architecture_names() -> Vec<String> {
+    let mut names: Vec<String> = Architecture::ALL.iter().map(|one| one.to_oci().to_string()).collect();
+    names.sort();
+    names
+}
+
 /// The program of Holm's default profile for a container whose bounding set is `capabilities` (bit n is
 /// capability n), on this machine; from `cache` if there is one that has it, else kept there.
 ///

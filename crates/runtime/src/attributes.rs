@@ -1,0 +1,183 @@
+//! Attributes of a process beyond its identity, from an OCI configuration to what system calls take. Pure.
+
+use std::ffi::CString;
+
+use holm_spec::runtime::{
+    IOPriorityClass, LinuxIOPriority, LinuxPersonalityDomain, LinuxSchedulerFlag, LinuxSchedulerPolicy,
+    MemoryPolicyFlagType, MemoryPolicyModeType, Process, Scheduler, Spec,
+};
+use holm_sys::attributes::Scheduling;
+
+use crate::error::{Error, Kind, Result};
+
+/// Highest number of a processor or a memory node in a list.
+const NUMBER_LIMIT: u32 = 8191;
+
+/// `process.scheduler` (sched_setattr(2)).
+pub(crate) fn scheduling(asked: &Scheduler) -> Result<Scheduling> {
+    let policy = match asked.policy() {
+        LinuxSchedulerPolicy::SchedOther => 0,
+        LinuxSchedulerPolicy::SchedFifo => 1,
+        LinuxSchedulerPolicy::SchedRr => 2,
+        LinuxSchedulerPolicy::SchedBatch => 3,
+        LinuxSchedulerPolicy::SchedIso => 4,
+        LinuxSchedulerPolicy::SchedIdle => 5,
+        LinuxSchedulerPolicy::SchedDeadline => 6,
+    };
+    let wrong =
+        |field: &str, why: &str| Err(Error::invalid(why).at_field(format!("process.scheduler.{field}")));
+    let (nice, priority) = (asked.nice().unwrap_or(0), asked.priority().unwrap_or(0));
+    if !(-20..=19).contains(&nice) {
+        return wrong("nice", "it is not from -20 to 19");
+    }
+    if priority != 0 && !matches!(policy, 1 | 2) {
+        return wrong("priority", "only the policies SCHED_FIFO and SCHED_RR have one");
+    }
+    let times = [asked.runtime(), asked.deadline(), asked.period()].map(|time| time.unwrap_or(0));
+    if times != [0; 3] && policy != 6 {
+        return wrong("runtime", "only the policy SCHED_DEADLINE has times");
+    }
+    let Ok(priority) = u32::try_from(priority) else { return wrong("priority", "it is negative") };
+    let flags = asked.flags().iter().flatten().map(scheduler_flag).fold(0, |all, one| all | one);
+    let [runtime, deadline, period] = times;
+    Ok(Scheduling { policy, flags, nice, priority, runtime, deadline, period })
+}
+
+fn scheduler_flag(flag: &LinuxSchedulerFlag) -> u64 {
+    match flag {
+        LinuxSchedulerFlag::SchedResetOnFork => 0x01,
+        LinuxSchedulerFlag::SchedFlagReclaim => 0x02,
+        LinuxSchedulerFlag::SchedFlagDLOverrun => 0x04,
+        LinuxSchedulerFlag::SchedFlagKeepPolicy => 0x08,
+        LinuxSchedulerFlag::SchedFlagKeepParams => 0x10,
+        LinuxSchedulerFlag::SchedFlagUtilClampMin => 0x20,
+        LinuxSchedulerFlag::SchedFlagUtilClampMax => 0x40,
+    }
+}
+
+/// `process.ioPriority` (ioprio_set(2)): class and level.
+pub(crate) fn io_priority(asked: &LinuxIOPriority) -> Result<(u32, u32)> {
+    let class = match asked.class() {
+        IOPriorityClass::IoprioClassRt => 1,
+        IOPriorityClass::IoprioClassBe => 2,
+        IOPriorityClass::IoprioClassIdle => 3,
+    };
+    match u32::try_from(asked.priority()) {
+        Ok(level @ 0..=7) => Ok((class, level)),
+        _ => Err(Error::invalid("it is not from 0 to 7").at_field("process.ioPriority.priority")),
+    }
+}
+
+/// `linux.personality` (personality(2)).
+pub(crate) fn personality(spec: &Spec) -> Option<u32> {
+    const PER_LINUX32: u32 = 8;
+    let domain = spec.linux().as_ref()?.personality().as_ref()?.domain();
+    Some(match domain {
+        LinuxPersonalityDomain::PerLinux => 0,
+        LinuxPersonalityDomain::PerLinux32 => PER_LINUX32,
+    })
+}
+
+/// `linux.memoryPolicy` (set_mempolicy(2)): mode with its flags, and nodes.
+pub(crate) fn memory_policy(spec: &Spec) -> Result<Option<(i32, Vec<u64>)>> {
+    let Some(asked) = spec.linux().as_ref().and_then(|linux| linux.memory_policy().as_ref()) else {
+        return Ok(None);
+    };
+    let mode = match asked.mode() {
+        MemoryPolicyModeType::MpolDefault => 0,
+        MemoryPolicyModeType::MpolPreferred => 1,
+        MemoryPolicyModeType::MpolBind => 2,
+        MemoryPolicyModeType::MpolInterleave => 3,
+        MemoryPolicyModeType::MpolLocal => 4,
+        MemoryPolicyModeType::MpolPreferredMany => 5,
+        MemoryPolicyModeType::MpolWeightedInterleave => 6,
+    };
+    let flags = asked.flags().iter().flatten().map(|flag| match flag {
+        MemoryPolicyFlagType::MpolFNumaBalancing => 1 << 13,
+        MemoryPolicyFlagType::MpolFRelativeNodes => 1 << 14,
+        MemoryPolicyFlagType::MpolFStaticNodes => 1 << 15,
+    });
+    let nodes = number_set(asked.nodes().as_deref().unwrap_or_default())
+        .map_err(|error| error.at_field("linux.memoryPolicy.nodes"))?;
+    Ok(Some((flags.fold(mode, |all, one| all | one), nodes)))
+}
+
+/// A list such as `0-3,7` as bits; empty for an empty list (cpuset(7), "List format").
+pub(crate) fn number_set(list: &str) -> Result<Vec<u64>> {
+    let mut words = Vec::new();
+    for range in list.split(',').map(str::trim).filter(|range| !range.is_empty()) {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let number = |text: &str| {
+            let number = text.trim().parse().ok().filter(|number| *number <= NUMBER_LIMIT);
+            number.ok_or_else(|| {
+                Error::invalid(format!("`{range}` is no range of numbers up to {NUMBER_LIMIT}"))
+            })
+        };
+        let (first, last): (u32, u32) = (number(first)?, number(last)?);
+        if first > last {
+            return Err(Error::invalid(format!("`{range}` ends before it begins")));
+        }
+        for number in first..=last {
+            let word = number as usize / 64;
+            words.resize(words.len().max(word + 1), 0);
+            words[word] |= 1 << (number % 64);
+        }
+    }
+    Ok(words)
+}
+
+/// What to write for `process.apparmorProfile` and `process.selinuxLabel`, and where.
+///
+/// # Errors
+/// [`Kind::Unsupported`] if the kernel has no such security module, since running without would be a lie.
+pub(crate) fn labels(process: &Process) -> Result<Vec<(CString, Vec<u8>)>> {
+    let given = |label: &Option<String>| label.clone().filter(|label| !label.is_empty());
+    let mut labels = Vec::new();
+    if let Some(profile) = given(process.apparmor_profile()) {
+        let enabled =
+            std::fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with(b"Y"));
+        if !enabled {
+            return Err(missing("AppArmor", "process.apparmorProfile"));
+        }
+        labels.push((
+            c"/proc/thread-self/attr/apparmor/exec".to_owned(),
+            format!("exec {profile}").into_bytes(),
+        ));
+    }
+    if let Some(label) = given(process.selinux_label()) {
+        if !std::path::Path::new("/sys/fs/selinux/enforce").exists() {
+            return Err(missing("SELinux", "process.selinuxLabel"));
+        }
+        labels.push((c"/proc/thread-self/attr/exec".to_owned(), label.into_bytes()));
+    }
+    Ok(labels)
+}
+
+fn missing(module: &str, field: &str) -> Error {
+    Error::new(Kind::Unsupported, format!("{module} is not enabled on this host")).at_field(field)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_become_bits() {
+        assert_eq!(number_set("0-3,7").expect("valid"), [0b1000_1111]);
+        assert_eq!(number_set(" 64 , ,1").expect("valid"), [2, 1]);
+        assert_eq!(number_set("").expect("valid"), [0_u64; 0]);
+        for wrong in ["a", "3-1", "-1", "1-", "9999999"] {
+            assert!(number_set(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn schedulers_have_their_own_numbers() {
+        let mut asked = Scheduler::default();
+        asked.set_policy(LinuxSchedulerPolicy::SchedBatch).set_nice(Some(5));
+        let wanted = scheduling(&asked).expect("valid");
+        assert_eq!((wanted.policy, wanted.nice), (3, 5));
+        asked.set_priority(Some(1));
+        assert!(scheduling(&asked).is_err());
+    }
+}

@@ -1,0 +1,21 @@
+//! `holm-runtime create`: a container whose process is held before its program.
+
+use holm_runtime::Result;
+
+use crate::arguments::Global;
+use crate::launch::{Mode, Options, launch};
+
+/// Create a container
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  holm-runtime create --bundle /srv/box --pid-file /run/box.pid box")]
+pub struct Args {
+    /// Id of the container
+    #[arg(value_name = "ID")]
+    pub id: String,
+    #[command(flatten)]
+    pub launch: Options,
+}
+
+pub fn run(args: &Args, global: &Global) -> Result<u8> {
+    launch(&args.id, &args.launch, Mode::Hold, global).map(|_| 0)
+}

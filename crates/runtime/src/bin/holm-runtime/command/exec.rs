@@ -1,0 +1,278 @@
+//! `holm-runtime exec`: another process in a container.
+
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+
+use holm_runtime::bundle::{Bundle, parse_as};
+use holm_runtime::cgroup::{Group, Hierarchies};
+use holm_runtime::container::{self, Exec};
+use holm_runtime::state::{Container, Status};
+use holm_runtime::{Error, Event, Kind, Result, Stdio, process_affinity, seccomp};
+use holm_spec::runtime::{Process, Spec};
+use holm_sys::file::read_limited;
+use holm_sys::process::Child;
+
+use crate::arguments::Global;
+use crate::console;
+use crate::foreground::{self, Signals};
+use crate::launch::{KillGuard, preserved_descriptors, standard_streams, write_pid_file};
+
+/// Longest process document that is read, in bytes.
+const DOCUMENT_LIMIT: u64 = 4 << 20;
+
+/// Run another process in a container
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit code: that of the process, 128 + n for signal n; 255 if it could not be run.\n\nExamples:\n  \
+                        holm-runtime exec -t box sh\n  holm-runtime exec --process process.json --detach box"
+)]
+pub struct Args {
+    /// Socket to send the master of the terminal to
+    #[arg(long, value_name = "SOCKET")]
+    console_socket: Option<PathBuf>,
+    /// Socket to send a descriptor of the process to
+    #[arg(long, value_name = "SOCKET")]
+    pidfd_socket: Option<PathBuf>,
+    /// Working directory in the container
+    #[arg(long, value_name = "DIR")]
+    cwd: Option<PathBuf>,
+    /// Set an environment variable
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    env: Vec<String>,
+    /// Give the process a terminal
+    #[arg(short, long)]
+    tty: bool,
+    /// User and group, by number
+    #[arg(short, long, value_name = "UID[:GID]")]
+    user: Option<String>,
+    /// Further groups, by number
+    #[arg(short = 'g', long, value_name = "GID")]
+    additional_gids: Vec<u32>,
+    /// Document that describes the process
+    #[arg(short, long, value_name = "FILE")]
+    process: Option<PathBuf>,
+    /// Do not wait for the process
+    #[arg(short, long)]
+    detach: bool,
+    /// File to write the process's number to
+    #[arg(long, value_name = "FILE")]
+    pid_file: Option<PathBuf>,
+    /// SELinux label of the process
+    #[arg(long, value_name = "LABEL")]
+    process_label: Option<String>,
+    /// AppArmor profile of the process
+    #[arg(long, value_name = "PROFILE")]
+    apparmor: Option<String>,
+    /// Let the process gain no privileges
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    no_new_privs: Option<bool>,
+    /// Add a capability
+    #[arg(short, long, value_name = "CAPABILITY")]
+    cap: Vec<String>,
+    /// Number of descriptors from 3 on that the process inherits
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    preserve_fds: u32,
+    /// Control group below the container's
+    #[arg(long, value_name = "PATH")]
+    cgroup: Vec<String>,
+    /// Do it in a paused container, too
+    #[arg(long)]
+    ignore_paused: bool,
+    /// Id of the container, and the command with its arguments
+    #[arg(required = true, trailing_var_arg = true, value_name = "ID [COMMAND]")]
+    pub id_and_command: Vec<String>,
+}
+
+pub fn run(args: &Args, global: &Global) -> Result<u8> {
+    exec(args, global).map_err(|error| Error::caused(Kind::System, "exec failed", error))
+}
+
+fn exec(args: &Args, global: &Global) -> Result<u8> {
+    let preserved = preserved_descriptors(args.preserve_fds);
+    let (id, command) = args.id_and_command.split_first().expect("one is required");
+    let containers = global.containers()?;
+    let container = containers.get(id)?;
+    check_status(&container, args)?;
+    let spec = container.spec()?;
+    let process = process(args, command, &spec)?;
+    let terminal = process.terminal().unwrap_or(false);
+    check_terminal(args, terminal)?;
+    let signals = (!args.detach).then(Signals::hold).transpose()?;
+    let target = container.process().ok_or_else(|| Error::invalid("cannot exec in a stopped container"))?;
+    let group = Group::find(&Hierarchies::detect()?, &sub_group(&container, args)?)?;
+    let seccomp = seccomp::container_program(&spec, &containers.seccomp_cache())?;
+    let exec = Exec {
+        spec: &spec,
+        target: target.as_fd(),
+        target_pid: container.record.pid,
+        process: &process,
+        group: &group,
+        user: None,
+        seccomp: seccomp.as_ref().map(|(program, _)| program.clone()),
+        stdio: if terminal { Stdio::Terminal(None) } else { Stdio::Descriptors(standard_streams()) },
+        dies_with_parent: false,
+        preserved,
+        affinity: process_affinity(&process)?,
+    };
+    let mut answer = |event: Event, child: &Child| match event {
+        Event::Listener(listener) => {
+            let bundle = Bundle {
+                directory: container.record.bundle.clone(),
+                spec: spec.clone(),
+                document: Vec::new(),
+            };
+            let asked = seccomp.as_ref().and_then(|(_, listener)| listener.as_ref());
+            console::send_listener(asked, &listener, id, &bundle, child.pid.as_raw_nonzero().get(), "running")
+        }
+        Event::Made | Event::Mounted => Ok(()),
+    };
+    let started = container::exec(exec, &mut answer)?;
+    let guard = KillGuard::new(started.process);
+    let terminal = console::hand_over(started.terminal, args.console_socket.as_deref())?;
+    console::send_pidfd(args.pidfd_socket.as_deref(), "setns", guard.child())?;
+    if let Some(file) = &args.pid_file {
+        write_pid_file(file, guard.child())?;
+    }
+    let child = guard.keep();
+    match signals {
+        Some(signals) => foreground::wait(&signals, &child, terminal.as_ref()),
+        None => Ok(0),
+    }
+}
+
+fn check_status(container: &Container, args: &Args) -> Result<()> {
+    match container.status() {
+        Status::Stopped => Err(Error::invalid("cannot exec in a stopped container")),
+        Status::Paused if !args.ignore_paused => {
+            Err(Error::invalid("cannot exec in a paused container (use --ignore-paused to override)"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_terminal(args: &Args, terminal: bool) -> Result<()> {
+    if terminal && args.detach && args.console_socket.is_none() {
+        return Err(Error::invalid("cannot allocate tty if runc will detach without setting console socket"));
+    }
+    if args.console_socket.is_some() && !(terminal && args.detach) {
+        return Err(Error::invalid("cannot use console socket if runc will not detach or allocate tty"));
+    }
+    Ok(())
+}
+
+/// The container's group, or one below it that was asked for.
+fn sub_group(container: &Container, args: &Args) -> Result<PathBuf> {
+    let mut path = container.record.group.clone();
+    for asked in &args.cgroup {
+        let below = asked.rsplit_once(':').map_or(asked.as_str(), |(_, below)| below).trim_matches('/');
+        if std::path::Path::new(below)
+            .components()
+            .any(|part| !matches!(part, std::path::Component::Normal(_)))
+        {
+            return Err(Error::invalid(format!("bad sub cgroup path: {asked}")));
+        }
+        path.push(below);
+    }
+    Ok(path)
+}
+
+/// The process to run: a document of its own, or the container's with what was asked over it.
+fn process(args: &Args, command: &[String], spec: &Spec) -> Result<Process> {
+    if let Some(file) = &args.process {
+        let text = read_limited(file, DOCUMENT_LIMIT)
+            .map_err(|error| Error::system(format!("read `{}`", file.display()), error))?;
+        return checked(parse_as(&text, &file.to_string_lossy())?);
+    }
+    let mut process =
+        spec.process().clone().ok_or_else(|| Error::invalid("process property must not be empty"))?;
+    if command.is_empty() {
+        return Err(Error::invalid("exec args cannot be empty"));
+    }
+    process.set_args(Some(command.to_vec())).set_terminal(Some(args.tty));
+    if let Some(cwd) = &args.cwd {
+        process.set_cwd(cwd.clone());
+    }
+    let mut environment = process.env().clone().unwrap_or_default();
+    for entry in &args.env {
+        let name = entry.split('=').next().unwrap_or(entry);
+        environment.retain(|old| old.split('=').next() != Some(name));
+        environment.push(entry.clone());
+    }
+    process.set_env(Some(environment));
+    for (asked, set) in [
+        (&args.process_label, Process::set_selinux_label as fn(&mut Process, Option<String>) -> &mut Process),
+        (&args.apparmor, Process::set_apparmor_profile),
+    ] {
+        if asked.is_some() {
+            set(&mut process, asked.clone());
+        }
+    }
+    if let Some(wanted) = args.no_new_privs {
+        process.set_no_new_privileges(Some(wanted));
+    }
+    set_user(&mut process, args)?;
+    add_capabilities(&mut process, &args.cap);
+    checked(process)
+}
+
+fn checked(process: Process) -> Result<Process> {
+    if process.args().as_deref().unwrap_or_default().is_empty() {
+        return Err(Error::invalid("args must not be empty"));
+    }
+    if process.cwd().as_os_str().is_empty() {
+        return Err(Error::invalid("Cwd property must not be empty"));
+    }
+    if !process.cwd().is_absolute() {
+        return Err(Error::invalid("Cwd must be an absolute path"));
+    }
+    Ok(process)
+}
+
+/// `uid[:gid]`, numbers only; what is no whole number is refused and not taken for 0.
+fn set_user(process: &mut Process, args: &Args) -> Result<()> {
+    let mut user = process.user().clone();
+    if let Some(asked) = &args.user {
+        let (uid, gid) = match asked.split_once(':') {
+            Some((uid, gid)) => (uid, Some(gid)),
+            None => (asked.as_str(), None),
+        };
+        let number = |kind: &str, text: &str| {
+            let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+            let number = digits.then(|| text.parse().ok()).flatten();
+            number.ok_or_else(|| Error::invalid(format!("bad {kind}: `{text}` is no number")))
+        };
+        user.set_uid(number("uid", uid)?);
+        if let Some(gid) = gid {
+            user.set_gid(number("gid", gid)?);
+        }
+    }
+    if !args.additional_gids.is_empty() {
+        let mut groups = user.additional_gids().clone().unwrap_or_default();
+        groups.extend(&args.additional_gids);
+        user.set_additional_gids(Some(groups));
+    }
+    process.set_user(user);
+    Ok(())
+}
+
+/// Never to what is inherited: files could then give back what the process has given up (CVE-2022-29162).
+fn add_capabilities(process: &mut Process, names: &[String]) {
+    if names.is_empty() {
+        return;
+    }
+    let mut sets = process.capabilities().clone().unwrap_or_default();
+    let ambient = sets.ambient().is_some() && sets.inheritable().as_ref().is_some_and(|set| !set.is_empty());
+    for name in names {
+        let Ok(capability) = name.trim_start_matches("CAP_").parse() else { continue };
+        let with = |set: &Option<holm_spec::runtime::Capabilities>| {
+            let mut set = set.clone().unwrap_or_default();
+            set.insert(capability);
+            Some(set)
+        };
+        let (bounding, effective, permitted) =
+            (with(sets.bounding()), with(sets.effective()), with(sets.permitted()));
+        let more = if ambient { with(sets.ambient()) } else { sets.ambient().clone() };
+        sets.set_bounding(bounding).set_effective(effective).set_permitted(permitted).set_ambient(more);
+    }
+    process.set_capabilities(Some(sets));
+}

@@ -1,0 +1,60 @@
+//! `holm-runtime run`: create, start, wait, delete.
+
+use holm_runtime::{Error, Result};
+
+use super::delete::destroy;
+use crate::arguments::Global;
+use crate::foreground::{self, Signals};
+use crate::launch::{Launched, Mode, Options, launch};
+use crate::{start, talk};
+
+/// Create and start a container, and wait for it
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Exit code: that of the container's process, 128 + n for signal n.\n\nExample:\n  \
+                        holm-runtime run --bundle /srv/box box")]
+pub struct Args {
+    /// Id of the container
+    #[arg(value_name = "ID")]
+    pub id: String,
+    #[command(flatten)]
+    pub launch: Options,
+    /// Do not wait for the process
+    #[arg(short, long)]
+    pub detach: bool,
+    /// Do not delete the container when its process has ended
+    #[arg(long)]
+    pub keep: bool,
+    /// Ignored: no orphan of a container becomes this process's child
+    #[arg(long)]
+    pub no_subreaper: bool,
+}
+
+pub fn run(args: &Args, global: &Global) -> Result<u8> {
+    let mode = if args.detach { Mode::Detach } else { Mode::Foreground };
+    let signals = (mode == Mode::Foreground).then(Signals::hold).transpose()?;
+    let launched = launch(&args.id, &args.launch, mode, global)?;
+    if launched.container.status() == holm_runtime::state::Status::Created {
+        let started = start::start(&global.containers()?, &launched.container, &launched.spec);
+        if let Err(error) = started {
+            clean(&launched);
+            return Err(error);
+        }
+    }
+    let Some(signals) = signals else { return Ok(0) };
+    let code = foreground::wait(&signals, &launched.process, launched.terminal.as_ref());
+    if !args.keep {
+        clean(&launched);
+    }
+    code
+}
+
+/// What cannot be removed is told and changes no exit code.
+fn clean(launched: &Launched) {
+    if let Err(error) = destroy(&launched.container) {
+        warn(&error);
+    }
+}
+
+fn warn(error: &Error) {
+    talk::warn(&error.to_string());
+}

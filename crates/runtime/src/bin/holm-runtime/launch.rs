@@ -1,0 +1,345 @@
+//! What `create` and `run` have in common: from a bundle to a process that is held or runs.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use holm_runtime::bundle::Bundle;
+use holm_runtime::cgroup::{self, Group, Hierarchies};
+use holm_runtime::container::{self, Start, StartOptions};
+use holm_runtime::device::{self, Rule};
+use holm_runtime::hooks::{self, Point};
+use holm_runtime::rootfs::Root;
+use holm_runtime::seccomp;
+use holm_runtime::state::{Container, Record, VERSION};
+use holm_runtime::{Error, Event, Result, Stdio};
+use holm_spec::Timestamp;
+use holm_spec::keeper::WindowSize;
+use holm_spec::runtime::{LinuxNamespaceType, Spec};
+use holm_sys::process::Child;
+
+use crate::arguments::Global;
+use crate::command::state::document;
+use crate::console;
+
+/// Options of `create` and `run`.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Directory of the bundle
+    #[arg(short, long, value_name = "DIR", default_value = ".")]
+    pub bundle: PathBuf,
+    /// Socket to send the master of the terminal to
+    #[arg(long, value_name = "SOCKET")]
+    pub console_socket: Option<PathBuf>,
+    /// Socket to send a descriptor of the process to
+    #[arg(long, value_name = "SOCKET")]
+    pub pidfd_socket: Option<PathBuf>,
+    /// File to write the process's number to
+    #[arg(long, value_name = "FILE")]
+    pub pid_file: Option<PathBuf>,
+    /// Change the root without pivot_root
+    #[arg(long)]
+    pub no_pivot: bool,
+    /// Keep the caller's session keyring
+    #[arg(long)]
+    pub no_new_keyring: bool,
+    /// Number of descriptors from 3 on that the process inherits
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    pub preserve_fds: u32,
+}
+
+/// A container whose first process is there.
+pub struct Launched {
+    pub container: Container,
+    pub process: Child,
+    /// Master of the terminal, unless it was sent away.
+    pub terminal: Option<OwnedFd>,
+    pub spec: Spec,
+}
+
+/// How the process is to be started.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Held until `start`.
+    Hold,
+    /// The caller does not wait for it.
+    Detach,
+    /// The caller waits for it.
+    Foreground,
+}
+
+/// Makes a container. Nothing is left of one that fails.
+pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Result<Launched> {
+    if global.systemd_cgroup {
+        return Err(Error::new(
+            holm_runtime::Kind::Unsupported,
+            "--systemd-cgroup: control groups through systemd are not supported yet",
+        ));
+    }
+    // Before anything is opened: what is open now came from the caller.
+    let preserved = preserved_descriptors(options.preserve_fds);
+    let pid_file = options.pid_file.as_deref().map(std::path::absolute).transpose();
+    let pid_file = pid_file.map_err(|error| Error::system("find the pid file", error))?;
+    let mut bundle = Bundle::load(&options.bundle)?;
+    pass_on_listeners(&mut bundle.spec, &preserved);
+    let containers = global.containers()?;
+    let terminal = check_terminal(&bundle.spec, options, mode)?;
+    let root = bundle.root()?;
+    let claim = containers.claim(id)?;
+    let path = group_path(&bundle.spec, id);
+    let hierarchies = Hierarchies::detect()?;
+    check_group(&hierarchies, &path)?;
+    let rules = device_rules(&bundle.spec);
+    let group = GroupGuard::make(&hierarchies, &path, &bundle.spec, &rules)?;
+    let spec = &bundle.spec;
+    let seccomp = seccomp::container_program(spec, &containers.seccomp_cache())?;
+    let hold = (mode == Mode::Hold || has_start_hooks(spec)).then(|| claim.make_hold()).transpose()?;
+    let meets = [Point::Prestart, Point::CreateRuntime, Point::CreateContainer]
+        .iter()
+        .any(|point| !hooks::at(spec, *point).is_empty());
+    let start = Start {
+        spec,
+        root: Root::Directory(&root),
+        bundle: &bundle.directory,
+        group: group.group(),
+        user: None,
+        seccomp: seccomp.as_ref().map(|(program, _)| program.clone()),
+        stdio: if terminal { Stdio::Terminal(window(spec)) } else { Stdio::Descriptors(standard_streams()) },
+        options: StartOptions {
+            hold,
+            dies_with_parent: false,
+            meet_when_mounted: meets,
+            no_pivot: options.no_pivot,
+            keep_keyring: options.no_new_keyring,
+            preserved,
+        },
+    };
+    let mut answer = |event: Event, child: &Child| match event {
+        Event::Made => group.group().guard_devices(&rules),
+        Event::Mounted => run_creation_hooks(id, &bundle, child),
+        Event::Listener(listener) => {
+            let asked = seccomp.as_ref().and_then(|(_, listener)| listener.as_ref());
+            console::send_listener(
+                asked,
+                &listener,
+                id,
+                &bundle,
+                child.pid.as_raw_nonzero().get(),
+                "creating",
+            )
+        }
+    };
+    let started = container::start(start, &mut answer)?;
+    let process = KillGuard::new(started.process);
+    let terminal = console::hand_over(started.terminal, options.console_socket.as_deref())?;
+    console::send_pidfd(options.pidfd_socket.as_deref(), "standard", process.child())?;
+    let record = record(id, &bundle, &root, &path, process.child());
+    let container = claim.complete(record, &bundle.document)?;
+    let written = pid_file.as_deref().map_or(Ok(()), |file| write_pid_file(file, process.child()));
+    if let Err(error) = written {
+        drop(process);
+        drop(group);
+        container.forget()?;
+        return Err(error);
+    }
+    group.keep();
+    Ok(Launched { container, process: process.keep(), terminal, spec: bundle.spec })
+}
+
+fn has_start_hooks(spec: &Spec) -> bool {
+    !hooks::at(spec, Point::StartContainer).is_empty() || !hooks::at(spec, Point::Poststart).is_empty()
+}
+
+/// Those of the caller's descriptors from 3 on that are open, and those that were announced by systemd.
+pub fn preserved_descriptors(count: u32) -> Vec<i32> {
+    let last = count.saturating_add(listeners()).min(65_536);
+    let numbers = (3..3 + i32::try_from(last).unwrap_or(0))
+        .filter(|number| std::fs::symlink_metadata(format!("/proc/self/fd/{number}")).is_ok());
+    numbers.collect()
+}
+
+/// Descriptors of socket activation (sd_listen_fds(3)) that are for this process.
+fn listeners() -> u32 {
+    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u32>().ok());
+    if number("LISTEN_PID") != Some(std::process::id()) {
+        return 0;
+    }
+    number("LISTEN_FDS").unwrap_or(0)
+}
+
+fn pass_on_listeners(spec: &mut Spec, preserved: &[i32]) {
+    let count = listeners().min(u32::try_from(preserved.len()).unwrap_or(0));
+    if count == 0 {
+        return;
+    }
+    if let Some(process) = spec.process_mut() {
+        let mut environment = process.env().clone().unwrap_or_default();
+        environment.extend([format!("LISTEN_FDS={count}"), "LISTEN_PID=1".to_owned()]);
+        process.set_env(Some(environment));
+    }
+}
+
+/// Whether the process gets a terminal, and somebody takes it.
+fn check_terminal(spec: &Spec, options: &Options, mode: Mode) -> Result<bool> {
+    let terminal = spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false);
+    let detached = mode != Mode::Foreground;
+    if terminal && detached && options.console_socket.is_none() {
+        return Err(Error::invalid("cannot allocate tty if runc will detach without setting console socket"));
+    }
+    if options.console_socket.is_some() && !(terminal && detached) {
+        return Err(Error::invalid("cannot use console socket if runc will not detach or allocate tty"));
+    }
+    Ok(terminal)
+}
+
+fn window(spec: &Spec) -> Option<WindowSize> {
+    let process = spec.process().as_ref()?;
+    let size = process.console_size()?;
+    let number = |value: u64| u16::try_from(value).ok().filter(|value| *value != 0);
+    Some(WindowSize { rows: number(size.height())?, columns: number(size.width())? })
+}
+
+pub fn standard_streams() -> [BorrowedFd<'static>; 3] {
+    use holm_sys::rustix::stdio::{stderr, stdin, stdout};
+    [stdin(), stdout(), stderr()]
+}
+
+/// The groups' place below each hierarchy's root, whatever is written in front of it.
+fn group_path(spec: &Spec, id: &str) -> PathBuf {
+    let asked = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().clone());
+    let mut path = PathBuf::new();
+    for component in asked.unwrap_or_default().components() {
+        match component {
+            std::path::Component::Normal(name) => path.push(name),
+            std::path::Component::ParentDir => drop(path.pop()),
+            _ => {}
+        }
+    }
+    if path.as_os_str().is_empty() { Path::new("holm-runtime").join(id) } else { path }
+}
+
+/// Two containers in one group would end and freeze each other.
+fn check_group(hierarchies: &Hierarchies, path: &Path) -> Result<()> {
+    let inside = cgroup::processes(hierarchies, path).len();
+    if inside > 0 {
+        return Err(Error::invalid(format!("container's cgroup is not empty: {inside} process(es) found")));
+    }
+    if cgroup::is_frozen(hierarchies, path) {
+        return Err(Error::invalid("container's cgroup unexpectedly frozen"));
+    }
+    Ok(())
+}
+
+/// What the configuration says, and behind it what every container may use.
+fn device_rules(spec: &Spec) -> Vec<Rule> {
+    let Some(resources) = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref()) else {
+        return Vec::new();
+    };
+    let asked = resources.devices().iter().flatten().filter_map(Rule::from_oci);
+    device::with_defaults(asked.collect())
+}
+
+/// Control groups that go again unless the container comes to be.
+struct GroupGuard<'a> {
+    hierarchies: &'a Hierarchies,
+    path: &'a Path,
+    group: Option<Group>,
+}
+
+impl<'a> GroupGuard<'a> {
+    fn make(hierarchies: &'a Hierarchies, path: &'a Path, spec: &Spec, rules: &[Rule]) -> Result<Self> {
+        let mut guard = Self { hierarchies, path, group: None };
+        let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+        guard.group = Some(Group::create(hierarchies, path, resources, rules)?);
+        Ok(guard)
+    }
+
+    fn group(&self) -> &Group {
+        self.group.as_ref().expect("it is there until the guard is given up")
+    }
+
+    fn keep(mut self) {
+        self.path = Path::new("");
+    }
+}
+
+impl Drop for GroupGuard<'_> {
+    fn drop(&mut self) {
+        if !self.path.as_os_str().is_empty() {
+            // The failure that led here is what is told.
+            let _ = cgroup::remove(self.hierarchies, self.path);
+        }
+    }
+}
+
+/// A process that is ended unless the container comes to be.
+pub struct KillGuard(Option<Child>);
+
+impl KillGuard {
+    pub fn new(child: Child) -> Self {
+        Self(Some(child))
+    }
+
+    pub fn child(&self) -> &Child {
+        self.0.as_ref().expect("it is there until the guard is given up")
+    }
+
+    pub fn keep(mut self) -> Child {
+        self.0.take().expect("it is there until the guard is given up")
+    }
+}
+
+impl Drop for KillGuard {
+    fn drop(&mut self) {
+        if let Some(child) = &self.0 {
+            let _ = holm_sys::process::signal(child.pidfd.as_fd(), 9);
+            let _ = holm_sys::process::wait(child.pidfd.as_fd());
+        }
+    }
+}
+
+fn run_creation_hooks(id: &str, bundle: &Bundle, child: &Child) -> Result<()> {
+    let pid = child.pid.as_raw_nonzero().get();
+    let state = document(id, "creating", Some(pid), &bundle.directory, bundle.spec.annotations().as_ref());
+    hooks::run(&bundle.spec, Point::Prestart, &state, None)?;
+    hooks::run(&bundle.spec, Point::CreateRuntime, &state, None)?;
+    hooks::run(&bundle.spec, Point::CreateContainer, &state, Some(child.pidfd.as_fd()))
+}
+
+fn record(id: &str, bundle: &Bundle, root: &Path, group: &Path, child: &Child) -> Record {
+    let pid = child.pid.as_raw_nonzero().get();
+    let namespaces = bundle.spec.linux().as_ref().and_then(|linux| linux.namespaces().as_deref());
+    let namespaces = namespaces.unwrap_or_default();
+    let own = |kind| namespaces.iter().any(|namespace| namespace.typ() == kind && namespace.path().is_none());
+    let has = |kind| namespaces.iter().any(|namespace| namespace.typ() == kind);
+    Record {
+        version: VERSION,
+        id: id.to_owned(),
+        bundle: bundle.directory.clone(),
+        root: root.to_owned(),
+        created: Timestamp::from_nanos(holm_sys::process::now()),
+        pid,
+        pid_start: holm_sys::process::start_time(pid).unwrap_or(0),
+        group: group.to_owned(),
+        own_pids: own(LinuxNamespaceType::Pid),
+        attached: !has(LinuxNamespaceType::Mount),
+        annotations: bundle
+            .spec
+            .annotations()
+            .iter()
+            .flatten()
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect(),
+    }
+}
+
+/// The number and nothing else: callers read the whole file as a number. Never seen half written.
+pub fn write_pid_file(file: &Path, child: &Child) -> Result<()> {
+    let failed = |error| Error::system(format!("write pid file `{}`", file.display()), error);
+    let name = file.file_name().map(|name| format!(".{}", name.to_string_lossy()));
+    let name =
+        name.ok_or_else(|| Error::invalid(format!("`{}` is no name for a pid file", file.display())))?;
+    let partial = file.with_file_name(name);
+    let _ = std::fs::remove_file(&partial);
+    std::fs::write(&partial, child.pid.as_raw_nonzero().to_string()).map_err(failed)?;
+    std::fs::rename(&partial, file).map_err(failed)
+}

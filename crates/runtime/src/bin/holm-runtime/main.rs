@@ -1,0 +1,44 @@
+//! `holm-runtime`: the OCI runtime with runc's command line, for podman, containerd, Docker and Kubernetes.
+//!
+//! Exit codes: 0, or 1 for a failure of the runtime (255 for `exec`), or that of the process which `run` and `exec`
+//! wait for. A failure is one line on standard error, and with `--log` one line there as well.
+
+mod arguments;
+mod command;
+mod console;
+mod foreground;
+mod launch;
+mod log;
+mod protect;
+mod start;
+mod talk;
+
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
+use std::process::ExitCode;
+
+use arguments::Arguments;
+
+fn main() -> ExitCode {
+    let words = arguments::normalize(std::env::args_os().collect());
+    if protect::is_needed(&words)
+        && let Err(error) = protect::run_from_read_only_copy()
+    {
+        return log::Log::default().failure(&error, 1);
+    }
+    let arguments = match Arguments::parse(words) {
+        Ok(arguments) => arguments,
+        Err(answer) => return answer.print(),
+    };
+    let log = match arguments.global.log() {
+        Ok(log) => log,
+        Err(error) => return log::Log::default().failure(&error, 1),
+    };
+    let failed = arguments.command.failure_code();
+    match command::run(arguments.command, &arguments.global) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => log.failure(&error, failed),
+    }
+}

@@ -1,0 +1,116 @@
+//! Letting a container that was created run its program, with the hooks around that.
+
+use std::os::fd::AsFd;
+
+use holm_runtime::cgroup::{Group, Hierarchies};
+use holm_runtime::container::{self, Exec};
+use holm_runtime::hooks::{self, Point};
+use holm_runtime::state::{Container, Containers, Status};
+use holm_runtime::{Error, Event, Kind, Result, Stdio, seccomp};
+use holm_spec::runtime::{Hook, Spec};
+use holm_sys::process::{self, Child};
+use holm_sys::rustix::event::{PollFd, PollFlags, Timespec, poll};
+use holm_sys::rustix::pipe::{PipeFlags, pipe_with};
+
+use crate::command::state::document;
+
+/// Runs the hooks that come first, releases the process, and runs those that come then. A failure ends the
+/// container, as the specification demands.
+pub fn start(containers: &Containers, container: &Container, spec: &Spec) -> Result<()> {
+    let started = run_start_hooks(containers, container, spec)
+        .and_then(|()| container.release())
+        .and_then(|()| hooks::run(spec, Point::Poststart, &state(container, Status::Running), None));
+    started.inspect_err(|_| {
+        if let Some(process) = container.process() {
+            let _ = process::signal(process.as_fd(), 9);
+        }
+    })
+}
+
+fn state(container: &Container, status: Status) -> Vec<u8> {
+    let record = &container.record;
+    document(&record.id, status.name(), Some(record.pid), &record.bundle, Some(&record.annotations))
+}
+
+fn run_start_hooks(containers: &Containers, container: &Container, spec: &Spec) -> Result<()> {
+    let state = state(container, Status::Created);
+    for (index, hook) in hooks::at(spec, Point::StartContainer).iter().enumerate() {
+        run_inside(containers, container, spec, hook, &state).map_err(|error| {
+            let path = hook.path().display();
+            Error::caused(Kind::System, format!("error running startContainer hook #{index} `{path}`"), error)
+        })?;
+    }
+    Ok(())
+}
+
+/// A hook inside is another process of the container, with the same rights and filter as its first.
+fn run_inside(
+    containers: &Containers,
+    container: &Container,
+    spec: &Spec,
+    hook: &Hook,
+    state: &[u8],
+) -> Result<()> {
+    let stopped = || Error::new(Kind::System, "the container has stopped");
+    let target = container.process().ok_or_else(stopped)?;
+    let mut process = spec.process().clone().ok_or_else(stopped)?;
+    let path = hook.path().to_string_lossy().into_owned();
+    let arguments = hook.args().clone().filter(|arguments| !arguments.is_empty());
+    process.set_args(Some(arguments.map_or_else(
+        || vec![path.clone()],
+        |mut arguments| {
+            arguments[0].clone_from(&path);
+            arguments
+        },
+    )));
+    if let Some(environment) = hook.env() {
+        process.set_env(Some(environment.clone()));
+    }
+    let group = Group::find(&Hierarchies::detect()?, &container.record.group)?;
+    let failed = |errno| Error::system("make a pipe to the hook", errno);
+    let (input, feed) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
+    let [_, output, error] = crate::launch::standard_streams();
+    let exec = Exec {
+        spec,
+        target: target.as_fd(),
+        target_pid: container.record.pid,
+        process: &process,
+        group: &group,
+        user: None,
+        seccomp: seccomp::container_program(spec, &containers.seccomp_cache())?.map(|(program, _)| program),
+        stdio: Stdio::Descriptors([input.as_fd(), output, error]),
+        dies_with_parent: true,
+        preserved: Vec::new(),
+        affinity: None,
+    };
+    let mut answer = |event: Event, _: &Child| match event {
+        Event::Listener(_) => Err(Error::invalid("a hook cannot have a seccomp listener")),
+        Event::Made | Event::Mounted => Ok(()),
+    };
+    let started = container::exec(exec, &mut answer)?;
+    drop(input);
+    // A hook need not read it, and the pipe holds a state of any size that fits into 64 KiB.
+    let _ = rustix::io::write(&feed, state);
+    drop(feed);
+    wait_for_hook(&started.process, hook)
+}
+
+fn wait_for_hook(child: &Child, hook: &Hook) -> Result<()> {
+    let timeout = hooks::timeout(hook);
+    let limit = timeout
+        .map(|timeout| Timespec { tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX), tv_nsec: 0 });
+    let mut ended = [PollFd::new(&child.pidfd, PollFlags::IN)];
+    let in_time = poll(&mut ended, limit.as_ref()) != Ok(0);
+    if !in_time {
+        let _ = process::signal(child.pidfd.as_fd(), 9);
+    }
+    let code = process::wait(child.pidfd.as_fd()).map_err(|errno| Error::system("wait for it", errno))?;
+    match (in_time, code) {
+        (true, 0) => Ok(()),
+        (true, code) => Err(Error::new(Kind::System, format!("exit status {code}"))),
+        (false, _) => {
+            let seconds = timeout.unwrap_or_default().as_secs_f64();
+            Err(Error::new(Kind::System, format!("hook ran past specified timeout of {seconds:.1}s")))
+        }
+    }
+}

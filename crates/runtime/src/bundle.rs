@@ -1,0 +1,175 @@
+//! A bundle: a directory with `config.json` and, usually, the root file system (OCI runtime specification,
+//! "Filesystem Bundle").
+
+use std::path::{Path, PathBuf};
+
+use holm_spec::runtime::Spec;
+use holm_sys::file::read_limited;
+
+use crate::error::{Error, Kind, Result};
+
+/// Longest `config.json` that is read, in bytes.
+pub const CONFIG_LIMIT: u64 = 16 << 20;
+
+/// A bundle whose configuration has been read and checked.
+#[derive(Debug)]
+pub struct Bundle {
+    /// Its directory, absolute.
+    pub directory: PathBuf,
+    /// Its configuration.
+    pub spec: Spec,
+    /// The configuration as it was received.
+    pub document: Vec<u8>,
+}
+
+impl Bundle {
+    /// Reads the bundle at `directory`.
+    ///
+    /// # Errors
+    /// No `config.json`, or one that [`parse`] or [`check`] refuses.
+    pub fn load(directory: &Path) -> Result<Self> {
+        let directory = directory
+            .canonicalize()
+            .map_err(|error| Error::system(format!("open bundle `{}`", directory.display()), error))?;
+        let file = directory.join("config.json");
+        let document = read_limited(&file, CONFIG_LIMIT).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Error::invalid(format!(
+                "JSON specification file config.json not found in `{}`",
+                directory.display()
+            )),
+            _ => Error::system(format!("read `{}`", file.display()), error),
+        })?;
+        let spec = parse(&document)?;
+        check(&spec)?;
+        Ok(Self { directory, spec, document })
+    }
+
+    /// The root file system: a directory, and no link to one.
+    ///
+    /// # Errors
+    /// It is not there, or something else is.
+    pub fn root(&self) -> Result<PathBuf> {
+        let at = |error: Error| error.at_field("root.path");
+        let root =
+            self.spec.root().as_ref().ok_or_else(|| at(Error::invalid("the container has no root")))?;
+        let path = self.directory.join(root.path());
+        let real = path.canonicalize().map_err(|error| {
+            at(Error::system(format!("open root file system `{}`", path.display()), error))
+        })?;
+        let is_link = path.symlink_metadata().is_ok_and(|data| data.is_symlink());
+        if is_link || !real.is_dir() {
+            return Err(at(Error::invalid(format!("`{}` is no directory", path.display()))));
+        }
+        if real == Path::new("/") {
+            return Err(at(Error::invalid("the host's own root cannot be a container's")));
+        }
+        Ok(real)
+    }
+}
+
+/// Reads a configuration. Unknown fields are ignored, as the specification demands.
+///
+/// # Errors
+/// [`Kind::Invalid`], with the JSON path of the field that is wrong.
+pub fn parse(document: &[u8]) -> Result<Spec> {
+    parse_as(document, "config.json")
+}
+
+/// Reads a part of a configuration that came as a document of its own.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_as<T: serde::de::DeserializeOwned>(document: &[u8], name: &str) -> Result<T> {
+    let mut deserializer = serde_json::Deserializer::from_slice(document);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        let read = Error::caused(Kind::Invalid, format!("read `{name}`"), error.into_inner());
+        if path == "." { read } else { read.at_field(path) }
+    })?;
+    let end =
+        deserializer.end().map_err(|error| Error::caused(Kind::Invalid, format!("read `{name}`"), error));
+    end.map(|()| value)
+}
+
+/// Checks what can be checked without looking at the host.
+///
+/// # Errors
+/// [`Kind::Invalid`], with the field that is wrong.
+pub fn check(spec: &Spec) -> Result<()> {
+    check_version(spec.version())?;
+    let process = spec.process().as_ref();
+    let process =
+        process.ok_or_else(|| Error::invalid("process property must not be empty").at_field("process"))?;
+    if process.cwd().as_os_str().is_empty() {
+        return Err(Error::invalid("Cwd property must not be empty").at_field("process.cwd"));
+    }
+    if process.args().as_deref().unwrap_or_default().is_empty() {
+        return Err(Error::invalid("args must not be empty").at_field("process.args"));
+    }
+    check_hooks(spec)
+}
+
+/// Semantic Versioning 2.0.0, and the major version that this runtime knows.
+fn check_version(version: &str) -> Result<()> {
+    let core = version.split(['-', '+']).next().unwrap_or_default();
+    let numbers: Vec<_> = core.split('.').collect();
+    let is_number = |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let wrong = |why: &str| {
+        Err(Error::invalid(format!("`{}`: {why}", version.escape_debug())).at_field("ociVersion"))
+    };
+    if numbers.len() != 3 || !numbers.iter().all(is_number) {
+        return wrong("it is no version of the specification");
+    }
+    if numbers[0] != "1" {
+        return wrong("this runtime knows version 1 of the specification");
+    }
+    Ok(())
+}
+
+fn check_hooks(spec: &Spec) -> Result<()> {
+    for (kind, hooks) in crate::hooks::all(spec) {
+        for (index, hook) in hooks.iter().enumerate() {
+            let wrong = |field: &str, why: String| {
+                Err(Error::invalid(why).at_field(format!("hooks.{}[{index}].{field}", kind.name())))
+            };
+            if !hook.path().is_absolute() {
+                return wrong("path", format!("`{}` is not absolute", hook.path().display()));
+            }
+            if hook.timeout().is_some_and(|seconds| seconds <= 0) {
+                return wrong("timeout", "it must be more than 0 seconds".to_owned());
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALLEST: &str = r#"{"ociVersion":"1.2.0","process":{"user":{"uid":0,"gid":0},"args":["sh"],"cwd":"/"},"root":{"path":"r"}}"#;
+
+    fn message(document: &str) -> String {
+        parse(document.as_bytes()).and_then(|spec| check(&spec)).expect_err("wrong").to_string()
+    }
+
+    #[test]
+    fn the_smallest_configuration_is_enough() {
+        check(&parse(SMALLEST.as_bytes()).expect("valid")).expect("valid");
+        check(&parse(SMALLEST.replace('}', r#","future":{}}"#).as_bytes()).expect("unknown fields"))
+            .expect("valid");
+    }
+
+    #[test]
+    fn errors_name_the_field() {
+        let with = |from: &str, to: &str| message(&SMALLEST.replace(from, to));
+        assert!(with(r#""uid":0"#, r#""uid":"root""#).starts_with("`process.user.uid`"));
+        assert!(with(r#"["sh"]"#, "[1]").starts_with("`process.args[0]`"));
+        assert!(with("1.2.0", "2.0.0").starts_with("`ociVersion`"));
+        assert!(with("1.2.0", "one").starts_with("`ociVersion`"));
+        let linux = r#""root":{"path":"r"},"linux":{"namespaces":[{"type":"pid"},{"type":"space"}]}"#;
+        assert!(with(r#""root":{"path":"r"}"#, linux).starts_with("`linux.namespaces[1].type`"));
+        assert!(message("{").starts_with("read `config.json`"));
+        assert!(message(&format!("{SMALLEST}x")).starts_with("read `config.json`"));
+    }
+}

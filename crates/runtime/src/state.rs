@@ -1,0 +1,379 @@
+//! What a command-line runtime remembers of its containers, below its `--root`.
+//!
+//! ```text
+//! <root>/<id>/            made exclusively: the claim of the id
+//!   state.json            a [`Record`]; replaced by rename, there from the end of `create` on
+//!   config.json           the configuration as it was received
+//!   start, result         FIFOs of a container that is created and not started (see [`crate::Hold`])
+//! <root>/.seccomp@/       compiled filters; no id holds an `@`
+//! ```
+//!
+//! ```text
+//! (claimed) --create--> created --start--> running --end--> stopped --delete--> (gone)
+//!                          |                 |  ^ pause, resume
+//!                          +------ end ------+--+------------^
+//! ```
+//! Whether a container is created, runs, is paused or has stopped is never written down: the kernel says, so no
+//! crash can make it untrue. Created is one whose process still reads the FIFO.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use holm_spec::Timestamp;
+use holm_spec::runtime::Spec;
+use holm_sys::Errno;
+use holm_sys::file::{Durability, ensure_directory, read_limited, remove_tree, replace};
+use holm_sys::process::open_pidfd;
+use holm_sys::rustix::fs::{CWD, FileType, Mode, OFlags, mkdir, mknodat, open};
+use serde::{Deserialize, Serialize};
+
+use crate::bundle::{CONFIG_LIMIT, parse, parse_as};
+use crate::cgroup::{self, Hierarchies};
+use crate::error::{Context, Error, Kind, Result};
+use crate::process::Hold;
+
+/// Version of [`Record`] that this code writes; it reads no other.
+pub const VERSION: u32 = 1;
+/// Longest record that is read, in bytes.
+const RECORD_LIMIT: u64 = 4 << 20;
+
+/// What is remembered of a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The container.
+    pub id: String,
+    /// Directory of its bundle.
+    pub bundle: PathBuf,
+    /// Directory of its root file system.
+    pub root: PathBuf,
+    /// When it was created.
+    pub created: Timestamp,
+    /// First process, as the host numbers it.
+    pub pid: i32,
+    /// Start time of that process in clock ticks since boot: with the pid it names one process.
+    pub pid_start: u64,
+    /// Its control groups, relative to each hierarchy's root.
+    pub group: PathBuf,
+    /// It has process ids of its own, so they end with the first.
+    pub own_pids: bool,
+    /// Its root is attached in the host's mount namespace and must be taken from there.
+    pub attached: bool,
+    /// Annotations of its configuration.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// What a container is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Its process waits for the start.
+    Created,
+    /// Its program runs.
+    Running,
+    /// Its processes are frozen.
+    Paused,
+    /// Its process has ended.
+    Stopped,
+}
+
+impl Status {
+    /// As the specification spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// All containers below one root.
+#[derive(Clone, Debug)]
+pub struct Containers {
+    root: PathBuf,
+}
+
+impl Containers {
+    /// Those below `root`, which need not exist.
+    pub fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// Directory of compiled seccomp filters.
+    pub fn seccomp_cache(&self) -> PathBuf {
+        self.root.join(".seccomp@")
+    }
+
+    /// Ids of all containers, sorted. Those that are being made are none yet.
+    ///
+    /// # Errors
+    /// The root cannot be read; one that is not there holds nothing.
+    pub fn ids(&self) -> Result<Vec<String>> {
+        let entries = match std::fs::read_dir(&self.root) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other.context(|| format!("read `{}`", self.root.display()))?,
+        };
+        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let mut ids: Vec<_> = names
+            .filter(|name| check_id(name).is_ok() && self.root.join(name).join("state.json").exists())
+            .collect();
+        ids.sort();
+        Ok(ids)
+    }
+
+    /// The container of that id.
+    ///
+    /// # Errors
+    /// What is no id; a record that cannot be read.
+    pub fn find(&self, id: &str) -> Result<Option<Container>> {
+        check_id(id)?;
+        let directory = self.root.join(id);
+        let file = directory.join("state.json");
+        let text = match read_limited(&file, RECORD_LIMIT) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            other => other.context(|| format!("read `{}`", file.display()))?,
+        };
+        let record = parse_record(&text)?;
+        Ok(Some(Container { directory, record }))
+    }
+
+    /// The container of that id, which must be there.
+    ///
+    /// # Errors
+    /// As [`Containers::find`]; no such container.
+    pub fn get(&self, id: &str) -> Result<Container> {
+        self.find(id)?.ok_or_else(|| Error::invalid("container does not exist"))
+    }
+
+    /// Claims an id for a container that is being made.
+    ///
+    /// # Errors
+    /// What is no id; one that is taken.
+    pub fn claim(&self, id: &str) -> Result<Claim> {
+        check_id(id)?;
+        let failed = || format!("make directory `{}`", self.root.display());
+        ensure_directory(&self.root, 0o700).context(failed)?;
+        let directory = self.root.join(id);
+        match mkdir(&directory, Mode::RWXU | Mode::XGRP | Mode::XOTH) {
+            Err(Errno::EXIST) => Err(Error::invalid("container with given ID already exists")),
+            Err(errno) => Err(errno).context(|| format!("make directory `{}`", directory.display())),
+            Ok(()) => Ok(Claim { directory: Some(directory) }),
+        }
+    }
+
+    /// Removes what is left of a container that was never complete; fine if nothing is.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub fn remove_remains(&self, id: &str) -> Result<()> {
+        check_id(id)?;
+        let directory = self.root.join(id);
+        remove_tree(&directory).context(|| format!("remove `{}`", directory.display()))
+    }
+}
+
+/// Letters, digits and `_+.-`, and no name of a directory that is always there.
+///
+/// # Errors
+/// Anything else.
+pub fn check_id(id: &str) -> Result<()> {
+    if id.is_empty() {
+        return Err(Error::invalid("container id cannot be empty"));
+    }
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || b"_+.-".contains(&byte);
+    if id.bytes().all(known) && id != "." && id != ".." && id.len() <= 255 {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("invalid container ID format: `{}`", id.escape_debug())))
+}
+
+/// Reads a record. Pure.
+///
+/// # Errors
+/// [`Kind::Invalid`] for what is none, or is of another version.
+pub fn parse_record(text: &[u8]) -> Result<Record> {
+    let record: Record = parse_as(text, "state.json")?;
+    if record.version != VERSION {
+        let message = format!("state.json has version {}, this runtime knows {VERSION}", record.version);
+        return Err(Error::new(Kind::Unsupported, message));
+    }
+    Ok(record)
+}
+
+/// A directory for a container that is being made; removed unless it is completed.
+#[derive(Debug)]
+pub struct Claim {
+    directory: Option<PathBuf>,
+}
+
+impl Claim {
+    fn directory(&self) -> &Path {
+        self.directory.as_deref().expect("it is there until the claim is completed")
+    }
+
+    /// Makes the FIFOs that hold the first process; they belong to the runtime and, being open, need no name
+    /// inside.
+    ///
+    /// # Errors
+    /// They cannot be made.
+    pub fn make_hold(&self) -> Result<Hold> {
+        let fifo = |name: &str| {
+            let path = self.directory().join(name);
+            let made = mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0);
+            made.and_then(|()| open(&path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()))
+                .context(|| format!("make FIFO `{}`", path.display()))
+        };
+        Ok(Hold { start: fifo("start")?, result: fifo("result")? })
+    }
+
+    /// Writes down what the container is; from now on it exists.
+    ///
+    /// # Errors
+    /// The files cannot be written.
+    pub fn complete(mut self, record: Record, document: &[u8]) -> Result<Container> {
+        let directory = self.directory().to_owned();
+        let write = |name: &str, content: &[u8]| {
+            let path = directory.join(name);
+            replace(&path, content, Durability::Volatile).context(|| format!("write `{}`", path.display()))
+        };
+        write("config.json", document)?;
+        write("state.json", &serde_json::to_vec(&record).expect("a record is plain data"))?;
+        self.directory = None;
+        Ok(Container { directory, record })
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if let Some(directory) = &self.directory {
+            // Nothing more can be done; `delete --force` removes what is left.
+            let _ = remove_tree(directory);
+        }
+    }
+}
+
+/// A container that exists.
+#[derive(Clone, Debug)]
+pub struct Container {
+    directory: PathBuf,
+    /// What is remembered of it.
+    pub record: Record,
+}
+
+impl Container {
+    /// What the kernel says that it is doing.
+    pub fn status(&self) -> Status {
+        if self.process().is_none() {
+            return Status::Stopped;
+        }
+        let frozen = Hierarchies::detect().is_ok_and(|all| cgroup::is_frozen(&all, &self.record.group));
+        match (frozen, self.knock().is_ok()) {
+            (true, _) => Status::Paused,
+            (false, true) => Status::Created,
+            (false, false) => Status::Running,
+        }
+    }
+
+    /// The first process, if it has not ended.
+    pub fn process(&self) -> Option<OwnedFd> {
+        open_pidfd(self.record.pid, self.record.pid_start)
+    }
+
+    /// The FIFO at which a created container waits; `ENXIO` if nobody does.
+    fn knock(&self) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        open(self.directory.join("start"), flags, Mode::empty())
+    }
+
+    /// Lets a created container go on to its program; `Err` tells why that could not be executed.
+    ///
+    /// # Errors
+    /// It does not wait; its program cannot be executed.
+    pub fn release(&self) -> Result<()> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let failed = || "start the container";
+        let result = open(self.directory.join("result"), flags, Mode::empty()).context(failed)?;
+        let start = self.knock().context(failed)?;
+        rustix::io::write(&start, b"0").context(failed)?;
+        drop(start);
+        let outcome = crate::container::outcome(&result, self.record.pid);
+        for name in ["start", "result"] {
+            // They have done their work; the directory goes with the container.
+            let _ = std::fs::remove_file(self.directory.join(name));
+        }
+        outcome
+    }
+
+    /// Its configuration, as it was when it was created.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn spec(&self) -> Result<Spec> {
+        let file = self.directory.join("config.json");
+        parse(&read_limited(&file, CONFIG_LIMIT).context(|| format!("read `{}`", file.display()))?)
+    }
+
+    /// User id of whoever created it.
+    pub fn owner(&self) -> u32 {
+        use std::os::unix::fs::MetadataExt;
+        self.directory.metadata().map_or(0, |data| data.uid())
+    }
+
+    /// Forgets it.
+    ///
+    /// # Errors
+    /// Its directory cannot be removed.
+    pub fn forget(&self) -> Result<()> {
+        remove_tree(&self.directory)
+            .context(|| format!("unable to remove container's state dir `{}`", self.directory.display()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_names_of_files() {
+        for id in ["a", "A-b_c.d+1", &"x".repeat(255)] {
+            check_id(id).expect(id);
+        }
+        for id in ["", ".", "..", "a/b", "a b", "ä", "a@b", &"x".repeat(256)] {
+            assert!(check_id(id).is_err(), "{id}");
+        }
+    }
+
+    #[test]
+    fn a_claim_is_exclusive_and_goes_unless_completed() {
+        let directory = tempfile::tempdir().expect("tempdir");
+        let containers = Containers::new(directory.path().join("root"));
+        let claim = containers.claim("a").expect("claim");
+        assert!(containers.claim("a").is_err());
+        assert!(containers.find("a").expect("readable").is_none());
+        drop(claim);
+        let claim = containers.claim("a").expect("claim");
+        let record = Record {
+            version: VERSION,
+            id: "a".into(),
+            bundle: "/b".into(),
+            root: "/b/r".into(),
+            created: Timestamp::from_nanos(0),
+            pid: i32::MAX,
+            pid_start: 1,
+            group: "x".into(),
+            own_pids: true,
+            attached: false,
+            annotations: BTreeMap::new(),
+        };
+        claim.complete(record.clone(), b"{}").expect("complete");
+        let found = containers.get("a").expect("there");
+        assert_eq!((found.record.clone(), found.status()), (record, Status::Stopped));
+        assert_eq!(containers.ids().expect("readable"), ["a"]);
+        found.forget().expect("removed");
+        assert_eq!(containers.ids().expect("readable"), Vec::<String>::new());
+    }
+}
