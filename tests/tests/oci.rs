@@ -1,0 +1,15 @@
+//! The OCI runtime from outside: the command line that engines call, the `config.json` that they write, and what a
+//! container and the host see of it.
+//!
+//! The expectations come from the OCI runtime specification, from what runc documents and prints, and from what
+//! containerd, conmon and Docker match in it; not from the sources of Holm. The runtime is `holm-runtime` of the binaries
+//! under test, or the program that `HOLM_OCI_RUNTIME` names: that is how the suite itself is tested, with runc. What runc
+//! of Debian 12 lacks, `oci::runtime` lists with the reasons.
+
+mod oci {
+    mod machine;
+    mod runtime;
+    mod setup;
+
+    mod lifecycle;
+}
