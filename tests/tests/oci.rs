@@ -11,5 +11,14 @@ mod oci {
     mod runtime;
     mod setup;
 
+    mod about;
+    mod command_line;
+    mod events;
+    mod foreground;
+    mod kill;
     mod lifecycle;
+    mod list;
+    mod pause;
+    mod pid_file;
+    mod update;
 }

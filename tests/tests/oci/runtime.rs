@@ -16,11 +16,33 @@ pub fn program() -> &'static PathBuf {
 
 /// Something that runc 1.1 of Debian 12 does not do, or does otherwise. Holm's runtime has all of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Feature {}
+pub enum Feature {
+    /// A root of `/` is refused.
+    RootIsGuarded,
+    /// `features`.
+    Features,
+    /// `spec` grants what is needed and nothing that is inherited.
+    LeanSpec,
+    /// `kill --all` goes to every process.
+    KillAllIsIgnored,
+    /// `list` with a root that is not there fails.
+    MissingRootIsAnError,
+    /// `kill KILL` thaws what is paused.
+    KillThaws,
+}
 
 impl Feature {
     const fn reason(self) -> &'static str {
-        match self {}
+        match self {
+            Self::RootIsGuarded => "the check came with 1.2",
+            Self::Features => "1.1 of Debian hides it and knows an older list",
+            Self::LeanSpec => "1.1 writes inheritable and ambient sets",
+            Self::KillAllIsIgnored => "`kill --all` signals every process; since 1.2 the flag is obsolete",
+            Self::MissingRootIsAnError => "`list` takes a given root that is not there for the default one",
+            Self::KillThaws => {
+                "with cgroup v1 a killed container stays frozen until it is resumed; fixed in 1.2"
+            }
+        }
     }
 }
 
