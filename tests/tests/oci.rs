@@ -7,18 +7,26 @@
 //! of Debian 12 lacks, `oci::runtime` lists with the reasons.
 
 mod oci {
+    mod console;
     mod machine;
     mod runtime;
     mod setup;
 
     mod about;
+    mod capabilities;
     mod command_line;
     mod events;
+    mod exec;
+    mod exec_process;
     mod foreground;
     mod kill;
     mod lifecycle;
     mod list;
+    mod namespaces;
     mod pause;
     mod pid_file;
+    mod process;
+    mod terminals;
     mod update;
+    mod users;
 }

@@ -40,7 +40,7 @@ fn unknown_options_and_missing_values_are_refused() {
     for (words, text) in [
         (&["state", "--no-such", "box"][..], "flag provided but not defined: -no-such"),
         (&["create", "-it", "box"], "flag provided but not defined: -it"),
-        (&["create", "box", "--bundle"], "flag needs an argument"),
+        (&["create", "--bundle"], "flag needs an argument"),
     ] {
         let outcome = oci.run(words);
         outcome.expect_code(1);

@@ -17,14 +17,34 @@ pub fn program() -> &'static PathBuf {
 /// Something that runc 1.1 of Debian 12 does not do, or does otherwise. Holm's runtime has all of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Feature {
+    /// Capabilities beyond the bounding set are refused.
+    StrictCapabilities,
+    /// `process.ioPriority`.
+    IoPriority,
+    /// `process.scheduler`.
+    Scheduler,
+    /// What the specification says must be an error is one.
+    StrictConfiguration,
+    /// Time namespaces.
+    TimeNamespace,
+    /// A user namespace by path needs no maps.
+    JoinUserWithoutMaps,
+    /// `domainname`.
+    DomainName,
+    /// `exec --cgroup` on a mixed host.
+    ExecGroups,
+    /// `linux.personality`.
+    Personality,
+    /// `exec --user` refuses what no user id can be.
+    UserRange,
     /// A root of `/` is refused.
     RootIsGuarded,
     /// `features`.
     Features,
     /// `spec` grants what is needed and nothing that is inherited.
     LeanSpec,
-    /// `kill --all` goes to every process.
-    KillAllIsIgnored,
+    /// `kill KILL` without a pid namespace ends every process of the container.
+    KillEndsAll,
     /// `list` with a root that is not there fails.
     MissingRootIsAnError,
     /// `kill KILL` thaws what is paused.
@@ -34,10 +54,20 @@ pub enum Feature {
 impl Feature {
     const fn reason(self) -> &'static str {
         match self {
+            Self::StrictCapabilities => "1.1 drops them",
+            Self::IoPriority => "it came with 1.2",
+            Self::Scheduler => "it came with 1.2",
+            Self::StrictConfiguration => "1.1 does not look",
+            Self::TimeNamespace => "they came with 1.2",
+            Self::JoinUserWithoutMaps => "1.1 demands them",
+            Self::DomainName => "it came with 1.2",
+            Self::ExecGroups => "1.1 mixes up the groups of v1",
+            Self::Personality => "it came with 1.2",
+            Self::UserRange => "1.1 cuts numbers off",
             Self::RootIsGuarded => "the check came with 1.2",
             Self::Features => "1.1 of Debian hides it and knows an older list",
             Self::LeanSpec => "1.1 writes inheritable and ambient sets",
-            Self::KillAllIsIgnored => "`kill --all` signals every process; since 1.2 the flag is obsolete",
+            Self::KillEndsAll => "1.1 needs `--all` for that",
             Self::MissingRootIsAnError => "`list` takes a given root that is not there for the default one",
             Self::KillThaws => {
                 "with cgroup v1 a killed container stays frozen until it is resumed; fixed in 1.2"
