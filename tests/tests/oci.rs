@@ -13,20 +13,31 @@ mod oci {
     mod setup;
 
     mod about;
+    mod bad_input;
     mod capabilities;
     mod command_line;
+    mod devices;
     mod events;
     mod exec;
     mod exec_process;
     mod foreground;
+    mod hook_failures;
+    mod hooks;
     mod kill;
     mod lifecycle;
+    mod limits;
     mod list;
+    mod mount_options;
+    mod mounts;
     mod namespaces;
+    mod notify;
     mod pause;
     mod pid_file;
     mod process;
+    mod rootfs;
+    mod seccomp;
     mod terminals;
+    mod together;
     mod update;
     mod users;
 }

@@ -4,6 +4,7 @@ use holm_tests::{eventually, host};
 use serde_json::json;
 
 use super::machine;
+use super::runtime::{Feature, lacks};
 use super::setup::Oci;
 
 fn up() -> Oci {
@@ -118,7 +119,7 @@ fn users_that_are_no_numbers_are_refused() {
 
 #[test]
 fn users_beyond_the_range_are_refused() {
-    if super::runtime::lacks(super::runtime::Feature::UserRange) {
+    if lacks(Feature::UserRange) {
         return;
     }
     let oci = up();

@@ -17,6 +17,38 @@ pub fn program() -> &'static PathBuf {
 /// Something that runc 1.1 of Debian 12 does not do, or does otherwise. Holm's runtime has all of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Feature {
+    /// A message names the item of a list.
+    JsonPaths,
+    /// The seccomp flag of threads.
+    SeccompFlags,
+    /// The mount option `defaults`.
+    Defaults,
+    /// Recursive options that clear a way of keeping access times.
+    RecursiveTimes,
+    /// The propagation of the root is applied after it has become the root.
+    RootPropagation,
+    /// `resources.unified` where v1 is mounted beside v2.
+    UnifiedOnMixedHosts,
+    /// `cpu.idle` and `cpu.burst`.
+    IdleAndBurst,
+    /// What a hook leaves running does not hold the runtime.
+    HookChildren,
+    /// `poststart` hooks run at `start`.
+    PoststartAtStart,
+    /// The message names the kind of the hook.
+    HookMessage,
+    /// A hook inside without an environment has the process's.
+    HookEnvironment,
+    /// File systems of other kinds below `/proc` are refused.
+    ProcIsGuarded,
+    /// Mounts with maps of ids.
+    IdMappedMounts,
+    /// `nosymfollow`.
+    NoSymlinkFollow,
+    /// A container without a mount namespace leaves no mount, and needs no `/proc`.
+    NoNamespace,
+    /// The umask of the container holds for `exec`.
+    ExecUmask,
     /// Capabilities beyond the bounding set are refused.
     StrictCapabilities,
     /// `process.ioPriority`.
@@ -54,6 +86,22 @@ pub enum Feature {
 impl Feature {
     const fn reason(self) -> &'static str {
         match self {
+            Self::JsonPaths => "the JSON reader of Go does not",
+            Self::SeccompFlags => "1.1 does not know it",
+            Self::Defaults => "runc hands it to the file system",
+            Self::RecursiveTimes => "1.1 asks the kernel wrongly",
+            Self::RootPropagation => "1.1 applies it only before",
+            Self::UnifiedOnMixedHosts => "runc refuses it there",
+            Self::IdleAndBurst => "they came with 1.2",
+            Self::HookChildren => "1.1 waits for the pipe without end",
+            Self::PoststartAtStart => "before 1.6 they ran at the end of `create`",
+            Self::HookMessage => "1.1 words it otherwise",
+            Self::HookEnvironment => "it came with 1.2",
+            Self::ProcIsGuarded => "1.1 looks at bind mounts only",
+            Self::IdMappedMounts => "they came with 1.2",
+            Self::NoSymlinkFollow => "it came with 1.2",
+            Self::NoNamespace => "1.1 leaves the mount of the root on the host, and needs `/proc`",
+            Self::ExecUmask => "1.1 has always 0022 there",
             Self::StrictCapabilities => "1.1 drops them",
             Self::IoPriority => "it came with 1.2",
             Self::Scheduler => "it came with 1.2",
