@@ -13,6 +13,7 @@ mod oci {
     mod setup;
 
     mod about;
+    mod attacks;
     mod bad_input;
     mod capabilities;
     mod command_line;
@@ -24,6 +25,7 @@ mod oci {
     mod hook_failures;
     mod hooks;
     mod kill;
+    mod leaked_descriptors;
     mod lifecycle;
     mod limits;
     mod list;

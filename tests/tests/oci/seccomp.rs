@@ -144,7 +144,7 @@ fn flags() {
         json!(["SECCOMP_FILTER_FLAG_SPEC_ALLOW"]),
         json!(["SECCOMP_FILTER_FLAG_TSYNC"]),
     ] {
-        if flags[0] == "SECCOMP_FILTER_FLAG_TSYNC" && lacks(Feature::SeccompFlags) {
+        if flags != json!([]) && lacks(Feature::SeccompFlags) {
             continue;
         }
         let mut oci = filtered(json!([{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}]));
