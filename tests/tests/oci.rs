@@ -6,14 +6,19 @@
 //! under test, or the program that `HOLM_OCI_RUNTIME` names: that is how the suite itself is tested, with runc. What runc
 //! of Debian 12 lacks, `oci::runtime` lists with the reasons.
 
+#[cfg(test)]
 mod oci {
+    mod bundle;
     mod console;
+    mod edit;
+    mod guard;
     mod machine;
     mod runtime;
     mod setup;
 
     mod about;
     mod attacks;
+    mod attacks_by_devices;
     mod bad_input;
     mod capabilities;
     mod command_line;
@@ -24,18 +29,22 @@ mod oci {
     mod foreground;
     mod hook_failures;
     mod hooks;
+    mod json_paths;
     mod kill;
     mod leaked_descriptors;
     mod lifecycle;
     mod limits;
     mod list;
+    mod logs;
     mod mount_options;
     mod mounts;
+    mod mounts_of_the_kernel;
     mod namespaces;
     mod notify;
     mod pause;
     mod pid_file;
     mod process;
+    mod process_limits;
     mod rootfs;
     mod seccomp;
     mod terminals;

@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use super::runtime::{Feature, lacks};
 use super::setup::Oci;
 
 const KILL: u64 = 1 << 5;
@@ -64,9 +63,6 @@ fn what_the_kernel_does_not_know_is_left_out() {
 
 #[test]
 fn more_permitted_than_bounded_is_refused() {
-    if lacks(Feature::StrictCapabilities) {
-        return;
-    }
     let mut oci = Oci::new();
     oci.set("/process/capabilities", json!({"bounding": [], "effective": ["CAP_KILL"], "permitted": ["CAP_KILL"], "inheritable": ["CAP_KILL"]}));
     let outcome = oci.foreground();

@@ -118,7 +118,7 @@ fn a_child_of_a_hook_that_holds_its_output_does_not_hold_create() {
     }
     let mut oci = Oci::new();
     let marker = oci.path("pid");
-    let mut hook = hook(&oci, &format!("sleep 7653 & echo $! > {}", marker.display()));
+    let mut hook = hook(&oci, &format!("sleep 60 & echo $! > {}", marker.display()));
     hook["timeout"] = json!(2);
     oci.add("/hooks/createRuntime", hook).command(&["sleep", "1000"]);
     oci.save();

@@ -183,9 +183,6 @@ fn arguments_and_environment_are_as_given() {
 
 #[test]
 fn a_start_container_hook_without_an_environment_has_the_processes() {
-    if lacks(Feature::HookEnvironment) {
-        return;
-    }
     let mut oci = Oci::new();
     oci.set("/process/env", json!(["PATH=/bin", "OF_PROCESS=yes"]));
     oci.add(

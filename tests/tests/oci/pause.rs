@@ -2,7 +2,6 @@
 
 use holm_tests::eventually;
 
-use super::runtime::{Feature, lacks};
 use super::setup::Oci;
 
 /// A container that writes a line again and again.
@@ -53,9 +52,6 @@ fn what_is_paused_can_be_killed_and_deleted() {
     let oci = ticking();
     oci.ok(["pause", "box"]);
     oci.ok(["kill", "box", "KILL"]);
-    if lacks(Feature::KillThaws) {
-        return;
-    }
     oci.wait_for("stopped");
     oci.ok(["delete", "box"]);
     oci.clean();

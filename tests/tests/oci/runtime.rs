@@ -41,20 +41,14 @@ pub enum Feature {
     PoststartAtStart,
     /// The message names the kind of the hook.
     HookMessage,
-    /// A hook inside without an environment has the process's.
-    HookEnvironment,
     /// File systems of other kinds below `/proc` are refused.
     ProcIsGuarded,
     /// Mounts with maps of ids.
     IdMappedMounts,
-    /// `nosymfollow`.
-    NoSymlinkFollow,
     /// A container without a mount namespace leaves no mount, and needs no `/proc`.
     NoNamespace,
     /// The umask of the container holds for `exec`.
     ExecUmask,
-    /// Capabilities beyond the bounding set are refused.
-    StrictCapabilities,
     /// `process.ioPriority`.
     IoPriority,
     /// `process.scheduler`.
@@ -83,8 +77,6 @@ pub enum Feature {
     KillEndsAll,
     /// `list` with a root that is not there fails.
     MissingRootIsAnError,
-    /// `kill KILL` thaws what is paused.
-    KillThaws,
 }
 
 impl Feature {
@@ -102,13 +94,10 @@ impl Feature {
             Self::HookChildren => "1.1 waits for the pipe without end",
             Self::PoststartAtStart => "before 1.6 they ran at the end of `create`",
             Self::HookMessage => "1.1 words it otherwise",
-            Self::HookEnvironment => "it came with 1.2",
             Self::ProcIsGuarded => "1.1 looks at bind mounts only",
             Self::IdMappedMounts => "they came with 1.2",
-            Self::NoSymlinkFollow => "it came with 1.2",
             Self::NoNamespace => "1.1 leaves the mount of the root on the host, and needs `/proc`",
             Self::ExecUmask => "1.1 has always 0022 there",
-            Self::StrictCapabilities => "1.1 drops them",
             Self::IoPriority => "it came with 1.2",
             Self::Scheduler => "it came with 1.2",
             Self::StrictConfiguration => "1.1 does not look",
@@ -123,14 +112,12 @@ impl Feature {
             Self::LeanSpec => "1.1 writes inheritable and ambient sets",
             Self::KillEndsAll => "1.1 needs `--all` for that",
             Self::MissingRootIsAnError => "`list` takes a given root that is not there for the default one",
-            Self::KillThaws => {
-                "with cgroup v1 a killed container stays frozen until it is resumed; fixed in 1.2"
-            }
         }
     }
 }
 
-/// Whether the runtime under test is known to lack this: a test returns then, and says why.
+/// Whether the runtime under test is known to lack this: a test returns then, and says why. With `HOLM_OCI_ALL` in the
+/// environment it goes on, to see what has changed.
 pub fn lacks(feature: Feature) -> bool {
     let reference = program().file_name().is_some_and(|name| name == "runc");
     if reference && std::env::var_os("HOLM_OCI_ALL").is_some() {
