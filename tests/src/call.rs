@@ -1,9 +1,11 @@
 //! One run of the program, to its end or in the background, with a limit on its time.
 //!
-//! Both streams are collected by threads, so neither the program nor the test can block on a full pipe.
+//! Both streams are collected by threads, so neither the program nor the test can block on a full pipe. Where a program
+//! hands its streams on to a process that outlives it, they are files instead.
 
+use std::fs::File;
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -17,6 +19,7 @@ use crate::TIMEOUT;
 pub struct Call {
     command: Command,
     stdin: Stdin,
+    files: Option<[PathBuf; 2]>,
     timeout: Duration,
 }
 
@@ -30,7 +33,7 @@ impl Call {
     /// A call of any program, with nothing on its standard input.
     #[must_use]
     pub fn new(command: Command) -> Self {
-        Self { command, stdin: Stdin::Null, timeout: TIMEOUT }
+        Self { command, stdin: Stdin::Null, files: None, timeout: TIMEOUT }
     }
 
     /// Hands these bytes on as standard input, then its end.
@@ -44,6 +47,14 @@ impl Call {
     #[must_use]
     pub fn open_stdin(mut self) -> Self {
         self.stdin = Stdin::Open;
+        self
+    }
+
+    /// Lets the program write its standard output and its standard error into these files, at their ends. The outcome
+    /// holds all that is in them when the program ends, whoever wrote it.
+    #[must_use]
+    pub fn files(mut self, stdout: PathBuf, stderr: PathBuf) -> Self {
+        self.files = Some([stdout, stderr]);
         self
     }
 
@@ -77,10 +88,14 @@ impl Call {
     pub fn spawn(mut self) -> Running {
         let stdin = if matches!(self.stdin, Stdin::Null) { Stdio::null() } else { Stdio::piped() };
         self.command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if let Some([stdout, stderr]) = &self.files {
+            self.command.stdout(append(stdout)).stderr(append(stderr));
+        }
         let line = format!("{:?}", self.command);
         let mut child = self.command.spawn().unwrap_or_else(|error| panic!("cannot start {line}: {error}"));
-        let stdout = Collector::start(child.stdout.take().expect("a pipe was asked for"));
-        let stderr = Collector::start(child.stderr.take().expect("a pipe was asked for"));
+        let [out, err] = self.files.map_or([None, None], |files| files.map(Some));
+        let stdout = Collector::start(child.stdout.take(), out);
+        let stderr = Collector::start(child.stderr.take(), err);
         if let Stdin::Bytes(bytes) = self.stdin {
             let mut pipe = child.stdin.take().expect("a pipe was asked for");
             // A program that ends early closes the pipe: that is for the test to judge, not an error.
@@ -218,14 +233,26 @@ impl Drop for Running {
     }
 }
 
-/// A thread that reads a pipe to its end.
+fn append(path: &Path) -> File {
+    File::options().create(true).append(true).open(path).expect("a file in a directory of the test")
+}
+
+/// A thread that reads a pipe to its end, or a file that somebody else fills.
 struct Collector {
     bytes: Arc<Mutex<Vec<u8>>>,
     thread: Option<JoinHandle<()>>,
+    file: Option<PathBuf>,
 }
 
 impl Collector {
-    fn start(mut pipe: impl Read + Send + 'static) -> Self {
+    fn start(pipe: Option<impl Read + Send + 'static>, file: Option<PathBuf>) -> Self {
+        match pipe {
+            Some(pipe) => Self::of_pipe(pipe),
+            None => Self { bytes: Arc::default(), thread: None, file },
+        }
+    }
+
+    fn of_pipe(mut pipe: impl Read + Send + 'static) -> Self {
         let bytes = Arc::new(Mutex::new(Vec::new()));
         let into = Arc::clone(&bytes);
         let read = move || {
@@ -234,15 +261,21 @@ impl Collector {
                 into.lock().expect("no panic while it is held").extend_from_slice(&buffer[..count]);
             }
         };
-        Self { bytes, thread: Some(std::thread::spawn(read)) }
+        Self { bytes, thread: Some(std::thread::spawn(read)), file: None }
     }
 
     fn text(&self) -> String {
+        if let Some(file) = &self.file {
+            return String::from_utf8_lossy(&std::fs::read(file).unwrap_or_default()).into_owned();
+        }
         String::from_utf8_lossy(&self.bytes.lock().expect("no panic while it is held")).into_owned()
     }
 
     /// All of it, or nothing if the pipe is still open five seconds after its program has ended.
     fn finish(&mut self) -> Option<Vec<u8>> {
+        if let Some(file) = &self.file {
+            return Some(std::fs::read(file).unwrap_or_default());
+        }
         let thread = self.thread.take().expect("this is done once");
         let deadline = Instant::now() + Duration::from_secs(5);
         while !thread.is_finished() {

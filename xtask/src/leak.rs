@@ -103,8 +103,11 @@ fn is_within(path: &str, directory: &str) -> bool {
     path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Groups below a group `holm`, in any hierarchy, but for those of the workloads in `others`. `holm` itself stays, as the
-/// slices of systemd do: it costs nothing.
+/// How the groups begin that the tests of the OCI runtime make.
+const TEST_GROUPS: &str = "holm-oci-test-";
+
+/// Groups below a group `holm`, in any hierarchy, but for those of the workloads in `others`, and groups of tests. `holm`
+/// itself stays, as the slices of systemd do: it costs nothing.
 fn control_groups(root: &Path, others: &BTreeSet<String>) -> Vec<String> {
     let mut found = Vec::new();
     let mut waiting = vec![root.to_owned()];
@@ -113,12 +116,17 @@ fn control_groups(root: &Path, others: &BTreeSet<String>) -> Vec<String> {
             match workload(&child.to_string_lossy()) {
                 Some(id) if others.contains(id) => continue,
                 Some(_) => found.push(format!("cgroup {}", child.display())),
+                None if is_of_tests(&child) => found.push(format!("cgroup {}", child.display())),
                 None => {}
             }
             waiting.push(child);
         }
     }
     found
+}
+
+fn is_of_tests(group: &Path) -> bool {
+    group.file_name().is_some_and(|name| name.to_string_lossy().starts_with(TEST_GROUPS))
 }
 
 /// The workload that a group belongs to: `<id>` of `…/holm/<id>/…`.
@@ -234,13 +242,18 @@ mod tests {
         fs::create_dir_all(root.join("pids/holm/abc/payload")).unwrap();
         fs::create_dir_all(root.join("pids/holm/def/payload")).unwrap();
         fs::create_dir_all(root.join("pids/user.slice")).unwrap();
+        fs::create_dir_all(root.join("cpu/holm-oci-test-1-2")).unwrap();
         let mut found = control_groups(&root, &BTreeSet::from(["def".to_owned()]));
         found.sort();
         remove_directory(&root).unwrap();
         let group = root.join("pids/holm/abc");
         assert_eq!(
             found,
-            [format!("cgroup {}", group.display()), format!("cgroup {}/payload", group.display())]
+            [
+                format!("cgroup {}", root.join("cpu/holm-oci-test-1-2").display()),
+                format!("cgroup {}", group.display()),
+                format!("cgroup {}/payload", group.display())
+            ]
         );
         assert!(!root.exists());
     }

@@ -36,6 +36,7 @@ impl Purpose {
                 "attr",
                 "busybox-static",
                 "erofs-utils",
+                "procps",
                 "python3",
                 "strace",
                 "tar",
