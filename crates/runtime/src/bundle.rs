@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use holm_spec::runtime::Spec;
 use holm_sys::file::read_limited;
+use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
 
@@ -20,6 +21,8 @@ pub struct Bundle {
     pub spec: Spec,
     /// The configuration as it was received.
     pub document: Vec<u8>,
+    /// Names in the sets of capabilities that are ignored because nobody knows them.
+    pub unknown_capabilities: Vec<String>,
 }
 
 impl Bundle {
@@ -39,9 +42,10 @@ impl Bundle {
             )),
             _ => Error::system(format!("read `{}`", file.display()), error),
         })?;
-        let spec = parse(&document)?;
+        let mut unknown = Vec::new();
+        let spec = parse(&document, &mut unknown)?;
         check(&spec)?;
-        Ok(Self { directory, spec, document })
+        Ok(Self { directory, spec, document, unknown_capabilities: unknown })
     }
 
     /// The root file system: a directory, and no link to one.
@@ -67,12 +71,36 @@ impl Bundle {
     }
 }
 
-/// Reads a configuration. Unknown fields are ignored, as the specification demands.
+/// Reads a configuration. Unknown fields are ignored, as the specification demands, and so are capabilities that
+/// nobody knows, since a later kernel may: `unknown` takes their names.
 ///
 /// # Errors
 /// [`Kind::Invalid`], with the JSON path of the field that is wrong.
-pub fn parse(document: &[u8]) -> Result<Spec> {
-    parse_as(document, "config.json")
+pub fn parse(document: &[u8], unknown: &mut Vec<String>) -> Result<Spec> {
+    parse_as(document, "config.json").or_else(|error| {
+        let Ok(mut value) = serde_json::from_slice::<Value>(document) else { return Err(error) };
+        remove_unknown_capabilities(&mut value, unknown);
+        if unknown.is_empty() {
+            return Err(error);
+        }
+        parse_as(value.to_string().as_bytes(), "config.json")
+    })
+}
+
+fn remove_unknown_capabilities(document: &mut Value, unknown: &mut Vec<String>) {
+    let Some(sets) = document.pointer_mut("/process/capabilities").and_then(Value::as_object_mut) else {
+        return;
+    };
+    for set in sets.values_mut().filter_map(Value::as_array_mut) {
+        set.retain(|name| {
+            let Some(text) = name.as_str() else { return true };
+            let known = text.starts_with("CAP_") && crate::capability::CapabilitySet::named(text).is_some();
+            if !known && !unknown.iter().any(|name| name == text) {
+                unknown.push(text.to_owned());
+            }
+            known
+        });
+    }
 }
 
 /// Reads a part of a configuration that came as a document of its own.
@@ -82,9 +110,15 @@ pub fn parse(document: &[u8]) -> Result<Spec> {
 pub fn parse_as<T: serde::de::DeserializeOwned>(document: &[u8], name: &str) -> Result<T> {
     let mut deserializer = serde_json::Deserializer::from_slice(document);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let path = error.path().to_string();
-        let read = Error::caused(Kind::Invalid, format!("read `{name}`"), error.into_inner());
-        if path == "." { read } else { read.at_field(path) }
+        let mut path = error.path().to_string();
+        let cause = error.into_inner();
+        // What is missing has no path of its own.
+        if let Some((_, rest)) = cause.to_string().split_once("missing field `") {
+            let field = rest.split('`').next().unwrap_or_default();
+            path = if path == "." { field.to_owned() } else { format!("{path}.{field}") };
+        }
+        let read = Error::caused(Kind::Invalid, format!("read `{name}`"), cause);
+        if path == "." || path == "?" { read } else { read.at_field(path) }
     })?;
     let end =
         deserializer.end().map_err(|error| Error::caused(Kind::Invalid, format!("read `{name}`"), error));
@@ -106,6 +140,7 @@ pub fn check(spec: &Spec) -> Result<()> {
     if process.args().as_deref().unwrap_or_default().is_empty() {
         return Err(Error::invalid("args must not be empty").at_field("process.args"));
     }
+    check_strings(spec)?;
     check_hooks(spec)
 }
 
@@ -122,6 +157,21 @@ fn check_version(version: &str) -> Result<()> {
     }
     if numbers[0] != "1" {
         return wrong("this runtime knows version 1 of the specification");
+    }
+    Ok(())
+}
+
+/// What becomes a C string for the kernel must be one.
+fn check_strings(spec: &Spec) -> Result<()> {
+    let linux = spec.linux().as_ref();
+    let group =
+        linux.and_then(|linux| linux.cgroups_path().as_ref()).map(|path| path.to_string_lossy().into_owned());
+    let fields =
+        [("hostname", spec.hostname()), ("domainname", spec.domainname()), ("linux.cgroupsPath", &group)];
+    for (field, text) in fields {
+        if text.as_ref().is_some_and(|text| text.contains('\0')) {
+            return Err(Error::invalid("it holds a NUL byte").at_field(field));
+        }
     }
     Ok(())
 }
@@ -149,15 +199,28 @@ mod tests {
 
     const SMALLEST: &str = r#"{"ociVersion":"1.2.0","process":{"user":{"uid":0,"gid":0},"args":["sh"],"cwd":"/"},"root":{"path":"r"}}"#;
 
+    fn read(document: &str) -> Result<Spec> {
+        parse(document.as_bytes(), &mut Vec::new())
+    }
+
     fn message(document: &str) -> String {
-        parse(document.as_bytes()).and_then(|spec| check(&spec)).expect_err("wrong").to_string()
+        read(document).and_then(|spec| check(&spec)).expect_err("wrong").to_string()
     }
 
     #[test]
     fn the_smallest_configuration_is_enough() {
-        check(&parse(SMALLEST.as_bytes()).expect("valid")).expect("valid");
-        check(&parse(SMALLEST.replace('}', r#","future":{}}"#).as_bytes()).expect("unknown fields"))
-            .expect("valid");
+        check(&read(SMALLEST).expect("valid")).expect("valid");
+        let with_future = SMALLEST.replacen('{', r#"{"future":{},"#, 1);
+        check(&read(&with_future).expect("unknown fields")).expect("valid");
+    }
+
+    #[test]
+    fn unknown_capabilities_are_left_out() {
+        let sets =
+            r#""cwd":"/","capabilities":{"bounding":["CAP_KILL","CAP_LATER"],"effective":["CAP_LATER"]}"#;
+        let mut unknown = Vec::new();
+        parse(SMALLEST.replace(r#""cwd":"/""#, sets).as_bytes(), &mut unknown).expect("valid");
+        assert_eq!(unknown, ["CAP_LATER"]);
     }
 
     #[test]

@@ -375,9 +375,13 @@ fn describe(failure: Failure, plan: &ProcessPlan, root: Option<&RootPlan>) -> Er
             Some(plan.directory.to_string_lossy().into_owned())
         }
         Step::NoPlainDirectory => return no_plain_directory(root, index),
-        Step::MakeMount | Step::OpenTarget | Step::MakeTarget | Step::AttachMount | Step::InsideProc => root
+        Step::InsideProc => return inside_proc(root, index),
+        Step::MakeMount | Step::OpenTarget | Step::MakeTarget | Step::AttachMount => root
             .and_then(|root| root.mounts.get(index))
             .map(|mount| mount.target.path.to_string_lossy().into_owned()),
+        Step::MakeDevice => root
+            .and_then(|root| root.devices.get(index))
+            .map(|node| format!("{}/{}", node.parent.path.to_string_lossy(), node.name.to_string_lossy())),
         Step::MaskPath => path_at(root.map(|root| &root.masked), index),
         Step::ReadOnlyPath => path_at(root.map(|root| &root.read_only_paths), index),
         Step::Parameter => root
@@ -389,6 +393,12 @@ fn describe(failure: Failure, plan: &ProcessPlan, root: Option<&RootPlan>) -> Er
     let description = failure.step.description();
     let message = object.map_or_else(|| description.to_owned(), |object| format!("{description} `{object}`"));
     Error::errno(Kind::System, message, failure.errno)
+}
+
+fn inside_proc(root: Option<&RootPlan>, index: usize) -> Error {
+    let path = root.and_then(|root| root.mounts.get(index)).map(|mount| mount.target.path.to_string_lossy());
+    let path = path.unwrap_or_default();
+    Error::invalid(format!("\"{path}\" cannot be mounted because it is inside /proc"))
 }
 
 /// In the words that other runtimes have for it, which tests look for.

@@ -10,21 +10,23 @@
 //!
 //! Each reads the container's state from its standard input. One that fails stops those behind it.
 
-use std::io::{Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io::Write;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use holm_spec::runtime::{Hook, Spec};
+use holm_sys::rustix::event::{PollFd, PollFlags, Timespec, poll};
 use holm_sys::rustix::thread::ThreadNameSpaceType;
 
 use crate::error::{Context, Error, Kind, Result};
 
 /// Longest output of a hook that an error shows, in bytes.
-const OUTPUT_LIMIT: u64 = 4096;
-/// How long the output of a hook that has ended is waited for: what it left running may hold it open.
-const OUTPUT_PATIENCE: Duration = Duration::from_millis(100);
+const OUTPUT_LIMIT: usize = 4096;
+/// How often the end of a hook is looked for. What it leaves running may hold its output open for ever.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// At which point of a container's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,38 +86,50 @@ pub fn at(spec: &Spec, point: Point) -> &[Hook] {
     list.as_deref().unwrap_or_default()
 }
 
-/// Runs the hooks at a point, in the runtime's namespaces or in those of the process behind `inside`.
-///
-/// `state` is what they read. The first that fails ends it.
+/// Where hooks run.
+#[derive(Clone, Copy, Debug)]
+pub enum Place<'a> {
+    /// Where the runtime is, in this directory if one is named.
+    Runtime(Option<&'a Path>),
+    /// In the namespaces of a process, and in this directory there.
+    Container(BorrowedFd<'a>, &'a Path),
+}
+
+/// Runs the hooks at a point. `state` is what they read. The first that fails ends it.
 ///
 /// # Errors
 /// A hook that cannot be run, fails, or takes longer than it may.
-pub fn run(spec: &Spec, point: Point, state: &[u8], inside: Option<BorrowedFd<'_>>) -> Result<()> {
+pub fn run(spec: &Spec, point: Point, state: &[u8], place: Place<'_>) -> Result<()> {
     at(spec, point).iter().enumerate().try_for_each(|(index, hook)| {
-        run_one(hook, state, inside).map_err(|error| {
-            let message = format!("error running {} hook #{index} `{}`", point.name(), hook.path().display());
-            Error::caused(Kind::System, message, error)
+        run_one(hook, state, place).map_err(|error| {
+            Error::caused(Kind::System, format!("error running {} hook #{index}", point.name()), error)
         })
     })
 }
 
-fn run_one(hook: &Hook, state: &[u8], inside: Option<BorrowedFd<'_>>) -> Result<()> {
+fn run_one(hook: &Hook, state: &[u8], place: Place<'_>) -> Result<()> {
     let mut command = command(hook);
-    let child = match inside {
-        Some(process) => holm_sys::exec::spawn_inside(&mut command, process, INSIDE),
-        None => command.spawn(),
+    let child = match place {
+        Place::Container(process, directory) => {
+            let directory = crate::rootfs::path_string(directory)?;
+            holm_sys::exec::spawn_inside(&mut command, process, INSIDE, directory)
+        }
+        Place::Runtime(directory) => {
+            directory.map(|directory| command.current_dir(directory));
+            command.spawn()
+        }
     };
-    let mut child = child.context(|| "execute it")?;
+    let mut child = child.context(|| format!("execute `{}`", hook.path().display()))?;
     if let Some(mut input) = child.stdin.take() {
         // A hook need not read it.
         let _ = input.write_all(state);
     }
-    let status = wait(&mut child, timeout(hook))?;
+    let mut said = Said::take(&mut child);
+    let status = wait(&mut child, timeout(hook), &mut said)?;
     if status.success() {
         return Ok(());
     }
-    let output = output_of(child);
-    Err(Error::new(Kind::System, format!("{}{output}", in_words(status))))
+    Err(Error::new(Kind::System, format!("{}{}", in_words(status), said.in_words())))
 }
 
 /// Everything but its process ids and users: a hook is no process of the container's.
@@ -144,20 +158,24 @@ pub fn timeout(hook: &Hook) -> Option<Duration> {
     hook.timeout().and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs)
 }
 
-fn wait(child: &mut Child, timeout: Option<Duration>) -> Result<ExitStatus> {
-    let Some(timeout) = timeout else { return child.wait().context(|| "wait for it") };
-    let deadline = Instant::now() + timeout;
+/// Waits for the hook while reading what it says, so that it never has to wait for that.
+fn wait(child: &mut Child, timeout: Option<Duration>, said: &mut Said) -> Result<ExitStatus> {
+    let deadline = timeout.map(|timeout| Instant::now() + timeout);
     loop {
+        said.read_for(LOOK);
         if let Some(status) = child.try_wait().context(|| "wait for it")? {
+            said.read_for(Duration::ZERO);
             return Ok(status);
         }
-        if Instant::now() >= deadline {
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             let _ = child.kill();
             let _ = child.wait();
-            let message = format!("hook ran past specified timeout of {:.1}s", timeout.as_secs_f64());
-            return Err(Error::new(Kind::System, message));
+            let seconds = timeout.unwrap_or_default().as_secs_f64();
+            return Err(Error::new(
+                Kind::System,
+                format!("hook ran past specified timeout of {seconds:.1}s"),
+            ));
         }
-        std::thread::sleep(Duration::from_millis(2));
     }
 }
 
@@ -169,31 +187,50 @@ fn in_words(status: ExitStatus) -> String {
     }
 }
 
-fn output_of(child: Child) -> String {
-    let said = |stream: Option<&mut dyn Stream>| {
-        let text = stream.map(read_what_is_there).unwrap_or_default();
-        String::from_utf8_lossy(&text).trim().to_owned()
-    };
-    let (mut out, mut err) = (child.stdout, child.stderr);
-    let out = said(out.as_mut().map(|stream| stream as &mut dyn Stream));
-    let err = said(err.as_mut().map(|stream| stream as &mut dyn Stream));
-    format!(", stdout: {out}, stderr: {err}")
+/// What a hook said, as far as an error shows it.
+struct Said {
+    streams: [Option<(OwnedFd, Vec<u8>)>; 2],
 }
 
-trait Stream: Read + AsFd {}
-impl<T: Read + AsFd> Stream for T {}
+impl Said {
+    fn take(child: &mut Child) -> Self {
+        let out = child.stdout.take().map(|stream| (OwnedFd::from(stream), Vec::new()));
+        let err = child.stderr.take().map(|stream| (OwnedFd::from(stream), Vec::new()));
+        Self { streams: [out, err] }
+    }
 
-fn read_what_is_there(stream: &mut dyn Stream) -> Vec<u8> {
-    use holm_sys::rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let mut text = Vec::new();
-    let patience = Timespec { tv_sec: 0, tv_nsec: OUTPUT_PATIENCE.subsec_nanos().into() };
-    while (text.len() as u64) < OUTPUT_LIMIT {
-        let ready = poll(&mut [PollFd::from_borrowed_fd(stream.as_fd(), PollFlags::IN)], Some(&patience));
-        let mut piece = [0; 1024];
-        match ready.map(|_| stream.read(&mut piece)) {
-            Ok(Ok(length)) if length > 0 => text.extend_from_slice(&piece[..length]),
-            _ => break,
+    /// Reads what is there, waiting for it at most that time.
+    fn read_for(&mut self, time: Duration) {
+        let timeout = Timespec { tv_sec: 0, tv_nsec: time.subsec_nanos().into() };
+        let mut open: Vec<PollFd<'_>> =
+            self.streams.iter().flatten().map(|(stream, _)| PollFd::new(stream, PollFlags::IN)).collect();
+        // Without streams this is a pause.
+        let waited = poll(&mut open, Some(&timeout));
+        drop(open);
+        if waited.is_ok_and(|ready| ready > 0) {
+            self.streams.iter_mut().for_each(read_once);
         }
     }
-    text
+
+    fn in_words(&self) -> String {
+        let text = |index: usize| {
+            let text = self.streams[index].as_ref().map(|(_, text)| text.as_slice()).unwrap_or_default();
+            String::from_utf8_lossy(text).trim().to_owned()
+        };
+        format!(", stdout: {}, stderr: {}", text(0), text(1))
+    }
+}
+
+/// Takes what a stream has, keeping no more than an error shows.
+fn read_once(stream: &mut Option<(OwnedFd, Vec<u8>)>) {
+    let Some((open, text)) = stream else { return };
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    if poll(&mut [PollFd::new(&*open, PollFlags::IN)], Some(&now)) != Ok(1) {
+        return;
+    }
+    let mut piece = [0; 4096];
+    if let Ok(length) = rustix::io::read(&*open, &mut piece) {
+        let room = OUTPUT_LIMIT.saturating_sub(text.len());
+        text.extend_from_slice(&piece[..length.min(room)]);
+    }
 }

@@ -38,8 +38,8 @@ impl Maps {
                 uids: IdMap::from_oci("uidMappings", uids)?,
                 gids: IdMap::from_oci("gidMappings", gids)?,
             })),
-            (true, false) => Err(Error::invalid("`uidMappings` without `gidMappings`")),
-            (false, true) => Err(Error::invalid("`gidMappings` without `uidMappings`")),
+            (true, false) => Err(Error::invalid("a user namespace needs `gidMappings` beside `uidMappings`")),
+            (false, true) => Err(Error::invalid("a user namespace needs `uidMappings` beside `gidMappings`")),
         }
     }
 }

@@ -177,9 +177,8 @@ impl NamespacePlan {
         let read_only = some(linux.and_then(|linux| linux.readonly_paths().as_ref()));
         for (field, set) in [("linux.maskedPaths", masked), ("linux.readonlyPaths", read_only)] {
             if set {
-                return Err(
-                    Error::invalid("paths cannot be covered without a mount namespace").at_field(field)
-                );
+                return Err(Error::invalid("unable to restrict sys entries without a private MNT namespace")
+                    .at_field(field));
             }
         }
         Ok(())

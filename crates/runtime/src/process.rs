@@ -191,11 +191,12 @@ fn resource_limits(process: &runtime::Process) -> Result<Vec<(Resource, Rlimit)>
         let at = |error: String| Error::invalid(error).at_field(format!("process.rlimits[{index}]"));
         let resource = resource(limit.typ());
         if limits.iter().any(|(known, _)| *known == resource) {
-            return Err(at(format!("a second limit of {resource:?}")));
+            return Err(at(format!("a second {}", limit.typ())));
         }
         if limit.soft() > limit.hard() {
             return Err(at(format!(
-                "the soft limit {} is above the hard limit {}",
+                "{}: the soft limit {} is above the hard limit {}",
+                limit.typ(),
                 limit.soft(),
                 limit.hard()
             )));

@@ -108,7 +108,15 @@ impl Containers {
         self.root.join(".seccomp@")
     }
 
-    /// Ids of all containers, sorted. Those that are being made are none yet.
+    /// Whether there is such a root.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub fn check_root(&self) -> Result<()> {
+        self.root.metadata().map(drop).context(|| format!("open `{}`", self.root.display()))
+    }
+
+    /// Names of all directories that are a container or will be one, sorted.
     ///
     /// # Errors
     /// The root cannot be read; one that is not there holds nothing.
@@ -118,9 +126,7 @@ impl Containers {
             other => other.context(|| format!("read `{}`", self.root.display()))?,
         };
         let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-        let mut ids: Vec<_> = names
-            .filter(|name| check_id(name).is_ok() && self.root.join(name).join("state.json").exists())
-            .collect();
+        let mut ids: Vec<_> = names.filter(|name| check_id(name).is_ok()).collect();
         ids.sort();
         Ok(ids)
     }
@@ -188,7 +194,7 @@ pub fn check_id(id: &str) -> Result<()> {
     if id.bytes().all(known) && id != "." && id != ".." && id.len() <= 255 {
         return Ok(());
     }
-    Err(Error::invalid(format!("invalid container ID format: `{}`", id.escape_debug())))
+    Err(Error::invalid("invalid container ID format"))
 }
 
 /// Reads a record. Pure.
@@ -314,7 +320,8 @@ impl Container {
     /// It cannot be read.
     pub fn spec(&self) -> Result<Spec> {
         let file = self.directory.join("config.json");
-        parse(&read_limited(&file, CONFIG_LIMIT).context(|| format!("read `{}`", file.display()))?)
+        let document = read_limited(&file, CONFIG_LIMIT).context(|| format!("read `{}`", file.display()))?;
+        parse(&document, &mut Vec::new())
     }
 
     /// User id of whoever created it.

@@ -51,19 +51,22 @@ pub fn spawn_with(command: &mut Command, prepare: fn()) -> io::Result<Child> {
     command.spawn()
 }
 
-/// Starts a command whose process enters namespaces of the process behind `target` before it executes.
+/// Starts a command whose process enters namespaces of the process behind `target`, and a directory there, before
+/// it executes.
 pub fn spawn_inside(
     command: &mut Command,
     target: BorrowedFd<'_>,
     namespaces: rustix::thread::ThreadNameSpaceType,
+    directory: CString,
 ) -> io::Result<Child> {
     let target = target.as_raw_fd();
     let prepare = move || {
         // SAFETY: the descriptor is open in the child, a copy of this process, and the caller keeps it so.
         let target = unsafe { BorrowedFd::borrow_raw(target) };
-        Ok(rustix::thread::move_into_thread_name_spaces(target, namespaces)?)
+        rustix::thread::move_into_thread_name_spaces(target, namespaces)?;
+        Ok(rustix::process::chdir(directory.as_c_str())?)
     };
-    // SAFETY: one system call is all that runs between fork and exec.
+    // SAFETY: two system calls are all that runs between fork and exec.
     unsafe { command.pre_exec(prepare) };
     command.spawn()
 }

@@ -39,6 +39,21 @@ pub use limits::LimitsInForce;
 use settings::Setting;
 pub use usage::Usage;
 
+/// A group below a container's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubGroup {
+    /// Controllers of v1 that it is for; none for v2, and for those that have none of their own.
+    pub controllers: Vec<String>,
+    /// Relative to the container's group.
+    pub path: PathBuf,
+}
+
+impl SubGroup {
+    fn is_for(&self, controller: &str) -> bool {
+        self.controllers.is_empty() || self.controllers.iter().any(|name| name == controller)
+    }
+}
+
 /// One workload's groups in all hierarchies that it needs.
 #[derive(Debug)]
 pub struct Group {
@@ -96,21 +111,34 @@ impl Group {
         self.enter_legacy(controller, &root, path)
     }
 
-    /// Finds the groups that are there at `path`, for a process that joins them.
+    /// Finds the groups that are there at `path`, for a process that joins them, or those below them that `below`
+    /// names.
     ///
     /// # Errors
-    /// A group that cannot be opened.
-    pub fn find(hierarchies: &Hierarchies, path: &Path) -> Result<Self> {
+    /// A group that cannot be opened; a controller that the container has no group of.
+    pub fn find(hierarchies: &Hierarchies, path: &Path, below: &[SubGroup]) -> Result<Self> {
         let mut group = Self { unified: None, entrances: Vec::new(), folders: Vec::new() };
+        let place = |root: &Path, controller: &str| {
+            let sub = below.iter().find(|sub| sub.is_for(controller));
+            sub.map_or_else(|| root.join(path), |sub| root.join(path).join(&sub.path))
+        };
         if let Some(root) = hierarchies.unified() {
-            group.unified = Some(open_directory(&root.join(path))?);
+            group.unified = Some(open_directory(&place(root, ""))?);
         }
-        let legacy = hierarchies.all().map(|root| root.join(path)).filter(|directory| directory.exists());
-        group.entrances = legacy
-            .filter(|directory| hierarchies.unified().is_none_or(|root| !directory.starts_with(root)))
-            .map(|directory| open_entrance(&directory))
-            .collect::<Result<_>>()?;
-        Ok(group)
+        let mut controllers = Vec::new();
+        for root in hierarchies.all().filter(|root| hierarchies.unified() != Some(root.as_path())) {
+            let controller =
+                root.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            if root.join(path).exists() {
+                group.entrances.push(open_entrance(&place(&root, &controller))?);
+                controllers.push(controller);
+            }
+        }
+        let unknown = below.iter().flat_map(|sub| &sub.controllers).find(|name| !controllers.contains(name));
+        match unknown {
+            Some(name) => Err(Error::invalid(format!("unknown controller {name} in SubCgroupPaths"))),
+            None => Ok(group),
+        }
     }
 
     fn set_limits(

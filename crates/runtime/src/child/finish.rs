@@ -2,7 +2,7 @@
 //!
 //! Order: what needs privileges first. Without `no_new_privs` the filter needs CAP_SYS_ADMIN and so
 //! goes before the capabilities; with it the filter comes last and covers less of this code. A process that is
-//! held until somebody starts it waits when all but that last filter and the program is done.
+//! held until somebody starts it waits when all but its program is done.
 
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -59,10 +59,16 @@ pub(super) fn run(
         set_parent_process_death_signal(Some(Signal::KILL)).at(Step::ControllingTerminal)?;
     }
     enter_directory(plan, entered)?;
+    if plan.hold.is_some() {
+        look_for_program(plan)?;
+    }
+    if plan.no_new_privileges {
+        install_filter(plan, sync)?;
+    }
     if let Some(hold) = &plan.hold {
         return wait_for_start(plan, hold, sync);
     }
-    execute_filtered(plan, sync)
+    Err(execute(plan)).at(Step::Execute)
 }
 
 /// A directory that only root or only the user may enter: either will do, as with other runtimes. No descriptor
@@ -82,11 +88,10 @@ fn wait_for_start(
     hold: &Hold,
     sync: BorrowedFd<'_>,
 ) -> Result<std::convert::Infallible, Failure> {
-    look_for_program(plan)?;
     write(sync, HELD).map(drop).at(Step::Hold)?;
     let mut word = [0];
     while read(&hold.start, &mut word) == Err(Errno::INTR) {}
-    let Err(failure) = execute_filtered(plan, sync);
+    let failure = Failure { step: Step::Execute, index: 0, errno: execute(plan) };
     let _ = write(&hold.result, &failure.encode());
     Err(failure)
 }
@@ -106,13 +111,6 @@ fn look_for_program(plan: &ProcessPlan) -> Result<(), Failure> {
         }
     }
     Err(last).at(Step::Execute)
-}
-
-fn execute_filtered(plan: &ProcessPlan, sync: BorrowedFd<'_>) -> Result<std::convert::Infallible, Failure> {
-    if plan.no_new_privileges {
-        install_filter(plan, sync)?;
-    }
-    Err(execute(plan)).at(Step::Execute)
 }
 
 fn set_stdio(descriptors: &Descriptors<'_>) -> Result<(), Failure> {

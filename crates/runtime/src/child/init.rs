@@ -105,6 +105,7 @@ impl Init<'_> {
         // Closed with everything else before the end; dropping it after that would close a stranger.
         let proc = ManuallyDrop::new(mounts::make_all(self.root, root)?);
         let proc = proc.as_ref().map(AsFd::as_fd);
+        mounts::make_devices(self.root, root)?;
         if self.meet_when_mounted {
             meet_parent(self.sync, MOUNTED, Step::Outside)?;
         }

@@ -10,7 +10,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use holm_sys::Errno;
 use holm_sys::mount::{self, AttributeChange, FsOption};
 use holm_sys::rustix::fs::{
-    FileType, Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags, fstat, fstatfs, makedev, openat2,
+    AtFlags, FileType, Gid, Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags, Uid, chmodat, chownat, fstat,
+    fstatfs, makedev, mknodat, openat2, statat,
 };
 use holm_sys::rustix::io::write;
 use holm_sys::rustix::mount::{
@@ -19,7 +20,7 @@ use holm_sys::rustix::mount::{
 };
 
 use super::create::create;
-use crate::rootfs::{MountPlan, NewPlan, RootPlan, Source, Target};
+use crate::rootfs::{MountPlan, NewPlan, NodePlan, RootPlan, Source, Target};
 use crate::step::{At, Failure, Step};
 
 /// Makes every mount of the plan below `root`; gives the mount of `proc` if there is one.
@@ -87,6 +88,39 @@ fn refuse_inside_proc(target: BorrowedFd<'_>, planned: &MountPlan, index: usize)
         return Ok(());
     }
     Err(Errno::PERM).at_index(Step::InsideProc, index)
+}
+
+/// Makes the devices that do not lie in the `/dev` that was prepared.
+pub(super) fn make_devices(plan: &RootPlan, root: BorrowedFd<'_>) -> Result<(), Failure> {
+    for (index, node) in plan.devices.iter().enumerate() {
+        make_device(root, node).at_index(Step::MakeDevice, index)?;
+    }
+    Ok(())
+}
+
+fn make_device(root: BorrowedFd<'_>, node: &NodePlan) -> Result<(), Errno> {
+    create(root, &node.parent)?;
+    let parent = open_inside(root, &node.parent.path, false)?;
+    let name = node.name.as_c_str();
+    match mknodat(&parent, name, node.kind, Mode::from_raw_mode(node.mode), node.number) {
+        // The same one from a start before is as good.
+        Err(Errno::EXIST) => {
+            let stat = statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            let same = FileType::from_raw_mode(stat.st_mode) == node.kind
+                && (node.kind == FileType::Fifo || stat.st_rdev == node.number);
+            return if same { Ok(()) } else { Err(Errno::EXIST) };
+        }
+        other => other?,
+    }
+    chownat(
+        &parent,
+        name,
+        Some(Uid::from_raw(node.uid)),
+        Some(Gid::from_raw(node.gid)),
+        AtFlags::SYMLINK_NOFOLLOW,
+    )?;
+    // Nobody else can have put a link here: the container has no other process yet.
+    chmodat(&parent, name, Mode::from_raw_mode(node.mode), AtFlags::empty())
 }
 
 /// Makes the working directory if it is absent, as Docker does, below the root and nowhere else. What

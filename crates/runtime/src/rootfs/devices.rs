@@ -4,7 +4,7 @@
 //! it is still detached: mknod on a descriptor that no other process can reach. A process that may not make
 //! nodes, because it is in a user namespace itself, binds the host's over empty files.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -120,9 +120,12 @@ impl Folder<'_> {
         Ok(())
     }
 
-    /// A device that the configuration asks for; below `/dev` only.
+    /// A device that the configuration asks for; what does not lie below `/dev` is made by the container's process.
     fn make_asked(&mut self, device: &LinuxDevice) -> Result<()> {
         let path = device.path();
+        if !path.starts_with("/dev") {
+            return Ok(());
+        }
         let name = path
             .strip_prefix("/dev")
             .ok()
@@ -132,22 +135,10 @@ impl Folder<'_> {
         if name == Path::new("ptmx") {
             return Ok(());
         }
-        let kind = match device.typ() {
-            LinuxDeviceType::B => FileType::BlockDevice,
-            LinuxDeviceType::P => FileType::Fifo,
-            LinuxDeviceType::C | LinuxDeviceType::U => FileType::CharacterDevice,
-            LinuxDeviceType::A => return Err(Error::invalid("type `a` is for rules of devices only")),
-        };
-        let number = |value: i64| u32::try_from(value).unwrap_or(0);
+        let (kind, number, mode) = kind_number_mode(device)?;
         self.make_folders(name)?;
-        self.make(&Node {
-            name,
-            kind,
-            number: makedev(number(device.major()), number(device.minor())),
-            mode: device.file_mode().unwrap_or(0o666) & 0o7777,
-            uid: device.uid().unwrap_or(0),
-            gid: device.gid().unwrap_or(0),
-        })
+        let (uid, gid) = (device.uid().unwrap_or(0), device.gid().unwrap_or(0));
+        self.make(&Node { name, kind, number, mode, uid, gid })
     }
 
     fn make(&mut self, node: &Node<'_>) -> Result<()> {
@@ -214,4 +205,56 @@ impl Folder<'_> {
         }
         Ok(())
     }
+}
+
+fn kind_number_mode(device: &LinuxDevice) -> Result<(FileType, u64, u32)> {
+    let kind = match device.typ() {
+        LinuxDeviceType::B => FileType::BlockDevice,
+        LinuxDeviceType::P => FileType::Fifo,
+        LinuxDeviceType::C | LinuxDeviceType::U => FileType::CharacterDevice,
+        LinuxDeviceType::A => return Err(Error::invalid("type `a` is for rules of devices only")),
+    };
+    let number = |value: i64| u32::try_from(value).unwrap_or(0);
+    let number = makedev(number(device.major()), number(device.minor()));
+    Ok((kind, number, device.file_mode().unwrap_or(0o666) & 0o7777))
+}
+
+/// A device outside of `/dev`, which the container's process makes in its root.
+#[derive(Debug)]
+pub(crate) struct NodePlan {
+    /// Its directory.
+    pub parent: Target,
+    pub name: CString,
+    pub kind: FileType,
+    pub number: u64,
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+}
+
+/// The devices of a configuration that do not lie below `/dev`.
+pub(super) fn elsewhere(spec: &Spec) -> Result<Vec<NodePlan>> {
+    let asked = spec.linux().as_ref().and_then(|linux| linux.devices().as_deref()).unwrap_or_default();
+    let mut nodes = Vec::new();
+    for (index, device) in asked.iter().enumerate().filter(|(_, device)| !device.path().starts_with("/dev")) {
+        let at = |error: Error| error.at_field(format!("linux.devices[{index}]"));
+        let path = device.path();
+        let wrong = || at(Error::invalid(format!("`{}` is no place for a device", path.display())));
+        let plain = |part| !matches!(part, std::path::Component::ParentDir);
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Err(wrong()) };
+        if !path.is_absolute() || !path.components().all(plain) {
+            return Err(wrong());
+        }
+        let (kind, number, mode) = kind_number_mode(device).map_err(at)?;
+        nodes.push(NodePlan {
+            parent: Target::new(parent, false)?,
+            name: path_string(Path::new(name))?,
+            kind,
+            number,
+            mode,
+            uid: device.uid().unwrap_or(0),
+            gid: device.gid().unwrap_or(0),
+        });
+    }
+    Ok(nodes)
 }

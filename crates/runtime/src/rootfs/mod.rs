@@ -14,6 +14,7 @@ mod devices;
 mod idmapped;
 pub mod options;
 mod overlay;
+mod parameters;
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -22,12 +23,13 @@ use std::path::Path;
 use holm_spec::rootfs::RootFs;
 use holm_spec::runtime::{Mount, Spec};
 use holm_sys::mount::{AttributeChange, FsOption, clone_tree, new_mount, set_attributes};
-use holm_sys::rustix::fs::{CWD, FileType, Mode, OFlags, fstat, makedev, openat};
+use holm_sys::rustix::fs::{CWD, FileType, Mode, OFlags, PROC_SUPER_MAGIC, fstat, fstatfs, makedev, openat};
 use holm_sys::rustix::mount::MountAttrFlags;
 
 use crate::cgroup::Group;
 use crate::error::{Context, Error, Kind, Result};
 use crate::maps::Maps;
+pub(crate) use devices::NodePlan;
 use options::MountOptions;
 
 /// Where the root comes from.
@@ -48,6 +50,8 @@ pub(crate) struct RootPlan {
     pub place: CString,
     /// Mounts in the order of the configuration.
     pub mounts: Vec<MountPlan>,
+    /// Devices outside of `/dev`.
+    pub devices: Vec<NodePlan>,
     /// The working directory of the first process.
     pub directory: Target,
     /// Paths to cover.
@@ -145,6 +149,7 @@ impl RootPlan {
             root,
             place,
             mounts,
+            devices: devices::elsewhere(spec)?,
             directory: Target::new(
                 spec.process().as_ref().map_or(Path::new("/"), |process| process.cwd()),
                 false,
@@ -152,7 +157,7 @@ impl RootPlan {
             masked: paths(masked)?,
             null,
             read_only_paths: paths(linux.and_then(|linux| linux.readonly_paths().as_ref()))?,
-            parameters: parameters(spec)?,
+            parameters: parameters::prepare(spec)?,
             read_only: spec.root().as_ref().and_then(|root| root.readonly()).unwrap_or(false),
             propagation: propagation(spec)?,
         })
@@ -216,6 +221,7 @@ impl Preparation<'_> {
             }
             _ => Source::Ready(self.new_file_system(kind, mount, &options)?),
         };
+        refuse_over_proc(destination, kind, &source)?;
         let is_file = matches!(&source, Source::Ready(tree) if !is_directory(tree.as_fd())?);
         let no_symlinks = matches!(kind, "proc" | "sysfs");
         let propagation = options.propagation_change().filter(|_| kind != "bind" && kind != "none");
@@ -235,8 +241,9 @@ impl Preparation<'_> {
             return Err(Error::invalid(format!("the mount on `{destination}` has no source")));
         }
         if let Some((option, _)) = options.data.first() {
-            let message =
-                format!("the bind mount on `{destination}` takes no option `{option}` of a file system");
+            let message = format!(
+                "bind mounts cannot have any filesystem-specific options applied: `{option}` on `{destination}`"
+            );
             return Err(Error::invalid(message));
         }
         let source = self.audience.bundle.join(source);
@@ -274,6 +281,19 @@ impl Preparation<'_> {
 
 /// `MOUNT_ATTR_RDONLY`.
 const RDONLY: u32 = 1;
+
+/// Nothing but what speaks with the kernel may stand where programs, and this runtime, do so.
+fn refuse_over_proc(destination: &Path, kind: &str, source: &Source) -> Result<()> {
+    let is_proc = match source {
+        Source::InNamespace(_) => kind == "proc",
+        Source::Ready(tree) => fstatfs(tree).is_ok_and(|stat| stat.f_type == PROC_SUPER_MAGIC),
+    };
+    let over_proc = Path::new("/").join(destination).components().eq(Path::new("/proc").components());
+    if over_proc && !is_proc {
+        return Err(Error::invalid("\"/proc\" cannot be mounted because it is not of type proc"));
+    }
+    Ok(())
+}
 
 fn is_directory(tree: BorrowedFd<'_>) -> Result<bool> {
     let stat = fstat(tree).context(|| "look at the source of a mount")?;
@@ -352,20 +372,6 @@ impl Target {
         let may_cover_proc = PROC_EMULATED.iter().any(|file| path == Path::new(file));
         Ok(Self { path: path_string(&path)?, is_file, no_symlinks: false, may_cover_proc })
     }
-}
-
-fn parameters(spec: &Spec) -> Result<Vec<(CString, Vec<u8>)>> {
-    let sysctl = spec.linux().as_ref().and_then(|linux| linux.sysctl().as_ref());
-    let mut parameters = Vec::new();
-    for (name, value) in sysctl.into_iter().flatten() {
-        if name.contains("..") || name.starts_with('/') {
-            return Err(Error::invalid(format!("sysctl `{name}` is no name of a kernel parameter")));
-        }
-        parameters
-            .push((c_string(&format!("/proc/sys/{}", name.replace('.', "/")))?, value.clone().into_bytes()));
-    }
-    parameters.sort();
-    Ok(parameters)
 }
 
 fn propagation(spec: &Spec) -> Result<Option<(u64, bool)>> {

@@ -83,7 +83,7 @@ impl Filter {
         }
         let mut notifying = self.rules.iter().filter(|rule| rule.action == Action::Notify);
         if notifying.any(|rule| rule.calls.contains(&WRITE)) {
-            return unsupported("SCMP_ACT_NOTIFY cannot be used for `write`");
+            return unsupported("SCMP_ACT_NOTIFY cannot be used for the write syscall");
         }
         if self.notifies() && self.listener.is_none() {
             return unsupported("SCMP_ACT_NOTIFY needs a `listenerPath`");
@@ -103,6 +103,10 @@ fn listener(document: &LinuxSeccomp) -> Option<Listener> {
 }
 
 fn action(action: LinuxSeccompAction, data: Option<u32>) -> Result<Action, Error> {
+    let takes_data = matches!(action, LinuxSeccompAction::ScmpActErrno | LinuxSeccompAction::ScmpActTrace);
+    if data.is_some() && !takes_data {
+        return Err(Error::new(Kind::Invalid, format!("errnoRet with {action}, which has no error number")));
+    }
     let data = data.unwrap_or(DEFAULT_DATA);
     Ok(match action {
         LinuxSeccompAction::ScmpActKill | LinuxSeccompAction::ScmpActKillThread => Action::KillThread,

@@ -19,7 +19,7 @@ use crate::talk;
     name = "holm-runtime",
     disable_version_flag = true,
     max_term_width = 100,
-    subcommand_required = true,
+    arg_required_else_help = true,
     after_help = "Examples:
   holm-runtime spec                           write a config.json to begin with
   holm-runtime run -b BUNDLE box              run a container and wait for it
@@ -32,7 +32,7 @@ pub struct Arguments {
     #[command(flatten)]
     pub global: Global,
     #[command(subcommand)]
-    pub command: Command,
+    command: Option<Command>,
 }
 
 /// Options before the command.
@@ -46,7 +46,7 @@ pub struct Global {
     log: Option<PathBuf>,
     /// Format of the log: text or json
     #[arg(long, value_name = "FORMAT", default_value = "text")]
-    log_format: Format,
+    log_format: String,
     /// Directory of the containers' state
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
@@ -67,7 +67,13 @@ pub struct Global {
 impl Global {
     /// Where errors go.
     pub fn log(&self) -> Result<Log> {
-        Ok(Log::new(self.log.clone(), self.log_format))
+        let format = Format::named(&self.log_format)?;
+        Ok(Log::new(self.log.clone(), format))
+    }
+
+    /// Whether `--root` was given.
+    pub fn names_root(&self) -> bool {
+        self.root.is_some()
     }
 
     /// The containers below `--root`.
@@ -118,51 +124,100 @@ pub enum Command {
 }
 
 impl Command {
+    /// As it is written on the command line.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Checkpoint(_) => "checkpoint",
+            Self::Create(_) => "create",
+            Self::Delete(_) => "delete",
+            Self::Events(_) => "events",
+            Self::Exec(_) => "exec",
+            Self::Features(_) => "features",
+            Self::Kill(_) => "kill",
+            Self::List(_) => "list",
+            Self::Pause(_) => "pause",
+            Self::Ps(_) => "ps",
+            Self::Restore(_) => "restore",
+            Self::Resume(_) => "resume",
+            Self::Run(_) => "run",
+            Self::Spec(_) => "spec",
+            Self::Start(_) => "start",
+            Self::State(_) => "state",
+            Self::Update(_) => "update",
+        }
+    }
+
     /// The exit code of a failure of the runtime.
     pub fn failure_code(&self) -> u8 {
         if matches!(self, Self::Exec(_)) { 255 } else { 1 }
     }
 }
 
-/// Options that callers write with one dash, as Go programs may.
-const ONE_DASH: &[&str] =
-    &["no-subreaper", "no-pivot", "no-new-keyring", "bundle", "pid-file", "root", "log"];
+/// Options that are there or not.
+const SWITCHES: &[&str] = &[
+    "all",
+    "debug",
+    "detach",
+    "force",
+    "ignore-paused",
+    "keep",
+    "no-new-keyring",
+    "no-pivot",
+    "no-subreaper",
+    "quiet",
+    "rootless",
+    "stats",
+    "systemd-cgroup",
+    "tty",
+    "version",
+];
 
-/// Turns what only Go's parser takes into what every parser takes.
+/// Options with a value.
+const VALUED: &[&str] = &[
+    "additional-gids",
+    "apparmor",
+    "bundle",
+    "cap",
+    "cgroup",
+    "console-socket",
+    "cwd",
+    "env",
+    "format",
+    "interval",
+    "log",
+    "log-format",
+    "no-new-privs",
+    "pid-file",
+    "pidfd-socket",
+    "preserve-fds",
+    "process",
+    "process-label",
+    "resources",
+    "root",
+    "user",
+];
+
+/// Turns what Go's parser takes into what every parser takes: long options with one dash, and switches with a
+/// value. What follows the id of `exec` and `ps` is none of this runtime's.
 pub fn normalize(words: Vec<OsString>) -> Vec<OsString> {
-    let is_exec = |word: &OsString| word == "exec" || word == "ps";
-    let end = words.iter().position(is_exec).unwrap_or(words.len());
-    let mut words = words;
-    for word in words.iter_mut().take(end).skip(1) {
-        let known = word.to_str().and_then(|text| text.strip_prefix('-')).filter(|name| {
-            let name = name.split('=').next().unwrap_or_default();
-            ONE_DASH.contains(&name)
-        });
-        if let Some(name) = known {
-            *word = format!("--{name}").into();
-        }
-    }
-    words
+    let is_foreign = |word: &OsString| word == "exec" || word == "ps";
+    let end = words.iter().position(is_foreign).unwrap_or(words.len());
+    let (own, rest) = words.split_at(end);
+    own.iter().filter_map(normalize_word).chain(rest.iter().cloned()).collect()
 }
 
-/// What is printed instead of running a command.
-pub enum Answer {
-    Version,
-    Clap(Box<clap::Error>),
-}
-
-impl Answer {
-    pub fn print(self) -> ExitCode {
-        match self {
-            Self::Version => {
-                talk::print(&version());
-                ExitCode::SUCCESS
-            }
-            Self::Clap(error) => {
-                let _ = error.print();
-                ExitCode::from(u8::from(error.use_stderr()))
-            }
-        }
+/// `None` for a switch that is switched off.
+fn normalize_word(word: &OsString) -> Option<OsString> {
+    let Some(bare) = word.to_str().and_then(|text| text.strip_prefix('-')) else { return Some(word.clone()) };
+    let bare = bare.strip_prefix('-').unwrap_or(bare);
+    let (name, value) = bare.split_once('=').map_or((bare, None), |(name, value)| (name, Some(value)));
+    match (SWITCHES.contains(&name), value) {
+        // Of the commands one has a switch of this name, and the other options a value.
+        (true, Some(_)) if name == "rootless" => Some(format!("--{bare}").into()),
+        (true, Some("false" | "0" | "f" | "F" | "FALSE" | "False")) => None,
+        (true, Some("true" | "1" | "t" | "T" | "TRUE" | "True") | None) => Some(format!("--{name}").into()),
+        _ if VALUED.contains(&name) => Some(format!("--{bare}").into()),
+        _ => Some(word.clone()),
     }
 }
 
@@ -172,37 +227,70 @@ fn version() -> String {
 }
 
 impl Arguments {
-    /// Reads the command line.
-    pub fn parse(words: Vec<OsString>) -> std::result::Result<Self, Answer> {
-        let asks_version =
-            words.iter().skip(1).take_while(|word| word.to_str().is_some_and(|text| text.starts_with('-')));
-        if asks_version.into_iter().any(|word| word == "-v" || word == "--version") {
-            return Err(Answer::Version);
+    /// Reads the command line; `Err` is the exit code when there is nothing more to do.
+    pub fn parse(words: Vec<OsString>) -> std::result::Result<(Global, Command), ExitCode> {
+        let log = log_named_in(&words);
+        let parsed = Self::try_parse_from(words).map_err(|error| refuse(&error, &log))?;
+        if parsed.global.version {
+            talk::print(&version());
+            return Err(ExitCode::SUCCESS);
         }
-        Self::try_parse_from(words).map_err(|error| Answer::Clap(Box::new(error)))
+        let Some(command) = parsed.command else {
+            return Err(log.failure(&Error::invalid("no command was given; see --help"), 1));
+        };
+        Ok((parsed.global, command))
     }
+}
+
+/// Help goes to standard output; what was wrong goes where all errors go, with the usage beside it.
+fn refuse(error: &clap::Error, log: &Log) -> ExitCode {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.render().to_string();
+    let mut lines = text.lines();
+    let first = lines.next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    let rest: Vec<&str> = lines.skip_while(|line| line.is_empty()).collect();
+    talk::print(&format!("{}\n", rest.join("\n")));
+    log.failure(&Error::invalid(first), 1)
+}
+
+/// The log that a command line names, whatever else is wrong with it.
+fn log_named_in(words: &[OsString]) -> Log {
+    let value = |name: &str| {
+        let with_equals = format!("{name}=");
+        let joined = words.iter().find_map(|word| word.to_str()?.strip_prefix(&with_equals));
+        let apart = || words.iter().position(|word| word == name).and_then(|at| words.get(at + 1)?.to_str());
+        joined.or_else(apart).map(str::to_owned)
+    };
+    let format = value("--log-format").and_then(|name| Format::named(&name).ok()).unwrap_or_default();
+    Log::new(value("--log").map(PathBuf::from), format)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parse(words: &[&str]) -> Arguments {
+    fn parse(words: &[&str]) -> Command {
         let words = normalize(words.iter().map(OsString::from).collect());
-        Arguments::parse(words).unwrap_or_else(|_| panic!("{words:?}", words = "refused"))
+        Arguments::parse(words).unwrap_or_else(|_| panic!("refused")).1
     }
 
     #[test]
     fn options_may_follow_the_id() {
-        let parsed = parse(&["r", "--root", "/x", "create", "box", "--bundle", "/b", "-no-pivot"]);
-        let Command::Create(create) = parsed.command else { panic!("create") };
-        assert_eq!((create.id.as_str(), create.launch.no_pivot), ("box", true));
+        let words =
+            ["r", "--root", "/x", "create", "box", "-bundle=/b", "-no-pivot", "--no-new-keyring=false"];
+        let Command::Create(create) = parse(&words) else { panic!("create") };
+        assert_eq!((create.id.as_str(), create.launch.bundle.to_str()), ("box", Some("/b")));
+        assert!(create.launch.no_pivot && !create.launch.no_new_keyring);
     }
 
     #[test]
     fn what_follows_the_id_of_exec_is_the_command() {
-        let parsed = parse(&["r", "exec", "-t", "box", "ls", "-l", "--", "--tty"]);
-        let Command::Exec(exec) = parsed.command else { panic!("exec") };
+        let Command::Exec(exec) = parse(&["r", "exec", "-t", "box", "ls", "-l", "--", "--tty"]) else {
+            panic!("exec")
+        };
         assert_eq!(exec.id_and_command, ["box", "ls", "-l", "--", "--tty"]);
     }
 

@@ -7,7 +7,7 @@ use holm_runtime::bundle::Bundle;
 use holm_runtime::cgroup::{self, Group, Hierarchies};
 use holm_runtime::container::{self, Start, StartOptions};
 use holm_runtime::device::{self, Rule};
-use holm_runtime::hooks::{self, Point};
+use holm_runtime::hooks::{self, Place, Point};
 use holm_runtime::rootfs::Root;
 use holm_runtime::seccomp;
 use holm_runtime::state::{Container, Record, VERSION};
@@ -81,6 +81,10 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
     let pid_file = pid_file.map_err(|error| Error::system("find the pid file", error))?;
     let mut bundle = Bundle::load(&options.bundle)?;
     pass_on_listeners(&mut bundle.spec, &preserved);
+    if !bundle.unknown_capabilities.is_empty() {
+        let names = bundle.unknown_capabilities.join(" ");
+        crate::talk::warn(&format!("ignoring unknown or unavailable capabilities: [{names}]"));
+    }
     let containers = global.containers()?;
     let terminal = check_terminal(&bundle.spec, options, mode)?;
     let root = bundle.root()?;
@@ -115,7 +119,7 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
     };
     let mut answer = |event: Event, child: &Child| match event {
         Event::Made => group.group().guard_devices(&rules),
-        Event::Mounted => run_creation_hooks(id, &bundle, child),
+        Event::Mounted => run_creation_hooks(id, &bundle, &root, child),
         Event::Listener(listener) => {
             let asked = seccomp.as_ref().and_then(|(_, listener)| listener.as_ref());
             console::send_listener(
@@ -297,12 +301,14 @@ impl Drop for KillGuard {
     }
 }
 
-fn run_creation_hooks(id: &str, bundle: &Bundle, child: &Child) -> Result<()> {
+fn run_creation_hooks(id: &str, bundle: &Bundle, root: &Path, child: &Child) -> Result<()> {
     let pid = child.pid.as_raw_nonzero().get();
     let state = document(id, "creating", Some(pid), &bundle.directory, bundle.spec.annotations().as_ref());
-    hooks::run(&bundle.spec, Point::Prestart, &state, None)?;
-    hooks::run(&bundle.spec, Point::CreateRuntime, &state, None)?;
-    hooks::run(&bundle.spec, Point::CreateContainer, &state, Some(child.pidfd.as_fd()))
+    let outside = Place::Runtime(Some(&bundle.directory));
+    hooks::run(&bundle.spec, Point::Prestart, &state, outside)?;
+    hooks::run(&bundle.spec, Point::CreateRuntime, &state, outside)?;
+    let inside = Place::Container(child.pidfd.as_fd(), root);
+    hooks::run(&bundle.spec, Point::CreateContainer, &state, inside)
 }
 
 fn record(id: &str, bundle: &Bundle, root: &Path, group: &Path, child: &Child) -> Record {

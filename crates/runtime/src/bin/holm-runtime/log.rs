@@ -8,18 +8,32 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use holm_runtime::Error;
+use holm_runtime::{Error, Result};
 use holm_spec::Timestamp;
+use holm_sys::Errno;
+use holm_sys::rustix::stdio::stderr;
+use holm_sys::rustix::termios::isatty;
 use serde_json::json;
 
 use crate::talk;
 
 /// How a line of the log is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
     #[default]
     Text,
     Json,
+}
+
+impl Format {
+    /// The format of that name.
+    pub fn named(name: &str) -> Result<Self> {
+        match name {
+            "" | "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(Error::invalid(format!("invalid log-format: {name}"))),
+        }
+    }
 }
 
 /// Where errors go beside standard error.
@@ -34,16 +48,22 @@ impl Log {
         Self { file: file.filter(|file| !file.as_os_str().is_empty()), format }
     }
 
-    /// Tells of a failure and gives the exit code for it.
+    /// Tells of a failure and gives the exit code for it. Where there is no file its line goes to standard error,
+    /// or plain words if a person reads there.
     pub fn failure(&self, error: &Error, code: u8) -> ExitCode {
         let text = in_one_line(error);
-        talk::say(&format!("error: {text}\n"));
-        if let Some(file) = &self.file {
-            let line = self.line(&text);
-            let opened = std::fs::File::options().append(true).create(true).open(file);
-            if let Err(failure) = opened.and_then(|mut opened| opened.write_all(line.as_bytes())) {
-                talk::say(&format!("error: write log `{}`: {failure}\n", file.display()));
+        match &self.file {
+            Some(file) => {
+                talk::say(&format!("{text}\n"));
+                let opened = std::fs::File::options().append(true).create(true).open(file);
+                if let Err(failure) =
+                    opened.and_then(|mut opened| opened.write_all(self.line(&text).as_bytes()))
+                {
+                    talk::say(&format!("error: write log `{}`: {failure}\n", file.display()));
+                }
             }
+            None if isatty(stderr()) => talk::say(&format!("error: {text}\n")),
+            None => talk::say(&self.line(&text)),
         }
         ExitCode::from(code)
     }
@@ -60,14 +80,48 @@ impl Log {
     }
 }
 
-/// An error with its causes.
+/// An error with its causes. Those of the kernel are in the words of Go's library: callers look for them.
 fn in_one_line(error: &Error) -> String {
     let mut line = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
+        let number = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
         line.push_str(": ");
-        line.push_str(&cause.to_string());
+        line.push_str(&number.map_or_else(|| cause.to_string(), kernel_words));
         source = cause.source();
     }
     line
+}
+
+/// What Go says for an error number: the C library's words with a small first letter. musl has other words for some.
+fn kernel_words(number: i32) -> String {
+    let own = match Errno::from_raw_os_error(number) {
+        Errno::LOOP => "too many levels of symbolic links",
+        Errno::BUSY => "device or resource busy",
+        Errno::IO => "input/output error",
+        Errno::NOMEM => "cannot allocate memory",
+        Errno::OPNOTSUPP => "operation not supported",
+        Errno::NODEV => "no such device",
+        Errno::NXIO => "no such device or address",
+        _ => "",
+    };
+    if !own.is_empty() {
+        return own.to_owned();
+    }
+    let text = std::io::Error::from_raw_os_error(number).to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_have_gos_words() {
+        let error = Error::system("open `x`", std::io::Error::from_raw_os_error(2));
+        assert_eq!(in_one_line(&error), "open `x`: no such file or directory");
+        assert_eq!(kernel_words(40), "too many levels of symbolic links");
+    }
 }

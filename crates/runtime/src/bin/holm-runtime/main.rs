@@ -28,16 +28,19 @@ fn main() -> ExitCode {
     {
         return log::Log::default().failure(&error, 1);
     }
-    let arguments = match Arguments::parse(words) {
-        Ok(arguments) => arguments,
-        Err(answer) => return answer.print(),
+    let (global, command) = match Arguments::parse(words) {
+        Ok(parsed) => parsed,
+        Err(code) => return code,
     };
-    let log = match arguments.global.log() {
+    let log = match global.log() {
         Ok(log) => log,
         Err(error) => return log::Log::default().failure(&error, 1),
     };
-    let failed = arguments.command.failure_code();
-    match command::run(arguments.command, &arguments.global) {
+    if global.debug {
+        talk::debug(&format!("command: {}", command.name()));
+    }
+    let failed = command.failure_code();
+    match command::run(command, &global) {
         Ok(code) => ExitCode::from(code),
         Err(error) => log.failure(&error, failed),
     }

@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 
 use holm_runtime::cgroup::{Group, Hierarchies};
 use holm_runtime::container::{self, Exec};
-use holm_runtime::hooks::{self, Point};
+use holm_runtime::hooks::{self, Place, Point};
 use holm_runtime::state::{Container, Containers, Status};
 use holm_runtime::{Error, Event, Kind, Result, Stdio, seccomp};
 use holm_spec::runtime::{Hook, Spec};
@@ -17,9 +17,10 @@ use crate::command::state::document;
 /// Runs the hooks that come first, releases the process, and runs those that come then. A failure ends the
 /// container, as the specification demands.
 pub fn start(containers: &Containers, container: &Container, spec: &Spec) -> Result<()> {
-    let started = run_start_hooks(containers, container, spec)
-        .and_then(|()| container.release())
-        .and_then(|()| hooks::run(spec, Point::Poststart, &state(container, Status::Running), None));
+    let started =
+        run_start_hooks(containers, container, spec).and_then(|()| container.release()).and_then(|()| {
+            hooks::run(spec, Point::Poststart, &state(container, Status::Running), Place::Runtime(None))
+        });
     started.inspect_err(|_| {
         if let Some(process) = container.process() {
             let _ = process::signal(process.as_fd(), 9);
@@ -36,8 +37,7 @@ fn run_start_hooks(containers: &Containers, container: &Container, spec: &Spec) 
     let state = state(container, Status::Created);
     for (index, hook) in hooks::at(spec, Point::StartContainer).iter().enumerate() {
         run_inside(containers, container, spec, hook, &state).map_err(|error| {
-            let path = hook.path().display();
-            Error::caused(Kind::System, format!("error running startContainer hook #{index} `{path}`"), error)
+            Error::caused(Kind::System, format!("error running startContainer hook #{index}"), error)
         })?;
     }
     Ok(())
@@ -66,7 +66,7 @@ fn run_inside(
     if let Some(environment) = hook.env() {
         process.set_env(Some(environment.clone()));
     }
-    let group = Group::find(&Hierarchies::detect()?, &container.record.group)?;
+    let group = Group::find(&Hierarchies::detect()?, &container.record.group, &[])?;
     let failed = |errno| Error::system("make a pipe to the hook", errno);
     let (input, feed) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
     let [_, output, error] = crate::launch::standard_streams();

@@ -24,6 +24,12 @@ fn put(stream: std::os::fd::BorrowedFd<'_>, text: &str) {
     }
 }
 
+/// Says what is done, for who looks for a fault.
+pub fn debug(text: &str) {
+    let time = holm_spec::Timestamp::from_nanos(holm_sys::process::now());
+    say(&format!("time=\"{time}\" level=debug msg={}\n", serde_json::json!(text)));
+}
+
 /// Warns of what was left out.
 pub fn warn(text: &str) {
     say(&format!("warning: {text}\n"));

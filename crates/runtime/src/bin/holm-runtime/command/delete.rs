@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use holm_runtime::cgroup::{self, Hierarchies};
-use holm_runtime::hooks::{self, Point};
+use holm_runtime::hooks::{self, Place, Point};
 use holm_runtime::state::{Container, Status};
 use holm_runtime::{Error, Kind, Result};
 use holm_sys::process;
@@ -84,5 +84,5 @@ pub fn destroy(container: &Container) -> Result<()> {
     }
     container.forget()?;
     let state = document(&record.id, Status::Stopped.name(), None, &record.bundle, Some(&record.annotations));
-    hooks::run(&spec?, Point::Poststop, &state, None)
+    hooks::run(&spec?, Point::Poststop, &state, Place::Runtime(None))
 }

@@ -1,10 +1,10 @@
 //! `holm-runtime exec`: another process in a container.
 
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use holm_runtime::bundle::{Bundle, parse_as};
-use holm_runtime::cgroup::{Group, Hierarchies};
+use holm_runtime::cgroup::{Group, Hierarchies, SubGroup};
 use holm_runtime::container::{self, Exec};
 use holm_runtime::state::{Container, Status};
 use holm_runtime::{Error, Event, Kind, Result, Stdio, process_affinity, seccomp};
@@ -43,7 +43,7 @@ pub struct Args {
     #[arg(short, long)]
     tty: bool,
     /// User and group, by number
-    #[arg(short, long, value_name = "UID[:GID]")]
+    #[arg(short, long, value_name = "UID[:GID]", allow_hyphen_values = true)]
     user: Option<String>,
     /// Further groups, by number
     #[arg(short = 'g', long, value_name = "GID")]
@@ -99,8 +99,13 @@ fn exec(args: &Args, global: &Global) -> Result<u8> {
     check_terminal(args, terminal)?;
     let signals = (!args.detach).then(Signals::hold).transpose()?;
     let target = container.process().ok_or_else(|| Error::invalid("cannot exec in a stopped container"))?;
-    let group = Group::find(&Hierarchies::detect()?, &sub_group(&container, args)?)?;
+    let group = Group::find(&Hierarchies::detect()?, &container.record.group, &sub_groups(args)?)?;
     let seccomp = seccomp::container_program(&spec, &containers.seccomp_cache())?;
+    let affinity = process_affinity(&process)?;
+    if let Some(words) = affinity.as_ref().filter(|_| global.debug) {
+        let mask: String = words.iter().rev().map(|word| format!("{word:x}")).collect();
+        crate::talk::debug(&format!("affinity: 0x{mask}"));
+    }
     let exec = Exec {
         spec: &spec,
         target: target.as_fd(),
@@ -112,7 +117,7 @@ fn exec(args: &Args, global: &Global) -> Result<u8> {
         stdio: if terminal { Stdio::Terminal(None) } else { Stdio::Descriptors(standard_streams()) },
         dies_with_parent: false,
         preserved,
-        affinity: process_affinity(&process)?,
+        affinity,
     };
     let mut answer = |event: Event, child: &Child| match event {
         Event::Listener(listener) => {
@@ -120,6 +125,7 @@ fn exec(args: &Args, global: &Global) -> Result<u8> {
                 directory: container.record.bundle.clone(),
                 spec: spec.clone(),
                 document: Vec::new(),
+                unknown_capabilities: Vec::new(),
             };
             let asked = seccomp.as_ref().and_then(|(_, listener)| listener.as_ref());
             console::send_listener(asked, &listener, id, &bundle, child.pid.as_raw_nonzero().get(), "running")
@@ -160,20 +166,26 @@ fn check_terminal(args: &Args, terminal: bool) -> Result<()> {
     Ok(())
 }
 
-/// The container's group, or one below it that was asked for.
-fn sub_group(container: &Container, args: &Args) -> Result<PathBuf> {
-    let mut path = container.record.group.clone();
+/// Groups below the container's that were asked for: of some controllers, or of all.
+fn sub_groups(args: &Args) -> Result<Vec<SubGroup>> {
+    let mut groups = Vec::new();
     for asked in &args.cgroup {
-        let below = asked.rsplit_once(':').map_or(asked.as_str(), |(_, below)| below).trim_matches('/');
-        if std::path::Path::new(below)
-            .components()
-            .any(|part| !matches!(part, std::path::Component::Normal(_)))
-        {
+        let (controllers, path) = match asked.split_once(':') {
+            Some(("", _)) => {
+                return Err(Error::invalid(format!(
+                    "invalid --cgroup argument: {asked} (empty <controller> prefix)"
+                )));
+            }
+            Some((controllers, path)) => (controllers.split(',').map(str::to_owned).collect(), path),
+            None => (Vec::new(), asked.as_str()),
+        };
+        let path = Path::new(path.trim_matches('/'));
+        if path.components().any(|part| !matches!(part, std::path::Component::Normal(_))) {
             return Err(Error::invalid(format!("bad sub cgroup path: {asked}")));
         }
-        path.push(below);
+        groups.push(SubGroup { controllers, path: path.to_owned() });
     }
-    Ok(path)
+    Ok(groups)
 }
 
 /// The process to run: a document of its own, or the container's with what was asked over it.

@@ -1,7 +1,7 @@
 //! `holm-runtime list`: all containers of a root.
 
-use holm_runtime::Result;
 use holm_runtime::state::Container;
+use holm_runtime::{Error, Result};
 use serde_json::Value;
 
 use super::state::{escape, full};
@@ -13,29 +13,44 @@ use crate::talk;
 pub struct Args {
     /// Format: table or json
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
-    format: Format,
+    format: String,
     /// Print ids only
     #[arg(short, long)]
     quiet: bool,
 }
 
 /// How lists are printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     Table,
     Json,
 }
 
+impl Format {
+    /// The format of that name.
+    pub fn named(name: &str) -> Result<Self> {
+        match name {
+            "table" | "" => Ok(Self::Table),
+            "json" => Ok(Self::Json),
+            _ => Err(Error::invalid("invalid format option")),
+        }
+    }
+}
+
 pub fn run(args: &Args, global: &Global) -> Result<u8> {
     let containers = global.containers()?;
+    if global.names_root() {
+        containers.check_root()?;
+    }
     let mut found = Vec::new();
     for id in containers.ids()? {
         match containers.find(&id) {
-            Ok(container) => found.extend(container),
+            Ok(Some(container)) => found.push(container),
+            Ok(None) => talk::warn(&format!("load container {id}: container does not exist")),
             Err(error) => talk::warn(&format!("load container {id}: {error}")),
         }
     }
-    let text = match (args.quiet, args.format) {
+    let text = match (args.quiet, Format::named(&args.format)?) {
         (true, _) => found.iter().map(|container| format!("{}\n", container.record.id)).collect(),
         (false, Format::Json) => json(&found),
         (false, Format::Table) => table(&found),

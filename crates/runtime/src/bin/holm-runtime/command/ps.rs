@@ -14,7 +14,7 @@ use crate::talk;
 pub struct Args {
     /// Format: table or json
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
-    format: Format,
+    format: String,
     /// Id of the container, and options of ps
     #[arg(
         required = true,
@@ -30,7 +30,7 @@ pub fn run(args: &Args, global: &Global) -> Result<u8> {
     let container = global.containers()?.get(id)?;
     let mut pids = cgroup::processes(&Hierarchies::detect()?, &container.record.group);
     pids.sort_unstable();
-    let text = match args.format {
+    let text = match Format::named(&args.format)? {
         Format::Json if pids.is_empty() => "null\n".to_owned(),
         Format::Json => format!("{}\n", serde_json::json!(pids)),
         Format::Table => table(&pids, options)?,
@@ -48,7 +48,10 @@ fn table(pids: &[i32], options: &[String]) -> Result<String> {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
         let said = format!("{text}{}", String::from_utf8_lossy(&output.stderr));
-        return Err(Error::new(Kind::System, format!("`ps` failed with {}: {}", output.status, said.trim())));
+        return Err(Error::new(
+            Kind::System,
+            format!("exit status {}: {}", output.status.code().unwrap_or(255), said.trim()),
+        ));
     }
     let mut lines = text.lines();
     let header = lines.next().unwrap_or_default();

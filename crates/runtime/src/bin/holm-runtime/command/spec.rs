@@ -57,7 +57,7 @@ fn default_spec() -> Value {
             "noNewPrivileges": true,
         },
         "root": { "path": "rootfs", "readonly": true },
-        "hostname": "holm",
+        "hostname": "runc",
         "mounts": mounts(),
         "linux": linux(),
     })
