@@ -45,7 +45,7 @@ use crate::tarmeta::Recorder;
 
 pub use crate::layer_error::{Error, Kind};
 
-use chunks::Chunks;
+use chunks::{Chunks, FILL_ALLOWANCE, Plan};
 use layer::Layer;
 use stream::Tap;
 
@@ -148,6 +148,7 @@ fn convert_stream(
         data: DataWriter::new(files.erofs, options.limits.image),
         layer: Layer::new(options, &options.limits),
         entries: 0,
+        fill_left: FILL_ALLOWANCE,
     };
     conversion.entries()?;
     conversion.rest(options.allow_missing_end)?;
@@ -184,6 +185,8 @@ struct Conversion<'a, R> {
     data: DataWriter<'a>,
     layer: Layer<'a>,
     entries: u64,
+    /// Zeros that sparse files may still be filled up with.
+    fill_left: u64,
 }
 
 impl<R: Read> Conversion<'_, R> {
@@ -221,9 +224,12 @@ impl<R: Read> Conversion<'_, R> {
     }
 
     fn sparse_file(&mut self, entry: &Entry) -> Result<crate::erofs::Content, Error> {
-        let mut chunks = Chunks::plan(entry.sparse.as_deref().unwrap_or_default(), entry.size)
-            .ok_or_else(|| layer::refuse(Kind::TooMany, entry, "its holes are too large"))?;
-        self.layer.charge(entry, chunks.table_size())?;
+        let too_large = || layer::refuse(Kind::TooMany, entry, "its holes are too large");
+        let map = entry.sparse.as_deref().unwrap_or_default();
+        let plan = Plan::new(map, entry.size).ok_or_else(too_large)?;
+        self.fill_left = self.fill_left.checked_sub(plan.excess()).ok_or_else(too_large)?;
+        self.layer.charge(entry, plan.table_size())?;
+        let mut chunks = plan.begin();
         while let Some(mut slice) = self.reader.data()? {
             while !slice.is_empty() {
                 let length = chunks.stand(&mut self.data, slice.len())?;
