@@ -176,7 +176,8 @@ mod tests {
     #[test]
     fn what_is_filled_up_is_bounded_by_what_is_stored() {
         let scattered: Vec<(u64, u64)> = (0..256).map(|at| (at << 32, 1)).collect();
-        let excess = |segments: &[(u64, u64)], size| Plan::new(&map(segments), size).map(|plan| plan.excess());
+        let excess =
+            |segments: &[(u64, u64)], size| Plan::new(&map(segments), size).map(|plan| plan.excess());
         assert!(excess(&scattered, 1 << 56).is_some_and(|excess| excess > FILL_ALLOWANCE));
         assert_eq!(excess(&[(0, 4096), (1 << 40, 4096)], 1 << 41).map(|excess| excess < 8 << 20), Some(true));
         assert_eq!(excess(&[(0, 1 << 20)], 1 << 30), Some(0));
