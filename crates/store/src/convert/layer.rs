@@ -13,8 +13,6 @@ use crate::tar::{Entry, EntryKind};
 const MAX_LINKS: usize = 40;
 /// The longest target of a link, as in Linux.
 const MAX_TARGET: usize = 4095;
-/// Bytes of attributes of one file; the format ends at 256 KiB with its padding.
-const MAX_XATTRS: usize = 250_000;
 /// How much is copied at once from a parent.
 const COPY: usize = 256 << 10;
 
@@ -176,11 +174,15 @@ impl<'a> Layer<'a> {
         let mut size = 0;
         for (name, value) in entry.xattrs.iter().filter(|(name, _)| is_kept(name)) {
             size += name.len() + value.len() + 8;
-            if !erofs::fits(name, value) || size > MAX_XATTRS {
+            if !erofs::fits(name, value) {
                 let what = format!("its extended attribute `{}` is too long", shown(name));
                 return Err(refuse(Kind::TooLong, entry, &what));
             }
             metadata.xattrs.insert(name.as_slice().into(), value.as_slice().into());
+        }
+        if !erofs::fit_together(metadata.xattrs.iter().map(|(name, value)| (&**name, &**value))) {
+            let what = format!("its extended attributes exceed {} bytes", erofs::XATTR_LIMIT);
+            return Err(refuse(Kind::TooLong, entry, &what));
         }
         self.charge(entry, size as u64)?;
         Ok(metadata)
