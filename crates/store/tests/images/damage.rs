@@ -61,6 +61,24 @@ fn a_missing_layer_is_named_and_leaves_no_snapshot() {
 }
 
 #[test]
+fn another_import_heals_a_layer() {
+    let scratch = Scratch::new();
+    scratch.import("bad", "content");
+    let image = scratch.store.resolve("bad").expect("resolve");
+    let layer = |end: &str| scratch.root().join(format!("layers/{}.v1.{end}", image.diff_ids[0].hex()));
+    for end in ["erofs", "tarmeta.zst", "json"] {
+        let good = std::fs::read(layer(end)).expect("read");
+        let mut bad = good.clone();
+        // In the image this is data of a file, which its seal does not cover.
+        let at = if end == "erofs" { 4096 } else { good.len() / 2 };
+        bad[at] ^= 1;
+        std::fs::write(layer(end), &bad).expect("write");
+        scratch.import("again", "content");
+        assert!(std::fs::read(layer(end)).expect("read") == good, "{end}");
+    }
+}
+
+#[test]
 fn a_damaged_image_can_be_removed_and_its_rest_collected() {
     for which in 0..2 {
         let scratch = Scratch::new();
