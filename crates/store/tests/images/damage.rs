@@ -125,3 +125,20 @@ fn a_damaged_reference_can_be_removed() {
     exclusive.repair(&[]).expect("repair");
     assert_eq!(scratch.files(), empty);
 }
+
+#[test]
+fn a_damaged_mark_keeps_its_image_until_it_is_removed() {
+    let scratch = Scratch::new();
+    let empty = scratch.files();
+    let old = scratch.import("app", "old");
+    let mark = scratch.store.resolve("app").expect("resolve").digest;
+    scratch.import("app", "new");
+    std::fs::write(scratch.root().join(format!("refs/@{mark}")), b"{").expect("damage");
+    let exclusive = scratch.store.exclusive().expect("lock");
+    assert_eq!(exclusive.repair(&[]).expect("repair"), Vec::<String>::new());
+    assert_eq!(scratch.store.list().expect("list").len(), 2);
+    let removed = exclusive.remove(&old.short(), false, &[]).expect("remove");
+    assert_eq!(removed.first(), Some(&Removed::Deleted(old)));
+    exclusive.remove("app", false, &[]).expect("remove");
+    assert_eq!(scratch.files(), empty);
+}
