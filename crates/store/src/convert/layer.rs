@@ -11,6 +11,10 @@ use crate::tar::{Entry, EntryKind};
 
 /// As many links as Linux follows in one path.
 const MAX_LINKS: usize = 40;
+/// As many components as one path may have with all links in its way: the longest path has 2048.
+const MAX_STEPS: usize = 4096;
+/// As many components as the links of a layer may lead through in all.
+const MAX_LINK_STEPS: u64 = 1 << 28;
 /// The longest target of a link, as in Linux.
 const MAX_TARGET: usize = 4095;
 /// How much is copied at once from a parent.
@@ -34,6 +38,7 @@ pub(super) struct Layer<'a> {
     limits: &'a Limits,
     self_contained: bool,
     metadata_left: u64,
+    link_steps_left: u64,
     /// The directory of the last entry: neighbours in an archive mostly share it.
     recent: Option<(Box<[u8]>, NodeId)>,
     /// Files copied from the parents, by layer and inode number, so that their names stay linked.
@@ -63,6 +68,7 @@ impl<'a> Layer<'a> {
             limits,
             self_contained: true,
             metadata_left: limits.metadata,
+            link_steps_left: MAX_LINK_STEPS,
             recent: None,
             copied: HashMap::new(),
         }
@@ -89,6 +95,16 @@ impl<'a> Layer<'a> {
             )
         })?;
         Ok(())
+    }
+
+    /// What is taken at most.
+    pub fn limits(&self) -> &Limits {
+        self.limits
+    }
+
+    /// The error for more files or entries than the limit.
+    pub fn too_many(&self, entry: &Entry) -> Error {
+        refuse(Kind::TooMany, entry, &format!("the layer has more than {} files", self.limits.entries))
     }
 
     /// Where an entry goes; `None` if it leaves nothing to place: a whiteout, which is applied, or a
@@ -223,9 +239,7 @@ impl<'a> Layer<'a> {
 
     fn add(&mut self, node: Node, entry: &Entry) -> Result<NodeId, Error> {
         let id = if self.tree.count() < self.limits.entries { self.tree.add(node) } else { None };
-        id.ok_or_else(|| {
-            refuse(Kind::TooMany, entry, &format!("the layer has more than {} files", self.limits.entries))
-        })
+        id.ok_or_else(|| self.too_many(entry))
     }
 
     /// Gives a node a name, also in place of another.
@@ -346,8 +360,12 @@ impl<'a> Layer<'a> {
     ) -> Result<Option<Vec<Step>>, Error> {
         let mut steps: Vec<Step> = Vec::new();
         let mut pending: VecDeque<Box<[u8]>> = components.iter().map(|&name| name.into()).collect();
-        let mut links = 0;
+        let (mut links, mut taken) = (0, 0);
         while let Some(name) = pending.pop_front() {
+            taken += 1;
+            if taken > MAX_STEPS {
+                return Err(too_many_links(entry));
+            }
             match &*name {
                 b"" | b"." => continue,
                 b".." => {
@@ -360,8 +378,9 @@ impl<'a> Layer<'a> {
             if let Some(target) = self.link_target(&child)? {
                 links += 1;
                 if links > MAX_LINKS {
-                    return Err(refuse(Kind::Corrupt, entry, "too many symbolic links are in its way"));
+                    return Err(too_many_links(entry));
                 }
+                self.charge_link(&target, entry)?;
                 if target.starts_with(b"/") {
                     steps.clear();
                 }
@@ -374,6 +393,14 @@ impl<'a> Layer<'a> {
             }
         }
         Ok(Some(steps))
+    }
+
+    /// Counts the components of a link that is followed, also those that are skipped.
+    fn charge_link(&mut self, target: &[u8], entry: &Entry) -> Result<(), Error> {
+        let steps = target.iter().filter(|&&byte| byte == b'/').count() as u64 + 1;
+        let left = self.link_steps_left.checked_sub(steps);
+        self.link_steps_left = left.ok_or_else(|| too_many_links(entry))?;
+        Ok(())
     }
 
     fn link_target(&mut self, child: &Child<'_>) -> Result<Option<Box<[u8]>>, Error> {
@@ -463,6 +490,10 @@ impl<'a> Layer<'a> {
         let path: Vec<&[u8]> = steps.iter().map(|step| &*step.name).chain([name]).collect();
         Ok(self.lower.find(&path)?.map_or(Child::Missing, Child::Lower))
     }
+}
+
+fn too_many_links(entry: &Entry) -> Error {
+    refuse(Kind::Corrupt, entry, "too many symbolic links are in its way")
 }
 
 /// Whether an attribute goes into the image: EROFS has a place for it, and overlayfs gives it no meaning.

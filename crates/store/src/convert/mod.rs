@@ -52,7 +52,8 @@ use stream::Tap;
 /// What a conversion takes at most.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Files and directories, counting directories that no entry names. Default 4,000,000.
+    /// Files and directories, counting directories that no entry names; and entries, each of which counts
+    /// also if it replaces another. Default 4,000,000.
     pub entries: usize,
     /// Bytes of names, link targets, attributes and chunk lists that are kept in memory.
     /// Default 512 MiB.
@@ -194,6 +195,9 @@ impl<R: Read> Conversion<'_, R> {
         while let Some(entry) = self.reader.next()? {
             self.recorder.bytes(self.reader.raw())?;
             self.entries += 1;
+            if self.entries > self.layer.limits().entries as u64 {
+                return Err(self.layer.too_many(&entry));
+            }
             match self.layer.destination(&entry)? {
                 Some(at) if entry.kind == EntryKind::File => {
                     let content = self.file(&entry)?;

@@ -290,3 +290,32 @@ fn more_than_the_limits_is_refused() {
     }
     assert!(with(Limits { entries: 101, ..Limits::default() }).is_ok(), "one hundred files and the root");
 }
+
+#[test]
+fn repeated_entries_count() {
+    let items: Vec<_> = (0..101).map(|_| Item::directory("d")).collect();
+    let limits = Limits { entries: 100, ..Limits::default() };
+    let error = Layer::make(&Archive::of(&items)[..], &Options { limits, ..Options::default() }).err();
+    assert_eq!(error.map(|error| error.kind()), Some(Kind::TooMany));
+}
+
+#[test]
+fn links_lead_through_a_bounded_number_of_components() {
+    let target = "d/../".repeat(400);
+    let chain = |links: usize| {
+        let mut archive = Archive::default().item(&Item::directory("d"));
+        let mut path = String::new();
+        for at in 0..links {
+            let name = format!("l{at}");
+            archive = archive.pax(b'x', &[("linkpath", target.as_bytes())]).item(&Item::symlink(&name, ""));
+            path.push_str(&name);
+            path.push('/');
+        }
+        let path = path + "f";
+        archive.pax(b'x', &[("path", path.as_bytes())]).item(&Item::file("x", b"")).end()
+    };
+    Layer::make(&chain(4)[..], &Options::default()).expect("some links are followed");
+    let error = Layer::make(&chain(39)[..], &Options::default()).err().expect("too many steps");
+    assert_eq!(error.kind(), Kind::Corrupt);
+    assert!(error.to_string().contains("links"), "{error}");
+}
