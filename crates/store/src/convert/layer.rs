@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use super::copy;
 use super::lower::{Found, Lower};
 use super::path::{self, Name};
 use super::{Limits, Options};
@@ -17,8 +18,6 @@ const MAX_STEPS: usize = 4096;
 const MAX_LINK_STEPS: u64 = 1 << 28;
 /// The longest target of a link, as in Linux.
 const MAX_TARGET: usize = 4095;
-/// How much is copied at once from a parent.
-const COPY: usize = 256 << 10;
 
 /// An error that names an entry.
 pub(super) fn refuse(kind: Kind, entry: &Entry, why: &str) -> Error {
@@ -39,8 +38,11 @@ pub(super) struct Layer<'a> {
     self_contained: bool,
     metadata_left: u64,
     link_steps_left: u64,
-    /// The directory of the last entry: neighbours in an archive mostly share it.
+    /// The directory of the last entry: neighbours in an archive mostly share it. Never one behind a link of
+    /// the parents, in whose place the layer may put something without touching its own tree.
     recent: Option<(Box<[u8]>, NodeId)>,
+    /// Whether the walk at hand followed a link of the parents.
+    through_lower: bool,
     /// Files copied from the parents, by layer and inode number, so that their names stay linked.
     copied: HashMap<(usize, u64), NodeId>,
 }
@@ -70,6 +72,7 @@ impl<'a> Layer<'a> {
             metadata_left: limits.metadata,
             link_steps_left: MAX_LINK_STEPS,
             recent: None,
+            through_lower: false,
             copied: HashMap::new(),
         }
     }
@@ -321,7 +324,7 @@ impl<'a> Layer<'a> {
         let (image, inode) = (found.image, &found.inode);
         let (major, minor) = inode.device();
         let content = match inode.file_type {
-            FileType::Regular => copy_data(image, inode, data)?,
+            FileType::Regular => self.copy_data(image, inode, entry, data)?,
             FileType::Directory => Content::empty_directory(),
             FileType::Symlink => Content::Symlink(image.read_link(inode)?.into()),
             FileType::Character => Content::Character(major, minor),
@@ -335,6 +338,23 @@ impl<'a> Layer<'a> {
         Ok(id)
     }
 
+    /// The data of a file of the parents, its holes as such.
+    fn copy_data(
+        &mut self,
+        image: &Image,
+        inode: &Inode,
+        entry: &Entry,
+        data: &mut DataWriter<'_>,
+    ) -> Result<Content, Error> {
+        match image.chunks(inode)? {
+            Some(chunks) => {
+                self.charge(entry, chunks.table_size())?;
+                copy::sparse(image, inode, chunks, data)
+            }
+            None => copy::whole(image, inode, data),
+        }
+    }
+
     /// The directory that `components` lead to in the layer, made where it is missing.
     fn directory(&mut self, components: &[&[u8]], entry: &Entry) -> Result<NodeId, Error> {
         if components.is_empty() {
@@ -344,9 +364,10 @@ impl<'a> Layer<'a> {
         if let Some((_, id)) = self.recent.as_ref().filter(|(recent, _)| **recent == *key) {
             return Ok(*id);
         }
+        self.through_lower = false;
         let steps = self.walk(components, true, entry)?.unwrap_or_default();
         let id = steps.last().map_or(Some(Tree::ROOT), |step| step.node).unwrap_or(Tree::ROOT);
-        self.recent = Some((key.into(), id));
+        self.recent = (!self.through_lower).then(|| (key.into(), id));
         Ok(id)
     }
 
@@ -411,6 +432,7 @@ impl<'a> Layer<'a> {
             },
             Child::Lower(found) if found.inode.file_type == FileType::Symlink => {
                 self.self_contained = false;
+                self.through_lower = true;
                 found.image.read_link(&found.inode).map(|target| Some(target.into()))
             }
             _ => Ok(None),
@@ -512,16 +534,4 @@ fn lower_metadata(image: &Image, inode: &Inode) -> Result<Metadata, Error> {
         mtime: inode.mtime(),
         xattrs: xattrs.map(|(name, value)| (name.into(), value.into())).collect(),
     })
-}
-
-fn copy_data(image: &Image, inode: &Inode, data: &mut DataWriter<'_>) -> Result<Content, Error> {
-    let block = data.start_file()?;
-    let mut buffer = vec![0; COPY];
-    let mut offset = 0;
-    while offset < inode.size() {
-        let count = image.read_data(inode, offset, &mut buffer)?;
-        data.write(&buffer[..count])?;
-        offset += count as u64;
-    }
-    Ok(Content::File { block, size: inode.size() })
 }

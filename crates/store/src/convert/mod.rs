@@ -7,6 +7,7 @@
 //! | `lower` | the parents as one merged tree, as overlayfs would show them |
 //! | `layer` | the tree that entries are applied to |
 //! | `chunks` | sparse files as chunks |
+//! | `copy` | data of files of the parents |
 //! | `stream` | counting and hashing of what is read |
 //!
 //! ```text
@@ -30,6 +31,7 @@
 //! `trusted.overlay.` and `user.overlay.` attributes are dropped: they would redirect lookups of overlayfs.
 
 mod chunks;
+mod copy;
 mod layer;
 mod lower;
 mod path;

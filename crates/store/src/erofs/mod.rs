@@ -32,7 +32,7 @@ mod writer;
 mod xattr;
 
 pub use format::{BLOCK, FileType};
-pub use reader::{Image, Inode, Listed, ReadAt};
+pub use reader::{Chunking, Image, Inode, Listed, ReadAt};
 pub use tree::{Children, Content, Metadata, Node, NodeId, Tree};
 pub use writer::{DataWriter, Finished};
 pub use xattr::{LIMIT as XATTR_LIMIT, OPAQUE, fit_together, fits, is_storable};
