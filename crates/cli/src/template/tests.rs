@@ -22,12 +22,19 @@ fn render(source: &str) -> String {
 #[test]
 fn fields_and_text() {
     assert_eq!(render("{{.ID}}: {{.Names}}"), "abc: web");
-    assert_eq!(render(r"{{.ID}}\t{{.Names}}\n"), "abc\tweb\n");
-    assert_eq!(render(r"a\\b\c"), r"a\b\c");
     assert_eq!(render("{{.State.Pid}} {{ .State.Running }} {{.None}}"), "42 true <no value>");
     assert_eq!(render("{{.Config.Env}} {{.Config.Labels}}"), "[A=1 B=2] map[b:2 com.example.a:1]");
     assert_eq!(render("no action"), "no action");
     assert_eq!(render("{{$.ID}}{{(.State).Pid}}"), "abc42");
+}
+
+#[test]
+fn backslashes_mean_something_in_lists_only() {
+    for (template, row) in [(r"{{.ID}}\t{{.Names}}\n", "abc\tweb\n"), (r"a\\b\c", r"a\b\c")] {
+        let parsed = Template::parse_row(template).expect("valid");
+        assert_eq!(parsed.render(&document()).expect("rendered"), row);
+    }
+    assert_eq!(render(r#"{{.ID}}\t\n\\{{print `a` "b\t"}}"#), "abc\\t\\n\\\\ab\t");
 }
 
 #[test]
