@@ -4,9 +4,8 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::functions;
 use super::parser::{Base, Call, Node, Pipeline, Term};
-use super::{Fault, functions::is_true};
+use super::{Fault, functions, functions::is_true, shapes};
 
 /// Longest result in bytes: nested ranges multiply.
 const OUTPUT_LIMIT: usize = 64 << 20;
@@ -43,7 +42,10 @@ impl<'a> Evaluation<'a> {
                 if !pipeline.variables.is_empty() {
                     return self.assign(pipeline, value);
                 }
-                self.print(pipeline.at, &functions::text(&value))
+                match value {
+                    Value::Null => self.print(pipeline.at, absent(pipeline)),
+                    value => self.print(pipeline.at, &functions::text(&value)),
+                }
             }
             Node::If { arms, otherwise } => self.conditional(arms, otherwise, dot),
             Node::Range { over, body, otherwise } => self.range(over, body, otherwise, dot),
@@ -188,19 +190,52 @@ impl<'a> Evaluation<'a> {
             }
             Base::Pipeline(pipeline) => Cow::Owned(self.pipeline(pipeline, dot)?),
         };
-        term.path.iter().try_fold(base, |value, (at, name)| field(value, *at, name))
+        let (mut value, mut parent) = (base, None);
+        for (at, name) in &term.path {
+            value = field(value, *at, parent, name)?;
+            parent = Some(name);
+        }
+        Ok(value)
     }
+}
+
+/// How the absent value of a pipeline is printed.
+fn absent(pipeline: &Pipeline) -> &'static str {
+    let mut path = match pipeline.calls.as_slice() {
+        [call] if call.arguments.is_empty() => call.head.path.iter(),
+        _ => [].iter(),
+    };
+    let mut last = || path.next_back().map(|(_, name)| name.as_str());
+    let (field, parent) = (last(), last());
+    shapes::absent(parent, field)
 }
 
 fn undefined(at: usize, name: &str) -> Fault {
     Fault::new(at, format!("undefined variable `${name}`"))
 }
 
-fn field<'a>(value: Cow<'a, Value>, at: usize, name: &str) -> Result<Cow<'a, Value>, Fault> {
-    let missing = || Fault::new(at, format!("there is no field `{name}` here"));
+/// The member `name` of the value of the field `parent`.
+fn field<'a>(
+    value: Cow<'a, Value>,
+    at: usize,
+    parent: Option<&String>,
+    name: &str,
+) -> Result<Cow<'a, Value>, Fault> {
+    let missing = |is_map: bool| match is_map {
+        true => Ok(Cow::Owned(Value::Null)),
+        false => Err(Fault::new(at, format!("there is no field `{name}` here"))),
+    };
+    let parent = parent.map(String::as_str);
     match value {
-        Cow::Borrowed(Value::Object(map)) => map.get(name).map(Cow::Borrowed).ok_or_else(missing),
-        Cow::Owned(Value::Object(mut map)) => map.swap_remove(name).map(Cow::Owned).ok_or_else(missing),
+        Cow::Borrowed(Value::Object(map)) => match map.get(name) {
+            Some(member) => Ok(Cow::Borrowed(member)),
+            None => missing(shapes::is_map(parent, map)),
+        },
+        Cow::Owned(Value::Object(mut map)) => {
+            let is_map = shapes::is_map(parent, &map);
+            map.swap_remove(name).map_or_else(|| missing(is_map), |member| Ok(Cow::Owned(member)))
+        }
+        other if other.is_null() && shapes::absent(None, parent) == "map[]" => missing(true),
         other => Err(Fault::new(at, format!("{} has no field `{name}`", functions::type_name(&other)))),
     }
 }

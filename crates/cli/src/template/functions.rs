@@ -103,6 +103,8 @@ fn title(text: &str) -> String {
 
 fn length(value: &Value) -> Result<usize, String> {
     match value {
+        // A list or a map that is absent.
+        Value::Null => Ok(0),
         Value::String(text) => Ok(text.len()),
         Value::Array(items) => Ok(items.len()),
         Value::Object(map) => Ok(map.len()),

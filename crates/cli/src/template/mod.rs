@@ -14,6 +14,7 @@ mod evaluate;
 mod functions;
 mod lexer;
 mod parser;
+mod shapes;
 
 use std::fmt;
 

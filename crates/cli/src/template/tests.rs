@@ -38,6 +38,31 @@ fn backslashes_mean_something_in_lists_only() {
 }
 
 #[test]
+fn what_is_absent_is_shown_as_go_shows_it() {
+    let document = json!({
+        "Config": {"Cmd": null, "Volumes": null, "Labels": {"Kind": "x"}, "Healthcheck": null},
+        "HostConfig": {"Tmpfs": {}},
+    });
+    for (template, text) in [
+        ("{{.Config.Cmd}} {{.Config.Volumes}} {{.Config.Healthcheck}}", "[] map[] <no value>"),
+        ("{{json .Config.Cmd}} {{len .Config.Cmd}} {{len .Config.Volumes}}", "null 0 0"),
+        (
+            "{{.Config.Labels.missing}} {{.Config.Labels.Cmd}} {{.Config.Labels.Kind}}",
+            "<no value> <no value> x",
+        ),
+        ("{{.Config.Volumes.missing}} {{.HostConfig.Tmpfs.missing}}", "<no value> <no value>"),
+        ("{{range .Config.Cmd}}x{{end}}{{if .Config.Cmd}}x{{end}}", ""),
+    ] {
+        let rendered = Template::parse(template).and_then(|template| template.render(&document));
+        assert_eq!(rendered.as_deref(), Ok(text), "{template}");
+    }
+    for template in ["{{.Config.Nope}}", "{{.Nope}}", "{{.Config.Healthcheck.Test}}"] {
+        let rendered = Template::parse(template).and_then(|template| template.render(&document));
+        assert!(rendered.is_err(), "{template}");
+    }
+}
+
+#[test]
 fn functions() {
     for (template, text) in [
         ("{{json .State}}", r#"{"Running":true,"Pid":42,"ExitCode":0}"#),
