@@ -302,6 +302,16 @@ fn what_a_tarball_may_hold() {
 }
 
 #[test]
+fn what_an_image_does_not_say_can_be_asked_for() {
+    let holm = Holm::new();
+    let shown = |template: &str| holm.ok(["image", "inspect", "-f", template, "base"]);
+    assert_eq!(shown("{{json .Config.Entrypoint}} {{json .Config.Volumes}}"), "null null");
+    assert_eq!(shown("{{.Config.User}}{{.Variant}}{{len .Config.ExposedPorts}}"), "0");
+    assert_eq!(shown("{{.Config.Labels.missing}}"), "<no value>");
+    holm.run(["image", "inspect", "-f", "{{.Config.Nope}}", "base"]).refused(1, &["Nope"]);
+}
+
+#[test]
 fn what_a_workload_uses_stays_also_if_the_workload_is_damaged() {
     let holm = Holm::new();
     let id = holm.ok(["create", "--name", "box", "base", "true"]);
