@@ -140,6 +140,25 @@ fn deep_nesting_is_refused() {
 }
 
 #[test]
+fn work_and_values_are_bounded() {
+    let doubled = format!("{{{{$x := .ID}}}}{}", "{{$x = print $x $x}}".repeat(60));
+    assert!(render(&doubled).contains("a value is longer than 4 MiB"));
+    let many = format!(
+        "{{{{$x := print .ID}}}}{}{{{{print {}}}}}",
+        "{{$x = print $x $x}}".repeat(20),
+        "$x ".repeat(9000)
+    );
+    assert!(render(&many).contains("a value is longer than 4 MiB"));
+    let list = "{{$l := split `aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa` ``}}";
+    let nested = format!("{list}{}{}", "{{range $l}}".repeat(12), "{{end}}".repeat(12));
+    assert!(render(&nested).contains("too many steps"));
+    let grown = format!("{{{{$x := .ID}}}}{}", "{{$x = print $x $x}}".repeat(16));
+    assert!(render(&format!("{grown}{{{{split $x ``}}}}")).contains("more than 65536 parts"));
+    let joined = format!("{grown}{list}{{{{join $l $x}}}}");
+    assert!(render(&joined).contains("longer than 4 MiB"));
+}
+
+#[test]
 fn any_text_is_parsed_or_refused() {
     let pieces = [
         "{{", "}}", ".", "ID", " ", "-", "|", "(", ")", "\"", "`", "$", ":=", ",", "if", "range", "end",
