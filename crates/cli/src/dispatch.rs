@@ -361,8 +361,8 @@ mod tests {
             }
         };
         assert!(text(&["image"]).is_some_and(|text| text.contains("holm image")));
-        assert!(text(&["image", "ls"]).is_some_and(|text| text.contains("holm image ls")));
-        assert!(text(&["container", "run"]).is_some_and(|text| text.contains("holm container run")));
+        assert!(text(&["image", "ls"]).is_some_and(|text| text.contains("List images")));
+        assert!(text(&["container", "run"]).is_some_and(|text| text.contains("holm run")));
         assert_eq!((text(&["image", "none"]), text(&["none"])), (None, None));
     }
 
