@@ -207,9 +207,14 @@ fn help(words: &[OsString]) -> Choice<'_> {
         return Choice::Text { shown: "holm".to_owned(), text: tree().render_help().to_string() };
     };
     let shown = format!("holm {first}");
-    match verb(&first).filter(|verb| !verb.hidden) {
-        Some(verb) => Choice::Text { text: help_text(verb, &shown), shown },
-        None => Choice::Mistake {
+    let group = || GROUPS.iter().find(|group| group.name == first);
+    match (verb(&first).filter(|verb| !verb.hidden), group()) {
+        (Some(verb), _) => Choice::Text { text: help_text(verb, &shown), shown },
+        (None, Some(group)) => match choose_in(group, words.get(1..).unwrap_or_default()) {
+            Choice::Verb { verb, shown, .. } => Choice::Text { text: help_text(verb, &shown), shown },
+            choice => choice,
+        },
+        (None, None) => Choice::Mistake {
             shown: "holm".to_owned(),
             error: unknown("holm", &[OsString::from(&*first)], tree()),
         },
@@ -344,6 +349,21 @@ mod tests {
                 assert!(verb(name).is_some(), "{name}");
             }
         }
+    }
+
+    #[test]
+    fn help_knows_groups() {
+        let text = |words: &[&str]| {
+            let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+            match help(&words) {
+                Choice::Text { text, .. } => Some(text),
+                _ => None,
+            }
+        };
+        assert!(text(&["image"]).is_some_and(|text| text.contains("holm image")));
+        assert!(text(&["image", "ls"]).is_some_and(|text| text.contains("List images")));
+        assert!(text(&["container", "run"]).is_some_and(|text| text.contains("holm run")));
+        assert_eq!((text(&["image", "none"]), text(&["none"])), (None, None));
     }
 
     #[test]

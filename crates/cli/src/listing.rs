@@ -66,8 +66,10 @@ impl Format {
             None | Some("" | "table") => Ok(Self::Table),
             Some("json") => Ok(Self::Json),
             Some(text) => match text.strip_prefix("table ") {
-                Some(template) => Template::parse(template.trim_start()).map(Self::TableOf).map_err(unusable),
-                None => Template::parse(text).map(Self::Lines).map_err(unusable),
+                Some(template) => {
+                    Template::parse_row(template.trim_start()).map(Self::TableOf).map_err(unusable)
+                }
+                None => Template::parse_row(text).map(Self::Lines).map_err(unusable),
             },
         }
     }

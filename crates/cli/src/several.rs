@@ -1,10 +1,16 @@
 //! Commands with several arguments: one that fails keeps nobody else from being served.
 
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+
 use crate::command_error::CommandError;
 use crate::context::Context;
 
 /// Exit code if any argument failed.
 const SOME_FAILED: u8 = 1;
+/// Most threads at once; where none can be made, one name follows the other.
+const THREADS: usize = 32;
 
 /// Does `action` with each name in turn. Failures are told as they happen.
 ///
@@ -29,7 +35,7 @@ pub fn each(
     Ok(code)
 }
 
-/// Does `action`, which waits for the workload, with all names at once, and then `report` in their order.
+/// Does `action`, which waits for the workload, with many names at once, and `report` in their order.
 ///
 /// # Errors
 /// As [`each`].
@@ -43,15 +49,77 @@ pub fn together<T: Send>(
     if let [name] = names {
         return each(context, names, |_| report(name, action(name)?));
     }
-    std::thread::scope(|scope| {
-        let action = &action;
-        let mut running: Vec<_> = names.iter().rev().map(|name| scope.spawn(move || action(name))).collect();
-        each(context, names, |name| {
-            let result = running.pop().map(std::thread::ScopedJoinHandle::join);
-            match result {
-                Some(Ok(result)) => report(name, result?),
-                _ => Err(CommandError::new(format!("no answer about `{name}`"))),
+    let next = AtomicUsize::new(0);
+    let (sender, results) = mpsc::channel();
+    let work = |sender: mpsc::Sender<(usize, Result<T, CommandError>)>| {
+        while let Some((at, name)) = take(&next, names) {
+            // Nobody receives once the output is closed.
+            if sender.send((at, action(name))).is_err() {
+                return;
             }
+        }
+    };
+    std::thread::scope(|scope| {
+        let mut workers = 0;
+        for _ in 0..names.len().min(THREADS) {
+            let (work, sender) = (&work, sender.clone());
+            workers +=
+                usize::from(std::thread::Builder::new().spawn_scoped(scope, move || work(sender)).is_ok());
+        }
+        if workers == 0 {
+            work(sender.clone());
+        }
+        drop(sender);
+        let mut pending = BTreeMap::new();
+        let mut at = 0..names.len();
+        each(context, names, |name| match at.next().and_then(|at| receive(&results, &mut pending, at)) {
+            Some(result) => report(name, result?),
+            None => Err(CommandError::new(format!("no answer about `{name}`"))),
         })
     })
+}
+
+/// The next name that nobody has taken, with its place.
+fn take<'n>(next: &AtomicUsize, names: &'n [String]) -> Option<(usize, &'n str)> {
+    let at = next.fetch_add(1, Ordering::Relaxed);
+    names.get(at).map(|name| (at, name.as_str()))
+}
+
+/// The result for the name at `wanted`; those of others that come before it wait in `pending`.
+fn receive<R>(
+    results: &mpsc::Receiver<(usize, R)>,
+    pending: &mut BTreeMap<usize, R>,
+    wanted: usize,
+) -> Option<R> {
+    loop {
+        if let Some(result) = pending.remove(&wanted) {
+            return Some(result);
+        }
+        let (at, result) = results.recv().ok()?;
+        pending.insert(at, result);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_given_in_order() {
+        let (sender, results) = mpsc::channel();
+        for at in [2, 0, 1] {
+            sender.send((at, at * 10)).expect("received");
+        }
+        drop(sender);
+        let mut pending = BTreeMap::new();
+        let received: Vec<_> = (0..4).map(|at| receive(&results, &mut pending, at)).collect();
+        assert_eq!(received, [Some(0), Some(10), Some(20), None]);
+    }
+
+    #[test]
+    fn every_name_is_taken_once() {
+        let (next, names) = (AtomicUsize::new(0), ["a", "b"].map(String::from));
+        let taken: Vec<_> = std::iter::from_fn(|| take(&next, &names)).collect();
+        assert_eq!(taken, [(0, "a"), (1, "b")]);
+    }
 }

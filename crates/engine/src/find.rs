@@ -3,9 +3,11 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use holm_spec::Id;
 use holm_spec::workload::{Config, State, Status, VERSION};
+use holm_spec::{Digest, Id};
+use holm_store::ImageUser;
 use holm_sys::file::read_limited;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::{Engine, Error, Kind, Result, Workload};
@@ -60,11 +62,30 @@ impl Engine {
     /// Ids of all published workloads, in no order.
     pub(crate) fn ids(&self) -> Result<Vec<Id>> {
         let directory = self.layout.workloads();
+        let failed = |error| Error::io(format!("list `{}`", directory.display()), error);
         let entries = match std::fs::read_dir(&directory) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            other => other.map_err(|error| Error::io(format!("list `{}`", directory.display()), error))?,
+            other => other.map_err(failed)?,
         };
-        Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+        let id = |entry: std::fs::DirEntry| entry.file_name().to_str().and_then(|name| name.parse().ok());
+        // One that is left out for an error would lose what it uses.
+        entries.filter_map(|entry| entry.map(id).map_err(failed).transpose()).collect()
+    }
+
+    /// The image that a workload was made from, with the workload's name; `None` if the workload is gone.
+    pub(crate) fn image_user(&self, id: &Id) -> Result<Option<ImageUser>> {
+        let paths = self.layout.workload(id);
+        let unknown = || format!("find the image of workload `{}`", id.short());
+        match read_document::<MadeFrom>(&paths.config()) {
+            Ok(Some(config)) => Ok(Some((config.image.id, config.name.unwrap_or_else(|| id.short())))),
+            // Removed meanwhile: a workload has its configuration from the first moment on.
+            Ok(None) if !paths.dir.exists() => Ok(None),
+            Ok(None) => Err(Error::new(
+                Kind::Corrupt,
+                format!("{}: `{}` is missing", unknown(), paths.config().display()),
+            )),
+            Err(error) => Err(Error::caused(Kind::Corrupt, unknown(), error)),
+        }
     }
 
     /// Configuration and state of a workload.
@@ -121,6 +142,18 @@ impl Engine {
         workloads.sort_by_key(|workload| std::cmp::Reverse((workload.config.created, workload.config.id)));
         Ok(workloads)
     }
+}
+
+/// What of a configuration, of any version, tells the image.
+#[derive(Deserialize)]
+struct MadeFrom {
+    name: Option<String>,
+    image: ImageId,
+}
+
+#[derive(Deserialize)]
+struct ImageId {
+    id: Digest,
 }
 
 /// The state of a workload whose end was not seen.

@@ -1,6 +1,9 @@
 //! `inspect`: one workload as a document in Docker's form.
 
+mod defaults;
+
 use holm_spec::workload::{Config, NetworkMode, State, Status};
+use holm_store::{CONFIG_DEFAULTS, over_defaults};
 use serde_json::{Value, json};
 
 use crate::{Engine, Workload};
@@ -12,7 +15,7 @@ impl Engine {
         let paths = self.layout.workload(&config.id);
         let mut program = config.settings.entrypoint.iter().chain(&config.settings.command).cloned();
         let path = program.next().unwrap_or_default();
-        json!({
+        let document = json!({
             "Id": config.id,
             "Created": config.created,
             "Path": path,
@@ -31,14 +34,17 @@ impl Engine {
             "HostConfig": host_config(config),
             "Mounts": mounts(config),
             "Config": self.config_document(config),
-            "NetworkSettings": { "Networks": { network_name(config): {} } },
+            "NetworkSettings": network_settings(config),
             "Holm": self.own_facts(workload),
-        })
+        });
+        over_defaults(defaults::CONTAINER, document)
     }
 
     fn config_document(&self, config: &Config) -> Value {
         let process = config.oci.process().as_ref();
-        json!({
+        // Docker's nothing, where nothing was asked.
+        let words = |words: &Vec<String>| (!words.is_empty()).then(|| words.clone());
+        let document = json!({
             "Hostname": config.oci.hostname(),
             "User": config.user,
             "AttachStdin": config.stdin_once,
@@ -46,14 +52,15 @@ impl Engine {
             "OpenStdin": config.open_stdin,
             "StdinOnce": config.stdin_once,
             "Env": process.and_then(|process| process.env().clone()),
-            "Cmd": config.settings.command,
+            "Cmd": words(&config.settings.command),
             "Image": config.image.name,
             "WorkingDir": process.map(|process| process.cwd().clone()),
-            "Entrypoint": config.settings.entrypoint,
+            "Entrypoint": words(&config.settings.entrypoint),
             "Labels": config.labels,
             "StopSignal": holm_spec::signal::name(config.stop_signal),
             "StopTimeout": config.stop_timeout,
-        })
+        });
+        over_defaults(CONFIG_DEFAULTS, document)
     }
 
     /// What Docker has no word for: sandbox, isolation, layers, limits as the kernel has them.
@@ -96,7 +103,7 @@ fn network_name(config: &Config) -> &'static str {
 
 fn host_config(config: &Config) -> Value {
     let settings = &config.settings;
-    json!({
+    let document = json!({
         "Binds": settings.binds,
         "NetworkMode": network_name(config),
         "AutoRemove": config.auto_remove,
@@ -116,7 +123,13 @@ fn host_config(config: &Config) -> Value {
         "CgroupParent": config.cgroup_parent,
         "MaskedPaths": config.oci.linux().as_ref().and_then(|linux| linux.masked_paths().clone()),
         "ReadonlyPaths": config.oci.linux().as_ref().and_then(|linux| linux.readonly_paths().clone()),
-    })
+    });
+    over_defaults(defaults::HOST_CONFIG, document)
+}
+
+fn network_settings(config: &Config) -> Value {
+    let network = over_defaults(defaults::NETWORK, Value::Null);
+    over_defaults(defaults::NETWORK_SETTINGS, json!({ "Networks": { network_name(config): network } }))
 }
 
 /// Binds of the user's; what every workload has is not listed, as with Docker.
@@ -124,13 +137,17 @@ fn mounts(config: &Config) -> Vec<Value> {
     let listed = |bind: &String| {
         let mut parts = bind.split(':');
         let (source, destination) = (parts.next()?, parts.next()?);
-        let read_only = parts.next() == Some("ro");
+        let mode = parts.next().unwrap_or_default();
+        let has = |option: &str| mode.split(',').any(|given| given == option);
+        let propagation =
+            ["private", "rshared", "shared", "rslave", "slave"].into_iter().find(|name| has(name));
         Some(json!({
             "Type": "bind",
             "Source": source,
             "Destination": destination,
-            "Mode": if read_only { "ro" } else { "" },
-            "RW": !read_only,
+            "Mode": mode,
+            "RW": !has("ro"),
+            "Propagation": propagation.unwrap_or("rprivate"),
         }))
     };
     config.settings.binds.iter().filter_map(listed).collect()

@@ -228,16 +228,25 @@ impl Engine {
     /// Something that cannot be removed.
     pub fn repair_images(&self) -> Result<Vec<String>> {
         let Ok(Some(exclusive)) = self.store.try_exclusive() else { return Ok(Vec::new()) };
-        Ok(exclusive.repair(&self.image_users()?)?)
+        match self.image_users() {
+            // Who removes an image is told; until then garbage may stay.
+            Err(error) if error.kind() == crate::Kind::Corrupt => {
+                tracing::warn!("nothing was collected: {error}");
+                Ok(Vec::new())
+            }
+            users => Ok(exclusive.repair(&users?)?),
+        }
     }
 
-    /// Images that workloads were made from, with the workload's name.
+    /// Images that workloads were made from, with the workload's name. Of a configuration nothing else is
+    /// read, so one that is newer, or damaged elsewhere, still tells.
     ///
     /// # Errors
-    /// The directory of workloads cannot be read.
+    /// The directory of workloads cannot be read; [`Kind::Corrupt`](crate::Kind::Corrupt) for a workload
+    /// that does not tell its image: it may be any, so nothing may be removed.
     pub fn image_users(&self) -> Result<Vec<holm_store::ImageUser>> {
-        let user = |workload: crate::Workload| (workload.config.image.id, workload.config.name);
-        Ok(self.list()?.into_iter().map(user).collect())
+        let ids = self.ids()?;
+        ids.iter().filter_map(|id| self.image_user(id).transpose()).collect()
     }
 }
 

@@ -108,6 +108,10 @@ fn parse(text: &str) -> Result<Reference, &'static str> {
     if text.is_empty() {
         return Err("it is empty");
     }
+    // As Docker: it would hide an image, or be hidden by one, whose id this is.
+    if text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+        return Err("64 hexadecimal digits are the id of an image");
+    }
     let (rest, digest) = match text.split_once('@') {
         Some((rest, digest)) => (
             rest,
@@ -263,6 +267,17 @@ mod tests {
     }
 
     #[test]
+    fn the_digits_of_an_id_are_a_name_only_with_more_to_it() {
+        let digits = "0a".repeat(32);
+        assert_eq!(normalised(&format!("{digits}:1")), format!("docker.io/library/{digits}:1"));
+        assert_eq!(
+            normalised(&format!("docker.io/library/{digits}:1")),
+            format!("docker.io/library/{digits}:1")
+        );
+        assert!(digits[1..].parse::<Reference>().is_ok());
+    }
+
+    #[test]
     fn bad_forms_are_refused() {
         for text in [
             "",
@@ -282,6 +297,7 @@ mod tests {
             "host:99999/a",
             "h_st.io/a",
             &"a".repeat(300),
+            &"0a".repeat(32),
             &format!("a:{}", "t".repeat(129)),
         ] {
             assert!(text.parse::<Reference>().is_err(), "{text}");

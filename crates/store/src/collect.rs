@@ -45,9 +45,8 @@ impl Content {
             return Err(Error::new(Kind::Corrupt, format!("image index {digest} is nested too deep")));
         };
         for entry in index.manifests() {
-            let entry = document::digest_of(entry)?;
-            // Manifests of other platforms are not stored.
-            if store.has_blob(&entry) {
+            // Manifests of other platforms are not stored, nor are those with another kind of digest.
+            if let Some(entry) = document::digest_of(entry).ok().filter(|entry| store.has_blob(entry)) {
                 self.add_nested(store, entry, depth)?;
             }
         }

@@ -4,7 +4,9 @@
 //! What has no known magic is passed through; whether it is a tar archive is for its reader to say.
 
 use std::fmt;
-use std::io::{self, BufReader, Cursor, Read};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
+
+use flate2::bufread::GzDecoder;
 
 use crate::layer_error::{Error, Kind};
 
@@ -52,7 +54,8 @@ const ZSTD_WINDOW_LOG: u32 = 27;
 pub fn of_magic(prefix: &[u8]) -> Compression {
     match prefix {
         [0x1f, 0x8b, 0x08, ..] => Compression::Gzip,
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Compression::Zstd,
+        // A frame, or one to be skipped (RFC 8878 section 3.1.2).
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Compression::Zstd,
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Compression::Xz,
         _ => Compression::None,
     }
@@ -86,7 +89,7 @@ pub struct Decoder<R: Read>(Inner<R>);
 
 enum Inner<R: Read> {
     Plain(R),
-    Gzip(Box<flate2::bufread::MultiGzDecoder<BufReader<R>>>),
+    Gzip(Box<GzipMembers<BufReader<R>>>),
     Zstd(zstd::stream::read::Decoder<'static, BufReader<R>>),
     Xz(liblzma::bufread::XzDecoder<BufReader<R>>),
 }
@@ -108,9 +111,7 @@ impl<R: Read> Decoder<R> {
         }
         let input = BufReader::with_capacity(INPUT_BUFFER, input);
         Ok(match compression {
-            Compression::None | Compression::Gzip => {
-                Inner::Gzip(Box::new(flate2::bufread::MultiGzDecoder::new(input)))
-            }
+            Compression::None | Compression::Gzip => Inner::Gzip(Box::new(GzipMembers::new(input))),
             Compression::Zstd => {
                 let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?;
                 decoder.window_log_max(ZSTD_WINDOW_LOG)?;
@@ -133,6 +134,53 @@ impl<R: Read> Read for Decoder<R> {
             Inner::Zstd(decoder) => decoder.read(buffer),
             Inner::Xz(decoder) => decoder.read(buffer),
         }
+    }
+}
+
+/// The members of a gzip stream (RFC 1952 section 2.2), and the zeros that some writers fill its last block
+/// up with, as `gzip -d` takes them.
+struct GzipMembers<R> {
+    /// None after the end.
+    member: Option<GzDecoder<R>>,
+}
+
+impl<R: BufRead> GzipMembers<R> {
+    fn new(input: R) -> Self {
+        Self { member: Some(GzDecoder::new(input)) }
+    }
+
+    /// What follows a member: another one, or the end.
+    fn next(mut input: R) -> io::Result<Option<GzDecoder<R>>> {
+        match input.fill_buf()?.first() {
+            None => return Ok(None),
+            Some(0) => {}
+            Some(_) => return Ok(Some(GzDecoder::new(input))),
+        }
+        loop {
+            let rest = input.fill_buf()?;
+            if rest.is_empty() {
+                return Ok(None);
+            }
+            if rest.iter().any(|byte| *byte != 0) {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "garbage follows a gzip stream"));
+            }
+            let length = rest.len();
+            input.consume(length);
+        }
+    }
+}
+
+impl<R: BufRead> Read for GzipMembers<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.member {
+            let count = member.read(buffer)?;
+            if count > 0 || buffer.is_empty() {
+                return Ok(count);
+            }
+            self.member =
+                self.member.take().map(GzDecoder::into_inner).map(Self::next).transpose()?.flatten();
+        }
+        Ok(0)
     }
 }
 
@@ -191,5 +239,30 @@ mod tests {
     fn a_short_input_is_plain_and_an_empty_one_an_error() {
         assert_eq!(decode(b"ab").unwrap(), (Compression::None, b"ab".to_vec()));
         assert_eq!(detect(&b""[..]).err().map(|error| error.kind()), Some(Kind::NotATar));
+    }
+
+    #[test]
+    fn a_zstd_stream_may_begin_with_a_frame_to_skip() {
+        for kind in [0x50, 0x5f] {
+            let packed = [
+                &[kind, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3],
+                &zstd::encode_all(&b"data"[..], 1).unwrap()[..],
+            ]
+            .concat();
+            assert_eq!(decode(&packed).unwrap(), (Compression::Zstd, b"data".to_vec()));
+        }
+    }
+
+    #[test]
+    fn zeros_after_a_gzip_stream_are_padding() {
+        let padded =
+            |zeros: usize, end: &[u8]| [&gzip(b"one "), &gzip(b"two"), &vec![0; zeros][..], end].concat();
+        for zeros in [1, 511, 600_000] {
+            assert_eq!(decode(&padded(zeros, b"")).unwrap(), (Compression::Gzip, b"one two".to_vec()));
+        }
+        let error = decode(&padded(511, b"x")).expect_err("garbage");
+        assert_eq!(Error::read("", error).kind(), Kind::Corrupt);
+        assert!(decode(&padded(0, b"garbage")).is_err());
+        assert!(decode(&padded(0, &gzip(b"cut")[..9])).is_err());
     }
 }

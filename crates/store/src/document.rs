@@ -53,7 +53,8 @@ pub(crate) fn diff_ids(config: &ImageConfiguration) -> Result<Vec<Digest>> {
 }
 
 fn parse_digest(text: &str) -> Result<Digest> {
-    text.parse().map_err(|error| Error::because(Kind::Invalid, "read a digest in an image", error))
+    // Where no digest of ours can stand, the image is of no use, as one that is damaged.
+    text.parse().map_err(|error| Error::because(Kind::Corrupt, format!("digest `{text}` in an image"), error))
 }
 
 /// Whether an index's entry is made for `platform`; attestations, of `unknown`, are for none.

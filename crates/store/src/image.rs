@@ -103,7 +103,7 @@ impl Store {
             Document::Manifest(manifest) => return Ok((digest, *manifest)),
             Document::Index(index) => index,
         };
-        let chosen = self.choose(&index)?.ok_or_else(|| {
+        let chosen = self.choose(&index).ok_or_else(|| {
             Error::new(Kind::Corrupt, format!("image index {digest} has no manifest in this store"))
         })?;
         match document::parse(&chosen, &self.blob(&chosen)?)? {
@@ -115,17 +115,17 @@ impl Store {
     }
 
     /// Of the manifests that were stored the one for this machine, else the first.
-    fn choose(&self, index: &ImageIndex) -> Result<Option<Digest>> {
+    fn choose(&self, index: &ImageIndex) -> Option<Digest> {
         let host = Platform::host();
         let (ours, others): (Vec<_>, Vec<_>) =
             index.manifests().iter().partition(|entry| document::is_for(entry, &host));
         for entry in ours.into_iter().chain(others) {
-            let digest = document::digest_of(entry)?;
-            if self.has_blob(&digest) {
-                return Ok(Some(digest));
+            // One with another kind of digest is not stored.
+            if let Some(digest) = document::digest_of(entry).ok().filter(|digest| self.has_blob(digest)) {
+                return Some(digest);
             }
         }
-        Ok(None)
+        None
     }
 
     /// The name itself, or for `name@digest` another name of the same repository with that digest.
@@ -186,7 +186,7 @@ impl Store {
         };
         match read() {
             Ok(found) => Ok(Some(found)),
-            Err(error) if matches!(error.kind(), Kind::Corrupt | Kind::NotFound | Kind::Invalid) => {
+            Err(error) if matches!(error.kind(), Kind::Corrupt | Kind::NotFound) => {
                 let name = record.reference.as_ref().map(Reference::familiar);
                 tracing::warn!("image `{}`: {error}", name.unwrap_or_else(|| record.digest.to_string()));
                 Ok(None)
@@ -335,5 +335,34 @@ pub(crate) mod tests {
         assert!([both, other, ours].iter().all(|digest| !store.has_blob(digest)));
         assert!(store.has_blob(&artifact));
         assert_eq!(exclusive.repair(&[]).expect("repair"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn digests_that_are_not_ours_spoil_one_image_only() {
+        let (_dir, store) = scratch();
+        let sha512 = format!("sha512:{}", "0".repeat(128));
+        let mut foreign = config("amd64");
+        foreign["rootfs"]["diff_ids"] = json!([sha512]);
+        let foreign = store_image(&store, &foreign, CONFIG_TYPE);
+        let good = store_image(&store, &config("amd64"), CONFIG_TYPE);
+        let in_use = store.in_use().expect("lock");
+        let text =
+            String::from_utf8(index(&[(good, "amd64"), (Digest::of(b"other"), "s390x")])).expect("text");
+        let text = text.replace(&Digest::of(b"other").to_string(), &sha512);
+        let partly = store.put_blob(&in_use, text.as_bytes()).expect("put");
+        for (text, digest) in [("foreign", foreign), ("good", good), ("partly", partly)] {
+            store.set_reference(&in_use, &name(text), &digest).expect("set");
+        }
+        drop(in_use);
+        assert_eq!(store.resolve("foreign").expect_err("of no use").kind(), Kind::Corrupt);
+        assert_eq!(store.resolve("partly").expect("resolve").manifest_digest, good);
+        assert_eq!(store.list().expect("list").len(), 1);
+        let exclusive = store.exclusive().expect("lock");
+        let report = exclusive.repair(&[]).expect("repair");
+        assert!(report[0].contains(&sha512), "{report:?}");
+        exclusive.remove("good", false, &[]).expect("remove");
+        exclusive.remove("foreign", false, &[]).expect("remove");
+        assert!(exclusive.repair(&[]).expect("repair").iter().all(|line| line.contains("nothing used")));
+        assert!(store.has_blob(&good) && !store.has_blob(&foreign));
     }
 }

@@ -27,7 +27,7 @@ use crate::compression::Compression;
 use crate::convert::{self, Converted, LayerFiles};
 use crate::error::{Error, Kind, Result};
 use crate::ingest::Ingest;
-use crate::paths::{LAYER_VERSION, LayerPaths};
+use crate::paths::LAYER_VERSION;
 use crate::store::{InUse, Store};
 
 /// What is known of a layer, beside its files.
@@ -92,17 +92,15 @@ impl Ingested {
         Ok(Self { ingest, record })
     }
 
-    /// Gives the layer its final name, unless it is there already.
+    /// Gives the layer its final name, in place of what has it: that may be damaged where no seal tells, and
+    /// what was just made is right. Whoever has the old files open or mounted keeps them.
     pub(crate) fn publish(self, store: &Store, _in_use: &InUse) -> Result<LayerRecord> {
         let key = self.record.diff_id;
         let paths = store.paths().layer(&key);
-        if !is_complete(&paths, &self.record) {
-            let from = |name: &str| self.ingest.path().join(name);
-            rename(&from("tarmeta"), &paths.tarmeta)?;
-            rename(&from("record"), &paths.record)?;
-            rename(&from("erofs"), &paths.erofs)?;
-        }
-        // Also where the layer was there: its writer may have died before it synced the directory.
+        let from = |name: &str| self.ingest.path().join(name);
+        rename(&from("tarmeta"), &paths.tarmeta)?;
+        rename(&from("record"), &paths.record)?;
+        rename(&from("erofs"), &paths.erofs)?;
         sync_directory(&store.paths().layers())
             .map_err(|error| Error::io(format!("write layer {key}"), error))?;
         fail_point::reached("import-layer-renamed");
@@ -125,13 +123,6 @@ fn record_of(converted: &Converted) -> LayerRecord {
             compression: converted.compression.name().to_owned(),
         }),
     }
-}
-
-/// Whether the layer lies there in full and as `expected` would have it.
-fn is_complete(paths: &LayerPaths, expected: &LayerRecord) -> bool {
-    let same = read_record(&paths.record).is_ok_and(|record| record.erofs_seal == expected.erofs_seal);
-    let size = std::fs::metadata(&paths.erofs).map(|metadata| metadata.len());
-    same && size.is_ok_and(|size| size == expected.erofs_size) && paths.tarmeta.exists()
 }
 
 fn rename(from: &Path, to: &Path) -> Result<()> {

@@ -24,8 +24,8 @@
 //!
 //! Steps 2 to 4 happen under the shared store lock. So whatever a name reaches is complete; what a
 //! crash leaves before step 4 is reached by nothing and goes with the next [`Exclusive::repair`]; and
-//! importing the same archive again finds or replaces each part. A layer that is there already is used
-//! only if its record, its size and all its files agree with what was just read.
+//! importing the same archive again finds or replaces each part. A layer that is there already is
+//! replaced by what was just made: its data may be damaged, and only reading all of it would tell.
 //!
 //! A removal goes the other way, under the exclusive lock: names, sync of `refs`, documents, layers. A
 //! crash leaves garbage, never a name whose content is gone.
@@ -43,6 +43,7 @@ mod clock;
 mod collect;
 pub mod compression;
 pub mod convert;
+mod defaults;
 mod document;
 pub mod erofs;
 mod error;
@@ -64,6 +65,7 @@ pub mod tarmeta;
 pub use blob::DOCUMENT_LIMIT;
 pub use change::{Change, ChangeError};
 pub use collect::ImageUser;
+pub use defaults::{CONFIG as CONFIG_DEFAULTS, over_defaults};
 pub use error::{Error, Kind, Result};
 pub use image::{Image, Name};
 pub use import::Import;

@@ -6,6 +6,7 @@ use holm_spec::platform::Platform;
 use holm_spec::{Digest, Timestamp};
 use serde_json::{Value, json};
 
+use crate::defaults::{CONFIG, over_defaults};
 use crate::document;
 use crate::error::{Error, Kind, Result};
 use crate::image::{Image, Known, Name};
@@ -152,7 +153,7 @@ impl Store {
         let text = |key: &str| config.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let comment =
             image.config.history().iter().flatten().next_back().and_then(|step| step.comment().clone());
-        let mut document = json!({
+        Ok(json!({
             "Id": image.id,
             "RepoTags": tags,
             "RepoDigests": digests,
@@ -161,20 +162,17 @@ impl Store {
             "Created": text("created"),
             "DockerVersion": "",
             "Author": text("author"),
-            "Config": config.get("config").cloned().unwrap_or_else(|| json!({})),
+            "Config": over_defaults(CONFIG, config.get("config").cloned().unwrap_or_default()),
             "Architecture": text("architecture"),
+            "Variant": text("variant"),
             "Os": text("os"),
+            "OsVersion": text("os.version"),
             "Size": self.layer_sizes(&image.diff_ids).iter().sum::<u64>(),
             "RootFS": { "Type": "layers", "Layers": image.diff_ids },
             "Metadata": { "LastTagTime": last_tagged },
+            "GraphDriver": { "Data": null, "Name": "erofs-overlay" },
             "Holm": { "Manifest": image.manifest_digest, "Layers": self.layer_facts(image) },
-        });
-        for (key, source) in [("Variant", "variant"), ("OsVersion", "os.version")] {
-            if !text(source).is_empty() {
-                document[key] = Value::String(text(source));
-            }
-        }
-        Ok(document)
+        }))
     }
 
     fn last_tagged(&self, image: &Image) -> Result<Option<Timestamp>> {
@@ -235,7 +233,8 @@ mod tests {
 
         let details = store.inspect(&image).expect("inspect");
         assert_eq!(details["Comment"], "made by hand");
-        assert_eq!(details["Config"], document["config"], "as received");
+        assert_eq!(details["Config"]["Healthcheck"], document["config"]["Healthcheck"], "as received");
+        assert_eq!((&details["Config"]["Entrypoint"], &details["Variant"]), (&json!(null), &json!("")));
         assert_eq!(details["RepoTags"], json!([]));
         assert_eq!(details["Metadata"]["LastTagTime"], "0001-01-01T00:00:00Z");
     }

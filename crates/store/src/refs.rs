@@ -5,6 +5,8 @@
 //! ~<sha256 of the reference>    one that is too long for a file name
 //! @sha256:<hex>                 an image that lost its last name and stays until it is removed
 //! ```
+//! Other names are none of ours: they name nothing, are left alone, and stand in nobody's way.
+//!
 //! Flat, so `a` and `a/b` coexist; the file holds the reference too, and is believed only under the
 //! name that this reference has. A digest is that of the manifest or index that the name resolved to.
 //!
@@ -64,6 +66,18 @@ fn mark_name(digest: &Digest) -> String {
     format!("@{digest}")
 }
 
+/// The digest in the file name of a mark.
+fn marked(file_name: &str) -> Option<Digest> {
+    let digest = file_name.strip_prefix('@')?.parse().ok()?;
+    (mark_name(&digest) == file_name).then_some(digest)
+}
+
+/// Whether a name below `refs/` can be one that was given here.
+fn is_ours(name: &str) -> bool {
+    let is_hash = |hex: &str| format!("sha256:{hex}").parse::<Digest>().is_ok();
+    marked(name).is_some() || name.strip_prefix('~').is_some_and(is_hash) || reference_of(name).is_some()
+}
+
 /// The reference that a file name stands for, where the name alone tells: for reports about files
 /// whose content is damaged.
 pub(crate) fn reference_of(file_name: &str) -> Option<Reference> {
@@ -97,9 +111,17 @@ impl Store {
     /// Every reference and mark, sorted by file name, and the names of files that are damaged.
     pub(crate) fn references(&self) -> Result<(Vec<RefRecord>, Vec<String>)> {
         let (mut records, mut damaged) = (Vec::new(), Vec::new());
-        for name in self.file_names(&self.paths().refs())?.into_iter().filter(|name| !is_temporary(name)) {
+        for name in self.file_names(&self.paths().refs())?.into_iter().filter(|name| is_ours(name)) {
             match self.read_ref(&name) {
                 Ok(record) => records.extend(record),
+                // All that a mark says stands in its name.
+                Err(error) if error.kind() == Kind::Corrupt && marked(&name).is_some() => {
+                    tracing::warn!("{error}");
+                    records.extend(marked(&name).map(|digest| RefRecord {
+                        updated: Timestamp::default(),
+                        ..record_of(None, &digest)
+                    }));
+                }
                 Err(error) if error.kind() == Kind::Corrupt => {
                     tracing::warn!("{error}");
                     damaged.push(name);
@@ -267,5 +289,28 @@ mod tests {
         assert!(error.to_string().contains("docker.io/library/a:latest"), "{error}");
         store.set_reference(&in_use, &parsed("a"), &digest).expect("heal");
         assert!(store.reference(&parsed("a")).expect("read").is_some());
+    }
+
+    #[test]
+    fn a_mark_is_known_by_its_name_alone() {
+        let (_dir, store) = scratch();
+        let digest = Digest::of(b"manifest");
+        store.set_mark(&digest).expect("mark");
+        std::fs::write(store.paths().refs().join(mark_name(&digest)), b"").expect("damage");
+        let (records, damaged) = store.references().expect("read");
+        assert_eq!((records[0].digest, records.len(), damaged.len()), (digest, 1, 0));
+        assert!(store.remove_mark(&digest).expect("remove"));
+    }
+
+    #[test]
+    fn files_of_others_name_nothing() {
+        let (_dir, store) = scratch();
+        let refs = store.paths().refs();
+        for name in ["README", ".swp", "docker.io+library+a:latest~", "@sha256:12", "~12", "@", "~"] {
+            std::fs::write(refs.join(name), b"").expect("write");
+        }
+        std::fs::create_dir(refs.join("directory")).expect("mkdir");
+        let (records, damaged) = store.references().expect("read");
+        assert_eq!((records.len(), damaged.len()), (0, 0));
     }
 }

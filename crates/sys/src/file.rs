@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, unlinkat};
 use rustix::io::Errno;
@@ -25,12 +24,8 @@ pub enum Durability {
 /// # Errors
 /// Any error of open, write, sync or rename; the old content stays.
 pub fn replace(path: &Path, content: &[u8], durability: Durability) -> io::Result<()> {
-    static COUNTER: AtomicU32 = AtomicU32::new(0);
     let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-    let temporary = TemporaryFile(parent.join(format!(".tmp-{}-{number}", std::process::id())));
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let mut file = File::from(rustix::fs::open(&temporary.0, flags, Mode::RUSR | Mode::WUSR)?);
+    let (temporary, mut file) = TemporaryFile::create(parent)?;
     file.write_all(content)?;
     if durability == Durability::Durable {
         file.sync_data()?;
@@ -44,6 +39,17 @@ pub fn replace(path: &Path, content: &[u8], durability: Durability) -> io::Resul
 }
 
 struct TemporaryFile(PathBuf);
+
+impl TemporaryFile {
+    /// A new file of a random name: process ids are those of a namespace, and several may share the directory.
+    fn create(parent: &Path) -> io::Result<(Self, File)> {
+        let number = u64::from_ne_bytes(random_bytes());
+        let path = parent.join(format!(".tmp-{number:016x}"));
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let file = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR)?;
+        Ok((Self(path), File::from(file)))
+    }
+}
 
 impl Drop for TemporaryFile {
     fn drop(&mut self) {

@@ -300,3 +300,37 @@ fn what_a_tarball_may_hold() {
     let count = rustix::fs::getxattr(file, "user.colour", &mut buffer).unwrap();
     assert_eq!(&buffer[..count], b"red");
 }
+
+#[test]
+fn what_an_image_does_not_say_can_be_asked_for() {
+    let holm = Holm::new();
+    let shown = |template: &str| holm.ok(["image", "inspect", "-f", template, "base"]);
+    assert_eq!(shown("{{json .Config.Entrypoint}} {{json .Config.Volumes}}"), "null null");
+    assert_eq!(shown("{{.Config.User}}{{.Variant}}{{len .Config.ExposedPorts}}"), "0");
+    assert_eq!(shown("{{.Config.Labels.missing}}"), "<no value>");
+    holm.run(["image", "inspect", "-f", "{{.Config.Nope}}", "base"]).refused(1, &["Nope"]);
+}
+
+#[test]
+fn what_a_workload_uses_stays_also_if_the_workload_is_damaged() {
+    let holm = Holm::new();
+    let id = holm.ok(["create", "--name", "box", "base", "true"]);
+    let config = holm.root().join("workloads").join(&id).join("config.json");
+    let good = std::fs::read(&config).unwrap();
+    let mut newer: Value = serde_json::from_slice(&good).unwrap();
+    newer["version"] = json!(99);
+    newer["unknown"] = json!("x");
+    std::fs::write(&config, newer.to_string()).unwrap();
+    holm.run(["rmi", "base"]).refused(1, &["box"]);
+
+    std::fs::write(&config, b"{").unwrap();
+    for arguments in [&["rmi", "base"][..], &["rmi", "-f", "base"]] {
+        holm.run(arguments).refused(1, &[&id[..12], "config.json"]);
+    }
+    std::fs::remove_file(&config).unwrap();
+    holm.run(["rmi", "base"]).refused(1, &[&id[..12], "config.json"]);
+    assert_eq!(holm.ok(["images", "--format", "{{.Repository}}"]), "base");
+
+    std::fs::write(&config, good).unwrap();
+    holm.ok(["start", "box"]);
+}

@@ -141,6 +141,10 @@ fn templates() {
         ("{{upper .Path}}", "SH"),
         (r#"{{join .Args " "}}"#, "-c sleep 60"),
         ("{{with .State}}{{.Status}}{{end}}", "running"),
+        ("{{.HostConfig.RestartPolicy.Name}}{{.NetworkSettings.IPAddress}}", "no"),
+        ("{{json .Config.Entrypoint}} {{.Config.Entrypoint}} {{len .Config.Volumes}}", "null [] 0"),
+        ("{{.Config.Labels.missing}} {{.Config.Labels.k}}", "<no value> v"),
+        ("{{range .NetworkSettings.Networks}}[{{.IPAddress}}]{{end}}", "[]"),
     ] {
         assert_eq!(holm.inspect("box", template), expected, "{template}");
     }

@@ -43,6 +43,9 @@ fn which_are_listed() {
     assert_eq!(names(&["-a", "-f", "status=exited", "-f", "status=created"]), "made ended", "one key: any");
     assert_eq!(names(&["-a", "-f", "label=kind", "-f", "label=x"]), "runs", "labels: all");
     assert_eq!(names(&["-f", "status=exited"]), "ended", "a status needs no -a");
+    for filter in ["exited=3", "before=runs", "since=runs"] {
+        assert_eq!(names(&["-f", filter]), "", "{filter} is of what runs");
+    }
     assert_eq!(holm.ok(["ps", "-aq", "--no-trunc"]), format!("{made}\n{runs}\n{ended}"));
     assert_eq!(holm.ok(["ps", "-q"]), runs[..12]);
     for filter in ["status=flying", "nokey", "colour=red", "exited=x"] {

@@ -35,6 +35,13 @@ fn input_of_ten_megabytes_comes_back() {
 }
 
 #[test]
+fn input_is_attached_whatever_else_is_named() {
+    let holm = Holm::new();
+    let outcome = holm.call(["run", "--rm", "-i", "-a", "stdout", "base", "cat"]).stdin("all of it").run();
+    assert_eq!(outcome.ok(), "all of it");
+}
+
+#[test]
 fn output_of_fifty_megabytes() {
     let holm = Holm::new();
     let bytes = noise(50 << 20);

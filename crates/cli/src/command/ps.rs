@@ -98,11 +98,8 @@ fn limit(args: &Args) -> usize {
 
 fn chosen(engine: &Engine, filters: &Filters, args: &Args) -> Result<Vec<Workload>, CommandError> {
     let selection = Selection::resolve(engine, filters)?;
-    // A condition on the state is one on all states.
-    let any_state = args.all
-        || args.latest
-        || args.last > 0
-        || ["status", "exited", "before", "since"].iter().any(|key| !filters.values(key).is_empty());
+    // As Docker: of all filters only this one asks for other states, too.
+    let any_state = args.all || args.latest || args.last > 0 || !filters.values("status").is_empty();
     let mut workloads = engine.list()?;
     workloads.retain(|workload| any_state || workload.state.status == Status::Running);
     workloads.retain(|workload| selection.fits(workload, filters));

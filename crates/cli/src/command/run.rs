@@ -54,7 +54,8 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     let streams = match (detach, named) {
         (true, _) => Streams::NONE,
         (false, Streams::NONE) => Streams { stdin: request.open_stdin, stdout: true, stderr: true },
-        (false, named) => named,
+        // As Docker: -i attaches standard input whatever --attach says.
+        (false, named) => Streams { stdin: named.stdin || request.open_stdin, ..named },
     };
     request.stdin_once = request.open_stdin && streams.stdin;
     let foreground = match detach {

@@ -4,16 +4,22 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::functions;
 use super::parser::{Base, Call, Node, Pipeline, Term};
-use super::{Fault, functions::is_true};
+use super::{Fault, functions, functions::is_true, shapes};
 
 /// Longest result in bytes: nested ranges multiply.
 const OUTPUT_LIMIT: usize = 64 << 20;
 
+/// Steps of one rendering: nodes and calls, and copies of values by their size. Nested ranges multiply.
+const STEP_LIMIT: usize = 1 << 20;
+/// Bytes of copied values that are a step.
+const BYTES_PER_STEP: usize = 256;
+/// Bytes of the arguments of one call, and of what it gives: `{{$x = print $x $x}}` doubles.
+const VALUE_LIMIT: usize = 4 << 20;
+
 /// The text that `nodes` make of `value`.
 pub fn render(nodes: &[Node], value: &Value) -> Result<String, Fault> {
-    let mut evaluation = Evaluation { whole: value, variables: Vec::new(), output: String::new() };
+    let mut evaluation = Evaluation { whole: value, variables: Vec::new(), output: String::new(), steps: 0 };
     evaluation.nodes(nodes, value)?;
     Ok(evaluation.output)
 }
@@ -23,6 +29,7 @@ struct Evaluation<'a> {
     whole: &'a Value,
     variables: Vec<(String, Value)>,
     output: String,
+    steps: usize,
 }
 
 impl<'a> Evaluation<'a> {
@@ -35,7 +42,16 @@ impl<'a> Evaluation<'a> {
         Ok(())
     }
 
+    fn step(&mut self, at: usize, bytes: usize) -> Result<(), Fault> {
+        self.steps += 1 + bytes / BYTES_PER_STEP;
+        match self.steps > STEP_LIMIT {
+            true => Err(Fault::new(at, "the template takes too many steps")),
+            false => Ok(()),
+        }
+    }
+
     fn node(&mut self, node: &Node, dot: &Value) -> Result<(), Fault> {
+        self.step(0, 0)?;
         match node {
             Node::Text(text) => self.print(0, text),
             Node::Print(pipeline) => {
@@ -43,7 +59,10 @@ impl<'a> Evaluation<'a> {
                 if !pipeline.variables.is_empty() {
                     return self.assign(pipeline, value);
                 }
-                self.print(pipeline.at, &functions::text(&value))
+                match value {
+                    Value::Null => self.print(pipeline.at, absent(pipeline)),
+                    value => self.print(pipeline.at, &functions::text(&value)),
+                }
             }
             Node::If { arms, otherwise } => self.conditional(arms, otherwise, dot),
             Node::Range { over, body, otherwise } => self.range(over, body, otherwise, dot),
@@ -155,20 +174,29 @@ impl<'a> Evaluation<'a> {
 
     fn call(&mut self, call: &Call, piped: Option<Value>, dot: &Value) -> Result<Value, Fault> {
         let mut arguments = Vec::with_capacity(call.arguments.len() + 1);
+        let mut size = piped.as_ref().map_or(0, functions::size);
         for argument in &call.arguments {
-            arguments.push(self.term(argument, dot)?.into_owned());
+            let argument = self.term(argument, dot)?.into_owned();
+            size += functions::size(&argument);
+            arguments.push(argument);
+            check_size(call.at, size)?;
         }
         arguments.extend(piped);
+        self.step(call.at, size)?;
         if let (Base::Function(name), true) = (&call.head.base, call.head.path.is_empty()) {
-            return functions::call(name, arguments).map_err(|reason| Fault::new(call.at, reason));
+            let value = functions::call(name, arguments).map_err(|reason| Fault::new(call.at, reason))?;
+            check_size(call.at, functions::size(&value))?;
+            return Ok(value);
         }
         let value = self.term(&call.head, dot)?;
-        match arguments.as_slice() {
-            [] => Ok(value.into_owned()),
-            arguments => method(&value, arguments).ok_or_else(|| {
-                Fault::new(call.at, "a value takes no arguments; only `.Label \"name\"` does")
-            }),
-        }
+        let result = match arguments.as_slice() {
+            [] => Some(value.into_owned()),
+            arguments => method(&value, arguments),
+        };
+        let result = result
+            .ok_or_else(|| Fault::new(call.at, "a value takes no arguments; only `.Label \"name\"` does"))?;
+        self.step(call.at, functions::size(&result))?;
+        Ok(result)
     }
 
     fn term<'b>(&'b mut self, term: &'b Term, dot: &'b Value) -> Result<Cow<'b, Value>, Fault> {
@@ -188,7 +216,30 @@ impl<'a> Evaluation<'a> {
             }
             Base::Pipeline(pipeline) => Cow::Owned(self.pipeline(pipeline, dot)?),
         };
-        term.path.iter().try_fold(base, |value, (at, name)| field(value, *at, name))
+        let (mut value, mut parent) = (base, None);
+        for (at, name) in &term.path {
+            value = field(value, *at, parent, name)?;
+            parent = Some(name);
+        }
+        Ok(value)
+    }
+}
+
+/// How the absent value of a pipeline is printed.
+fn absent(pipeline: &Pipeline) -> &'static str {
+    let mut path = match pipeline.calls.as_slice() {
+        [call] if call.arguments.is_empty() => call.head.path.iter(),
+        _ => [].iter(),
+    };
+    let mut last = || path.next_back().map(|(_, name)| name.as_str());
+    let (field, parent) = (last(), last());
+    shapes::absent(parent, field)
+}
+
+fn check_size(at: usize, size: usize) -> Result<(), Fault> {
+    match size > VALUE_LIMIT {
+        true => Err(Fault::new(at, "a value is longer than 4 MiB")),
+        false => Ok(()),
     }
 }
 
@@ -196,11 +247,28 @@ fn undefined(at: usize, name: &str) -> Fault {
     Fault::new(at, format!("undefined variable `${name}`"))
 }
 
-fn field<'a>(value: Cow<'a, Value>, at: usize, name: &str) -> Result<Cow<'a, Value>, Fault> {
-    let missing = || Fault::new(at, format!("there is no field `{name}` here"));
+/// The member `name` of the value of the field `parent`.
+fn field<'a>(
+    value: Cow<'a, Value>,
+    at: usize,
+    parent: Option<&String>,
+    name: &str,
+) -> Result<Cow<'a, Value>, Fault> {
+    let missing = |is_map: bool| match is_map {
+        true => Ok(Cow::Owned(Value::Null)),
+        false => Err(Fault::new(at, format!("there is no field `{name}` here"))),
+    };
+    let parent = parent.map(String::as_str);
     match value {
-        Cow::Borrowed(Value::Object(map)) => map.get(name).map(Cow::Borrowed).ok_or_else(missing),
-        Cow::Owned(Value::Object(mut map)) => map.swap_remove(name).map(Cow::Owned).ok_or_else(missing),
+        Cow::Borrowed(Value::Object(map)) => match map.get(name) {
+            Some(member) => Ok(Cow::Borrowed(member)),
+            None => missing(shapes::is_map(parent, map)),
+        },
+        Cow::Owned(Value::Object(mut map)) => {
+            let is_map = shapes::is_map(parent, &map);
+            map.swap_remove(name).map_or_else(|| missing(is_map), |member| Ok(Cow::Owned(member)))
+        }
+        other if other.is_null() && shapes::absent(None, parent) == "map[]" => missing(true),
         other => Err(Fault::new(at, format!("{} has no field `{name}`", functions::type_name(&other)))),
     }
 }

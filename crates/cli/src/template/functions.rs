@@ -7,6 +7,10 @@ use serde_json::Value;
 
 /// Widest padding in characters.
 const PAD_LIMIT: usize = 10_000;
+/// Most parts of a split text.
+const PARTS_LIMIT: usize = 1 << 16;
+/// Longest separators in a joined list, in bytes together.
+const SEPARATORS_LIMIT: usize = 4 << 20;
 
 /// Calls a function.
 ///
@@ -21,7 +25,7 @@ pub fn call(name: &str, arguments: Vec<Value>) -> Result<Value, String> {
         ("len", [value]) => length(value).map(Value::from),
         ("not", [value]) => Ok(Value::Bool(!is_true(value))),
         ("join", [list, separator]) => join(list, string(name, separator)?),
-        ("split", [value, separator]) => Ok(split(string(name, value)?, string(name, separator)?)),
+        ("split", [value, separator]) => split(string(name, value)?, string(name, separator)?),
         ("truncate", [value, length]) => truncate(string(name, value)?, length),
         ("pad", [value, before, after]) => pad(string(name, value)?, before, after),
         ("println", values) => Ok(Value::from(spaced(values) + "\n")),
@@ -76,6 +80,17 @@ pub fn text(value: &Value) -> String {
     }
 }
 
+/// Bytes of the texts in a value, and a few for whatever else is in it.
+pub fn size(value: &Value) -> usize {
+    const SMALL: usize = 8;
+    match value {
+        Value::String(text) => text.len() + SMALL,
+        Value::Array(items) => items.iter().map(size).sum::<usize>() + SMALL,
+        Value::Object(map) => map.iter().map(|(key, value)| key.len() + size(value)).sum::<usize>() + SMALL,
+        Value::Null | Value::Bool(_) | Value::Number(_) => SMALL,
+    }
+}
+
 /// What a value is, for messages.
 pub fn type_name(value: &Value) -> &'static str {
     match value {
@@ -103,6 +118,8 @@ fn title(text: &str) -> String {
 
 fn length(value: &Value) -> Result<usize, String> {
     match value {
+        // A list or a map that is absent.
+        Value::Null => Ok(0),
         Value::String(text) => Ok(text.len()),
         Value::Array(items) => Ok(items.len()),
         Value::Object(map) => Ok(map.len()),
@@ -113,16 +130,24 @@ fn length(value: &Value) -> Result<usize, String> {
 fn join(list: &Value, separator: &str) -> Result<Value, String> {
     match list {
         Value::Null => Ok(Value::from("")),
+        Value::Array(items) if items.len().saturating_mul(separator.len()) > SEPARATORS_LIMIT => {
+            Err("`join` would give a value longer than 4 MiB".to_owned())
+        }
         Value::Array(items) => Ok(Value::from(items.iter().map(text).collect::<Vec<_>>().join(separator))),
         other => Err(format!("`join` needs a list, not {}", type_name(other))),
     }
 }
 
-fn split(text: &str, separator: &str) -> Value {
-    if separator.is_empty() {
-        return Value::from(text.chars().map(String::from).collect::<Vec<_>>());
+fn split(text: &str, separator: &str) -> Result<Value, String> {
+    // Without a separator a text falls into its characters.
+    let parts: Vec<String> = match separator {
+        "" => text.chars().take(PARTS_LIMIT + 1).map(String::from).collect(),
+        _ => text.split(separator).take(PARTS_LIMIT + 1).map(String::from).collect(),
+    };
+    match parts.len() > PARTS_LIMIT {
+        true => Err(format!("`split` gives more than {PARTS_LIMIT} parts")),
+        false => Ok(Value::from(parts)),
     }
-    Value::from(text.split(separator).collect::<Vec<_>>())
 }
 
 fn truncate(text: &str, length: &Value) -> Result<Value, String> {

@@ -46,9 +46,9 @@ pub enum Kind {
     Comma,
 }
 
-/// All tokens of a template.
-pub fn tokens(source: &str) -> Result<Vec<Token>, Fault> {
-    let mut lexer = Lexer { source, at: 0, tokens: Vec::new() };
+/// All tokens of a template; with `escapes`, `\t`, `\n` and `\\` outside of actions are what they mean in Go.
+pub fn tokens(source: &str, escapes: bool) -> Result<Vec<Token>, Fault> {
+    let mut lexer = Lexer { source, escapes, at: 0, tokens: Vec::new() };
     let mut trim = false;
     while let Some(open) = lexer.rest().find("{{") {
         let trim_before = opens_trimming(lexer.rest().get(open + 2..).unwrap_or(""));
@@ -67,6 +67,7 @@ fn opens_trimming(inside: &str) -> bool {
 
 struct Lexer<'a> {
     source: &'a str,
+    escapes: bool,
     at: usize,
     tokens: Vec<Token>,
 }
@@ -91,7 +92,8 @@ impl<'a> Lexer<'a> {
         }
         match text {
             "" => self.at += length,
-            text => self.push(length, false, Kind::Text(unescape_text(text))),
+            text if self.escapes => self.push(length, false, Kind::Text(unescape_text(text))),
+            text => self.push(length, false, Kind::Text(text.to_owned())),
         }
     }
 

@@ -5,7 +5,8 @@
 //! ```
 //! Actions: `{{.Field.Sub}}`, `{{$x := ...}}`, pipelines with `|` and parentheses, `if`/`else if`/`else`, `range` (also
 //! with one or two variables), `with`, comments, and trimming by `{{-` and `-}}`. Functions are those of
-//! [`functions`]. `\t`, `\n` and `\\` outside of actions stand for what they mean in Go strings, as with Docker.
+//! [`functions`]. In templates of lists `\t`, `\n` and `\\` outside of actions stand for what they mean in Go strings,
+//! as with Docker; in those of one document they are text.
 //!
 //! A template comes from the command line: no text makes this module panic, recurse without bound, or loop.
 
@@ -13,6 +14,7 @@ mod evaluate;
 mod functions;
 mod lexer;
 mod parser;
+mod shapes;
 
 use std::fmt;
 
@@ -31,13 +33,25 @@ pub struct Template {
 }
 
 impl Template {
-    /// Parses a template.
+    /// Parses a template of one document.
     ///
     /// # Errors
     /// The first thing that is not of the language, with its place.
     pub fn parse(source: &str) -> Result<Self, TemplateError> {
+        Self::build(source, false)
+    }
+
+    /// Parses a template of the rows of a list.
+    ///
+    /// # Errors
+    /// As [`Template::parse`].
+    pub fn parse_row(source: &str) -> Result<Self, TemplateError> {
+        Self::build(source, true)
+    }
+
+    fn build(source: &str, escapes: bool) -> Result<Self, TemplateError> {
         let located = |fault: Fault| fault.located(source);
-        let tokens = lexer::tokens(source).map_err(located)?;
+        let tokens = lexer::tokens(source, escapes).map_err(located)?;
         let nodes = parser::parse(tokens).map_err(located)?;
         Ok(Self { source: source.to_owned(), nodes })
     }

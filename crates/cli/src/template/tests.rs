@@ -22,12 +22,44 @@ fn render(source: &str) -> String {
 #[test]
 fn fields_and_text() {
     assert_eq!(render("{{.ID}}: {{.Names}}"), "abc: web");
-    assert_eq!(render(r"{{.ID}}\t{{.Names}}\n"), "abc\tweb\n");
-    assert_eq!(render(r"a\\b\c"), r"a\b\c");
     assert_eq!(render("{{.State.Pid}} {{ .State.Running }} {{.None}}"), "42 true <no value>");
     assert_eq!(render("{{.Config.Env}} {{.Config.Labels}}"), "[A=1 B=2] map[b:2 com.example.a:1]");
     assert_eq!(render("no action"), "no action");
     assert_eq!(render("{{$.ID}}{{(.State).Pid}}"), "abc42");
+}
+
+#[test]
+fn backslashes_mean_something_in_lists_only() {
+    for (template, row) in [(r"{{.ID}}\t{{.Names}}\n", "abc\tweb\n"), (r"a\\b\c", r"a\b\c")] {
+        let parsed = Template::parse_row(template).expect("valid");
+        assert_eq!(parsed.render(&document()).expect("rendered"), row);
+    }
+    assert_eq!(render(r#"{{.ID}}\t\n\\{{print `a` "b\t"}}"#), "abc\\t\\n\\\\ab\t");
+}
+
+#[test]
+fn what_is_absent_is_shown_as_go_shows_it() {
+    let document = json!({
+        "Config": {"Cmd": null, "Volumes": null, "Labels": {"Kind": "x"}, "Healthcheck": null},
+        "HostConfig": {"Tmpfs": {}},
+    });
+    for (template, text) in [
+        ("{{.Config.Cmd}} {{.Config.Volumes}} {{.Config.Healthcheck}}", "[] map[] <no value>"),
+        ("{{json .Config.Cmd}} {{len .Config.Cmd}} {{len .Config.Volumes}}", "null 0 0"),
+        (
+            "{{.Config.Labels.missing}} {{.Config.Labels.Cmd}} {{.Config.Labels.Kind}}",
+            "<no value> <no value> x",
+        ),
+        ("{{.Config.Volumes.missing}} {{.HostConfig.Tmpfs.missing}}", "<no value> <no value>"),
+        ("{{range .Config.Cmd}}x{{end}}{{if .Config.Cmd}}x{{end}}", ""),
+    ] {
+        let rendered = Template::parse(template).and_then(|template| template.render(&document));
+        assert_eq!(rendered.as_deref(), Ok(text), "{template}");
+    }
+    for template in ["{{.Config.Nope}}", "{{.Nope}}", "{{.Config.Healthcheck.Test}}"] {
+        let rendered = Template::parse(template).and_then(|template| template.render(&document));
+        assert!(rendered.is_err(), "{template}");
+    }
 }
 
 #[test]
@@ -105,6 +137,25 @@ fn deep_nesting_is_refused() {
         let template = if open == "(" { format!("{{{{{inside}}}}}") } else { inside };
         assert!(render(&template).starts_with("error: "), "{open}");
     }
+}
+
+#[test]
+fn work_and_values_are_bounded() {
+    let doubled = format!("{{{{$x := .ID}}}}{}", "{{$x = print $x $x}}".repeat(60));
+    assert!(render(&doubled).contains("a value is longer than 4 MiB"));
+    let many = format!(
+        "{{{{$x := print .ID}}}}{}{{{{print {}}}}}",
+        "{{$x = print $x $x}}".repeat(20),
+        "$x ".repeat(9000)
+    );
+    assert!(render(&many).contains("a value is longer than 4 MiB"));
+    let list = "{{$l := split `aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa` ``}}";
+    let nested = format!("{list}{}{}", "{{range $l}}".repeat(12), "{{end}}".repeat(12));
+    assert!(render(&nested).contains("too many steps"));
+    let grown = format!("{{{{$x := .ID}}}}{}", "{{$x = print $x $x}}".repeat(16));
+    assert!(render(&format!("{grown}{{{{split $x ``}}}}")).contains("more than 65536 parts"));
+    let joined = format!("{grown}{list}{{{{join $l $x}}}}");
+    assert!(render(&joined).contains("longer than 4 MiB"));
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::{Error, Kind, Result};
 const PERIOD_MICROSECONDS: u64 = 100_000;
 
 /// Paths of procfs and sysfs that tell or do too much.
-const MASKED: [&str; 13] = [
+const MASKED: [&str; 12] = [
     "/proc/acpi",
     "/proc/asound",
     "/proc/interrupts",
@@ -30,10 +30,18 @@ const MASKED: [&str; 13] = [
     "/proc/timer_list",
     "/proc/timer_stats",
     "/sys/devices/virtual/powercap",
-    "/sys/devices/system/cpu/cpu0/thermal_throttle",
     "/sys/firmware",
 ];
 const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// The paths that are masked, with those of each processor of this host that tell how warm it is.
+fn masked() -> Vec<String> {
+    let processors = std::fs::read_dir("/sys/devices/system/cpu").into_iter().flatten().flatten();
+    let throttle = processors.map(|entry| entry.path().join("thermal_throttle")).filter(|path| path.exists());
+    let mut throttle: Vec<String> = throttle.map(|path| path.display().to_string()).collect();
+    throttle.sort_unstable();
+    MASKED.iter().map(|path| (*path).to_owned()).chain(throttle).collect()
+}
 
 /// The configuration.
 pub(super) fn specification(request: &CreateRequest, resolved: &Resolved, files: &[EtcFile]) -> Result<Spec> {
@@ -161,7 +169,7 @@ fn linux(request: &CreateRequest, resolved: &Resolved) -> Result<Linux> {
         .set_namespaces(Some(namespaces(request.network)))
         .set_resources(Some(resources(request)))
         .set_devices(if request.privileged { Some(host_devices()?) } else { None })
-        .set_masked_paths(if request.privileged { None } else { paths(&MASKED) })
+        .set_masked_paths(if request.privileged { None } else { Some(masked()) })
         .set_readonly_paths(if request.privileged { None } else { paths(&READ_ONLY) })
         .set_seccomp(resolved.seccomp.document.clone());
     Ok(linux)

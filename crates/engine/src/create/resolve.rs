@@ -79,7 +79,7 @@ impl Resolved {
             labels: labels(request, &config),
             capabilities,
             seccomp,
-            warnings: Vec::new(),
+            warnings: warnings(request, &config),
         })
     }
 }
@@ -95,12 +95,47 @@ fn check_limits(request: &CreateRequest) -> Result<()> {
     if request.memory.is_some_and(|bytes| i64::try_from(bytes.saturating_mul(2)).is_err()) {
         return Err(invalid("memory limit: larger than any machine".to_owned()));
     }
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    let cpus = online_cpus();
     if let Some(nano) = request.nano_cpus.filter(|nano| *nano < 10_000_000 || *nano > cpus * 1_000_000_000) {
         let asked = nano as f64 / 1e9;
         return Err(invalid(format!("limit of {asked:.2} cpus: this host has 0.01 to {cpus}.00 to give")));
     }
     Ok(())
+}
+
+/// Processors that this host has, whichever of them the caller may use.
+fn online_cpus() -> u64 {
+    let listed = std::fs::read_to_string("/sys/devices/system/cpu/online").ok();
+    let counted = listed.as_deref().and_then(count_cpus).filter(|count| *count > 0);
+    counted.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from) as u64)
+}
+
+/// The number of processors in a list of the kernel's: `0-3,8`.
+fn count_cpus(list: &str) -> Option<u64> {
+    let count = |range: &str| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+        last.checked_sub(first)?.checked_add(1)
+    };
+    list.trim().split(',').map(count).sum()
+}
+
+/// What the image asks for and is not given.
+fn warnings(request: &CreateRequest, config: &image::Config) -> Vec<String> {
+    let clean = |path: &str| path.trim_end_matches('/').to_owned();
+    let is_covered = |volume: &str| {
+        request.binds.iter().any(|bind| clean(&bind.target) == clean(volume))
+            || request.tmpfs.keys().any(|target| clean(target) == clean(volume))
+    };
+    let ignored = config.volumes().iter().flatten().filter(|volume| !is_covered(volume));
+    let ignored: Vec<_> = ignored.map(|volume| format!("`{volume}`")).collect();
+    match ignored.as_slice() {
+        [] => Vec::new(),
+        ignored => vec![format!(
+            "volumes of the image are not supported yet: what is written to {} goes with the workload",
+            ignored.join(", ")
+        )],
+    }
 }
 
 /// Entry point and command by Docker's rules: another entry point forgets the image's command.
@@ -226,6 +261,14 @@ fn bind_text(bind: &Bind) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn processors_are_counted() {
+        assert_eq!(
+            (count_cpus("0-3,8\n"), count_cpus("0"), count_cpus("3-1"), count_cpus("")),
+            (Some(5), Some(1), None, None)
+        );
+    }
 
     #[test]
     fn an_entry_point_of_the_request_forgets_the_images_command() {

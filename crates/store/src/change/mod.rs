@@ -26,6 +26,9 @@ use word::{expand, split};
 /// Longest change in bytes.
 const LENGTH_LIMIT: usize = 64 << 10;
 
+/// Longest names and values of one change together, in bytes, with their variables.
+const RESULT_LIMIT: usize = 1 << 20;
+
 /// One instruction, recognised but not yet applied: its variables depend on what comes before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
@@ -184,7 +187,13 @@ impl Change {
             words.into_iter().map(split_pair).collect::<Result<_, _>>()?
         };
         let variables = variables(config);
-        pairs.into_iter().map(|(name, value)| expand_pair(name, value.trim_start(), &variables)).collect()
+        let mut size = 0;
+        let expanded = pairs.into_iter().map(|(name, value)| {
+            let pair = expand_pair(name, value.trim_start(), &variables)?;
+            size += pair.0.len() + pair.1.len();
+            if size > RESULT_LIMIT { Err(too_long()) } else { Ok(pair) }
+        });
+        expanded.collect()
     }
 
     fn expose(&self, config: &mut Config) -> Result<(), String> {
@@ -239,6 +248,10 @@ impl fmt::Display for Change {
 fn variables(config: &Config) -> BTreeMap<String, String> {
     let pairs = config.env().iter().flatten().filter_map(|assignment| assignment.split_once('='));
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+fn too_long() -> String {
+    format!("with its variables it is longer than {RESULT_LIMIT} bytes")
 }
 
 fn split_pair(word: &str) -> Result<(&str, &str), String> {

@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 use std::iter::Peekable;
 use std::str::Chars;
 
+/// Longest value in bytes: Linux gives no program a longer variable. Without a limit each `A=$A$A` doubles it.
+const VALUE_LIMIT: usize = 128 << 10;
 /// Deepest nesting of `${a:-${b:-...}}`.
 const DEPTH_LIMIT: usize = 16;
 
@@ -101,15 +103,14 @@ impl Expansion<'_> {
     /// What stands behind a `$`, which is itself where no name follows.
     fn variable(&mut self, result: &mut String) -> Result<(), String> {
         if self.characters.next_if_eq(&'{').is_some() {
-            result.push_str(&self.braced()?);
-            return Ok(());
+            let value = self.braced()?;
+            return append(result, &value);
         }
         let name = self.name();
         if name.is_empty() {
             result.push('$');
         }
-        result.push_str(self.value(&name));
-        Ok(())
+        append(result, self.value(&name))
     }
 
     fn braced(&mut self) -> Result<String, String> {
@@ -154,6 +155,14 @@ impl Expansion<'_> {
     }
 }
 
+fn append(result: &mut String, value: &str) -> Result<(), String> {
+    if result.len() + value.len() > VALUE_LIMIT {
+        return Err(format!("with its variables the value is longer than {VALUE_LIMIT} bytes"));
+    }
+    result.push_str(value);
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,6 +205,15 @@ mod tests {
         let deep = "${N:-".repeat(1000);
         for word in ["'", "\"", "${", "${A", "${A:", "${A:}", "${A:=x}", "${A/x}", "${1}", "${N:-x", &deep] {
             assert!(expanded(word).is_err(), "{word}");
+        }
+    }
+
+    #[test]
+    fn values_do_not_grow_without_end() {
+        let variables = BTreeMap::from([("A".to_owned(), "a".repeat(VALUE_LIMIT / 2))]);
+        assert!(expand("$A$A", &variables).is_ok());
+        for word in ["$A${A}$A", r#""$A$A$A""#, "${N:-$A$A$A}"] {
+            assert!(expand(word, &variables).is_err(), "{word}");
         }
     }
 }

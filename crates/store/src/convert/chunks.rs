@@ -3,6 +3,9 @@
 //!
 //! Small chunks need a long table, large ones are filled up with zeros; the size is the one that costs
 //! fewest bytes in all.
+//!
+//! What is filled up is bounded by what is stored: a header of a few bytes can claim a file of 2^63 bytes
+//! with a byte here and there, and each byte would fill a chunk.
 
 use crate::erofs::{BLOCK, Content, DataWriter};
 use crate::layer_error::Error;
@@ -12,6 +15,47 @@ use crate::tar::Segment;
 const MAX_BITS: u8 = 20;
 /// The longest table: 64 MiB of block numbers.
 const MAX_CHUNKS: u64 = 16 << 20;
+
+/// Zeros that a stored byte may cost, beside the layer's allowance.
+const FILL_FACTOR: u64 = 16;
+/// Zeros that all sparse files of a layer together may cost beyond that: 64 MiB.
+pub(super) const FILL_ALLOWANCE: u64 = 64 << 20;
+
+/// How a sparse file is going to be written. Nothing is allocated yet.
+pub(super) struct Plan<'m> {
+    map: &'m [Segment],
+    size: u64,
+    bits: u8,
+}
+
+impl<'m> Plan<'m> {
+    /// Plans a file of `size` bytes of which `map` (ascending, without overlaps, within `size`) is
+    /// stored; `None` if it cannot be represented.
+    pub fn new(map: &'m [Segment], size: u64) -> Option<Self> {
+        let bits = (0..=MAX_BITS)
+            .filter(|bits| count(size, *bits) <= MAX_CHUNKS)
+            .min_by_key(|bits| cost(map, size, *bits))?;
+        Some(Self { map, size, bits })
+    }
+
+    /// Bytes of memory that the table takes.
+    pub fn table_size(&self) -> u64 {
+        count(self.size, self.bits) * size_of::<Option<u32>>() as u64
+    }
+
+    /// Bytes of zeros that the file takes from its layer's allowance: those beyond a multiple of what is
+    /// stored.
+    pub fn excess(&self) -> u64 {
+        let stored: u64 = self.map.iter().map(|segment| segment.length).sum();
+        let used = used(self.map, self.bits).saturating_mul(BLOCK << self.bits);
+        used.saturating_sub(stored).saturating_sub(stored.saturating_mul(FILL_FACTOR))
+    }
+
+    /// Begins to write it.
+    pub fn begin(self) -> Chunks<'m> {
+        Chunks::begin(self.map, self.size, self.bits)
+    }
+}
 
 /// A sparse file that is being written.
 pub(super) struct Chunks<'m> {
@@ -31,26 +75,15 @@ impl<'m> Chunks<'m> {
         map.iter().map(|segment| segment.length).sum::<u64>() != size
     }
 
-    /// Plans a file of `size` bytes of which `map` (ascending, without overlaps, within `size`) is
-    /// stored; `None` if it cannot be represented.
-    pub fn plan(map: &'m [Segment], size: u64) -> Option<Self> {
-        let bits = (0..=MAX_BITS)
-            .filter(|bits| size.div_ceil(BLOCK << bits) <= MAX_CHUNKS)
-            .min_by_key(|bits| cost(map, size, *bits))?;
-        let count = size.div_ceil(BLOCK << bits) as usize;
-        Some(Self {
+    fn begin(map: &'m [Segment], size: u64, bits: u8) -> Self {
+        Self {
             size,
             bits,
-            blocks: vec![None; count],
+            blocks: vec![None; count(size, bits) as usize],
             segments: map.iter().copied(),
             segment: Segment { offset: 0, length: 0 },
             written: None,
-        })
-    }
-
-    /// Bytes of memory that the table takes.
-    pub fn table_size(&self) -> u64 {
-        self.blocks.len() as u64 * 8
+        }
     }
 
     fn chunk(&self) -> u64 {
@@ -96,8 +129,13 @@ impl<'m> Chunks<'m> {
     }
 }
 
-/// Bytes in the image, table and data, with chunks of this size.
-fn cost(map: &[Segment], size: u64, bits: u8) -> u64 {
+/// Chunks of a file of `size` bytes.
+fn count(size: u64, bits: u8) -> u64 {
+    size.div_ceil(BLOCK << bits)
+}
+
+/// Chunks that are not holes.
+fn used(map: &[Segment], bits: u8) -> u64 {
     let chunk = BLOCK << bits;
     let mut used = 0;
     let mut next = 0;
@@ -107,16 +145,24 @@ fn cost(map: &[Segment], size: u64, bits: u8) -> u64 {
         used += end.saturating_sub(first);
         next = next.max(end);
     }
-    used.saturating_mul(chunk).saturating_add(size.div_ceil(chunk) * 4)
+    used
+}
+
+/// Bytes in the image, table and data, with chunks of this size.
+fn cost(map: &[Segment], size: u64, bits: u8) -> u64 {
+    used(map, bits).saturating_mul(BLOCK << bits).saturating_add(count(size, bits) * 4)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn bits(map: &[(u64, u64)], size: u64) -> Option<u8> {
-        let map: Vec<_> = map.iter().map(|&(offset, length)| Segment { offset, length }).collect();
-        Chunks::plan(&map, size).map(|chunks| chunks.bits)
+    fn map(map: &[(u64, u64)]) -> Vec<Segment> {
+        map.iter().map(|&(offset, length)| Segment { offset, length }).collect()
+    }
+
+    fn bits(segments: &[(u64, u64)], size: u64) -> Option<u8> {
+        Plan::new(&map(segments), size).map(|plan| plan.bits)
     }
 
     #[test]
@@ -125,5 +171,15 @@ mod tests {
         assert_eq!(bits(&[], 1 << 32), Some(20), "one hole");
         assert_eq!(bits(&[(0, 1)], 1 << 40), Some(9), "2 MiB of table, 2 MiB of data");
         assert_eq!(bits(&[(0, 1)], u64::MAX >> 1), None);
+    }
+
+    #[test]
+    fn what_is_filled_up_is_bounded_by_what_is_stored() {
+        let scattered: Vec<(u64, u64)> = (0..256).map(|at| (at << 32, 1)).collect();
+        let excess =
+            |segments: &[(u64, u64)], size| Plan::new(&map(segments), size).map(|plan| plan.excess());
+        assert!(excess(&scattered, 1 << 56).is_some_and(|excess| excess > FILL_ALLOWANCE));
+        assert_eq!(excess(&[(0, 4096), (1 << 40, 4096)], 1 << 41).map(|excess| excess < 8 << 20), Some(true));
+        assert_eq!(excess(&[(0, 1 << 20)], 1 << 30), Some(0));
     }
 }

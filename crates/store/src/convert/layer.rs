@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use super::copy;
 use super::lower::{Found, Lower};
 use super::path::{self, Name};
 use super::{Limits, Options};
@@ -11,12 +12,12 @@ use crate::tar::{Entry, EntryKind};
 
 /// As many links as Linux follows in one path.
 const MAX_LINKS: usize = 40;
+/// As many components as one path may have with all links in its way: the longest path has 2048.
+const MAX_STEPS: usize = 4096;
+/// As many components as the links of a layer may lead through in all.
+const MAX_LINK_STEPS: u64 = 1 << 28;
 /// The longest target of a link, as in Linux.
 const MAX_TARGET: usize = 4095;
-/// Bytes of attributes of one file; the format ends at 256 KiB with its padding.
-const MAX_XATTRS: usize = 250_000;
-/// How much is copied at once from a parent.
-const COPY: usize = 256 << 10;
 
 /// An error that names an entry.
 pub(super) fn refuse(kind: Kind, entry: &Entry, why: &str) -> Error {
@@ -36,8 +37,12 @@ pub(super) struct Layer<'a> {
     limits: &'a Limits,
     self_contained: bool,
     metadata_left: u64,
-    /// The directory of the last entry: neighbours in an archive mostly share it.
+    link_steps_left: u64,
+    /// The directory of the last entry: neighbours in an archive mostly share it. Never one behind a link of
+    /// the parents, in whose place the layer may put something without touching its own tree.
     recent: Option<(Box<[u8]>, NodeId)>,
+    /// Whether the walk at hand followed a link of the parents.
+    through_lower: bool,
     /// Files copied from the parents, by layer and inode number, so that their names stay linked.
     copied: HashMap<(usize, u64), NodeId>,
 }
@@ -65,7 +70,9 @@ impl<'a> Layer<'a> {
             limits,
             self_contained: true,
             metadata_left: limits.metadata,
+            link_steps_left: MAX_LINK_STEPS,
             recent: None,
+            through_lower: false,
             copied: HashMap::new(),
         }
     }
@@ -91,6 +98,16 @@ impl<'a> Layer<'a> {
             )
         })?;
         Ok(())
+    }
+
+    /// What is taken at most.
+    pub fn limits(&self) -> &Limits {
+        self.limits
+    }
+
+    /// The error for more files or entries than the limit.
+    pub fn too_many(&self, entry: &Entry) -> Error {
+        refuse(Kind::TooMany, entry, &format!("the layer has more than {} files", self.limits.entries))
     }
 
     /// Where an entry goes; `None` if it leaves nothing to place: a whiteout, which is applied, or a
@@ -176,11 +193,15 @@ impl<'a> Layer<'a> {
         let mut size = 0;
         for (name, value) in entry.xattrs.iter().filter(|(name, _)| is_kept(name)) {
             size += name.len() + value.len() + 8;
-            if !erofs::fits(name, value) || size > MAX_XATTRS {
+            if !erofs::fits(name, value) {
                 let what = format!("its extended attribute `{}` is too long", shown(name));
                 return Err(refuse(Kind::TooLong, entry, &what));
             }
             metadata.xattrs.insert(name.as_slice().into(), value.as_slice().into());
+        }
+        if !erofs::fit_together(metadata.xattrs.iter().map(|(name, value)| (&**name, &**value))) {
+            let what = format!("its extended attributes exceed {} bytes", erofs::XATTR_LIMIT);
+            return Err(refuse(Kind::TooLong, entry, &what));
         }
         self.charge(entry, size as u64)?;
         Ok(metadata)
@@ -221,9 +242,7 @@ impl<'a> Layer<'a> {
 
     fn add(&mut self, node: Node, entry: &Entry) -> Result<NodeId, Error> {
         let id = if self.tree.count() < self.limits.entries { self.tree.add(node) } else { None };
-        id.ok_or_else(|| {
-            refuse(Kind::TooMany, entry, &format!("the layer has more than {} files", self.limits.entries))
-        })
+        id.ok_or_else(|| self.too_many(entry))
     }
 
     /// Gives a node a name, also in place of another.
@@ -305,7 +324,7 @@ impl<'a> Layer<'a> {
         let (image, inode) = (found.image, &found.inode);
         let (major, minor) = inode.device();
         let content = match inode.file_type {
-            FileType::Regular => copy_data(image, inode, data)?,
+            FileType::Regular => self.copy_data(image, inode, entry, data)?,
             FileType::Directory => Content::empty_directory(),
             FileType::Symlink => Content::Symlink(image.read_link(inode)?.into()),
             FileType::Character => Content::Character(major, minor),
@@ -319,6 +338,23 @@ impl<'a> Layer<'a> {
         Ok(id)
     }
 
+    /// The data of a file of the parents, its holes as such.
+    fn copy_data(
+        &mut self,
+        image: &Image,
+        inode: &Inode,
+        entry: &Entry,
+        data: &mut DataWriter<'_>,
+    ) -> Result<Content, Error> {
+        match image.chunks(inode)? {
+            Some(chunks) => {
+                self.charge(entry, chunks.table_size())?;
+                copy::sparse(image, inode, chunks, data)
+            }
+            None => copy::whole(image, inode, data),
+        }
+    }
+
     /// The directory that `components` lead to in the layer, made where it is missing.
     fn directory(&mut self, components: &[&[u8]], entry: &Entry) -> Result<NodeId, Error> {
         if components.is_empty() {
@@ -328,9 +364,10 @@ impl<'a> Layer<'a> {
         if let Some((_, id)) = self.recent.as_ref().filter(|(recent, _)| **recent == *key) {
             return Ok(*id);
         }
+        self.through_lower = false;
         let steps = self.walk(components, true, entry)?.unwrap_or_default();
         let id = steps.last().map_or(Some(Tree::ROOT), |step| step.node).unwrap_or(Tree::ROOT);
-        self.recent = Some((key.into(), id));
+        self.recent = (!self.through_lower).then(|| (key.into(), id));
         Ok(id)
     }
 
@@ -344,8 +381,12 @@ impl<'a> Layer<'a> {
     ) -> Result<Option<Vec<Step>>, Error> {
         let mut steps: Vec<Step> = Vec::new();
         let mut pending: VecDeque<Box<[u8]>> = components.iter().map(|&name| name.into()).collect();
-        let mut links = 0;
+        let (mut links, mut taken) = (0, 0);
         while let Some(name) = pending.pop_front() {
+            taken += 1;
+            if taken > MAX_STEPS {
+                return Err(too_many_links(entry));
+            }
             match &*name {
                 b"" | b"." => continue,
                 b".." => {
@@ -358,8 +399,9 @@ impl<'a> Layer<'a> {
             if let Some(target) = self.link_target(&child)? {
                 links += 1;
                 if links > MAX_LINKS {
-                    return Err(refuse(Kind::Corrupt, entry, "too many symbolic links are in its way"));
+                    return Err(too_many_links(entry));
                 }
+                self.charge_link(&target, entry)?;
                 if target.starts_with(b"/") {
                     steps.clear();
                 }
@@ -374,6 +416,14 @@ impl<'a> Layer<'a> {
         Ok(Some(steps))
     }
 
+    /// Counts the components of a link that is followed, also those that are skipped.
+    fn charge_link(&mut self, target: &[u8], entry: &Entry) -> Result<(), Error> {
+        let steps = target.iter().filter(|&&byte| byte == b'/').count() as u64 + 1;
+        let left = self.link_steps_left.checked_sub(steps);
+        self.link_steps_left = left.ok_or_else(|| too_many_links(entry))?;
+        Ok(())
+    }
+
     fn link_target(&mut self, child: &Child<'_>) -> Result<Option<Box<[u8]>>, Error> {
         match child {
             Child::Layer(id) => match &self.tree.node(*id).content {
@@ -382,6 +432,7 @@ impl<'a> Layer<'a> {
             },
             Child::Lower(found) if found.inode.file_type == FileType::Symlink => {
                 self.self_contained = false;
+                self.through_lower = true;
                 found.image.read_link(&found.inode).map(|target| Some(target.into()))
             }
             _ => Ok(None),
@@ -463,6 +514,10 @@ impl<'a> Layer<'a> {
     }
 }
 
+fn too_many_links(entry: &Entry) -> Error {
+    refuse(Kind::Corrupt, entry, "too many symbolic links are in its way")
+}
+
 /// Whether an attribute goes into the image: EROFS has a place for it, and overlayfs gives it no meaning.
 fn is_kept(name: &[u8]) -> bool {
     let of_overlay = name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.");
@@ -479,16 +534,4 @@ fn lower_metadata(image: &Image, inode: &Inode) -> Result<Metadata, Error> {
         mtime: inode.mtime(),
         xattrs: xattrs.map(|(name, value)| (name.into(), value.into())).collect(),
     })
-}
-
-fn copy_data(image: &Image, inode: &Inode, data: &mut DataWriter<'_>) -> Result<Content, Error> {
-    let block = data.start_file()?;
-    let mut buffer = vec![0; COPY];
-    let mut offset = 0;
-    while offset < inode.size() {
-        let count = image.read_data(inode, offset, &mut buffer)?;
-        data.write(&buffer[..count])?;
-        offset += count as u64;
-    }
-    Ok(Content::File { block, size: inode.size() })
 }

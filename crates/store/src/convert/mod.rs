@@ -7,6 +7,7 @@
 //! | `lower` | the parents as one merged tree, as overlayfs would show them |
 //! | `layer` | the tree that entries are applied to |
 //! | `chunks` | sparse files as chunks |
+//! | `copy` | data of files of the parents |
 //! | `stream` | counting and hashing of what is read |
 //!
 //! ```text
@@ -30,6 +31,7 @@
 //! `trusted.overlay.` and `user.overlay.` attributes are dropped: they would redirect lookups of overlayfs.
 
 mod chunks;
+mod copy;
 mod layer;
 mod lower;
 mod path;
@@ -45,14 +47,15 @@ use crate::tarmeta::Recorder;
 
 pub use crate::layer_error::{Error, Kind};
 
-use chunks::Chunks;
+use chunks::{Chunks, FILL_ALLOWANCE, Plan};
 use layer::Layer;
 use stream::Tap;
 
 /// What a conversion takes at most.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Files and directories, counting directories that no entry names. Default 4,000,000.
+    /// Files and directories, counting directories that no entry names; and entries, each of which counts
+    /// also if it replaces another. Default 4,000,000.
     pub entries: usize,
     /// Bytes of names, link targets, attributes and chunk lists that are kept in memory.
     /// Default 512 MiB.
@@ -148,6 +151,7 @@ fn convert_stream(
         data: DataWriter::new(files.erofs, options.limits.image),
         layer: Layer::new(options, &options.limits),
         entries: 0,
+        fill_left: FILL_ALLOWANCE,
     };
     conversion.entries()?;
     conversion.rest(options.allow_missing_end)?;
@@ -184,6 +188,8 @@ struct Conversion<'a, R> {
     data: DataWriter<'a>,
     layer: Layer<'a>,
     entries: u64,
+    /// Zeros that sparse files may still be filled up with.
+    fill_left: u64,
 }
 
 impl<R: Read> Conversion<'_, R> {
@@ -191,6 +197,9 @@ impl<R: Read> Conversion<'_, R> {
         while let Some(entry) = self.reader.next()? {
             self.recorder.bytes(self.reader.raw())?;
             self.entries += 1;
+            if self.entries > self.layer.limits().entries as u64 {
+                return Err(self.layer.too_many(&entry));
+            }
             match self.layer.destination(&entry)? {
                 Some(at) if entry.kind == EntryKind::File => {
                     let content = self.file(&entry)?;
@@ -221,9 +230,12 @@ impl<R: Read> Conversion<'_, R> {
     }
 
     fn sparse_file(&mut self, entry: &Entry) -> Result<crate::erofs::Content, Error> {
-        let mut chunks = Chunks::plan(entry.sparse.as_deref().unwrap_or_default(), entry.size)
-            .ok_or_else(|| layer::refuse(Kind::TooMany, entry, "its holes are too large"))?;
-        self.layer.charge(entry, chunks.table_size())?;
+        let too_large = || layer::refuse(Kind::TooMany, entry, "its holes are too large");
+        let map = entry.sparse.as_deref().unwrap_or_default();
+        let plan = Plan::new(map, entry.size).ok_or_else(too_large)?;
+        self.fill_left = self.fill_left.checked_sub(plan.excess()).ok_or_else(too_large)?;
+        self.layer.charge(entry, plan.table_size())?;
+        let mut chunks = plan.begin();
         while let Some(mut slice) = self.reader.data()? {
             while !slice.is_empty() {
                 let length = chunks.stand(&mut self.data, slice.len())?;

@@ -94,8 +94,10 @@ impl Layout {
     fn place(&mut self, tree: &Tree, id: NodeId, end: u64) -> Result<u64, Error> {
         let node = tree.node(id);
         let xattrs = xattr::size(node);
-        let xattr_count = xattr::count(xattrs)
-            .ok_or_else(|| Error::new(Kind::TooLong, "a file's extended attributes exceed 256 KiB"))?;
+        let xattr_count = xattr::count(xattrs).ok_or_else(|| {
+            let what = format!("a file's extended attributes exceed {} bytes", xattr::LIMIT);
+            Error::new(Kind::TooLong, what)
+        })?;
         let body = INODE + xattrs;
         let size = match &node.content {
             Content::Directory { children, .. } => {

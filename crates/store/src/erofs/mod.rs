@@ -32,10 +32,10 @@ mod writer;
 mod xattr;
 
 pub use format::{BLOCK, FileType};
-pub use reader::{Image, Inode, Listed, ReadAt};
+pub use reader::{Chunking, Image, Inode, Listed, ReadAt};
 pub use tree::{Children, Content, Metadata, Node, NodeId, Tree};
 pub use writer::{DataWriter, Finished};
-pub use xattr::{OPAQUE, fits, is_storable};
+pub use xattr::{LIMIT as XATTR_LIMIT, OPAQUE, fit_together, fits, is_storable};
 
 /// The version of the images' layout, part of their file names: whatever changes the bytes that come
 /// from the same input changes it.

@@ -136,6 +136,26 @@ pub struct Listed<'a> {
     pub file_type: u8,
 }
 
+/// The chunks of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chunking {
+    /// log2 of a chunk in blocks.
+    pub bits: u8,
+    /// Their number.
+    pub count: u64,
+}
+
+impl Chunking {
+    /// Bytes of memory that a table of them takes.
+    pub fn table_size(self) -> u64 {
+        self.count * size_of::<Option<u32>>() as u64
+    }
+}
+
+fn damaged_chunks(inode: &Inode) -> Error {
+    Error::new(Kind::Corrupt, format!("inode {} of the EROFS image has damaged chunks", inode.number))
+}
+
 /// Where a run of a file's bytes is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Run {
@@ -319,6 +339,29 @@ impl Image {
         Ok(done)
     }
 
+    /// How a file is cut into chunks; `None` for one that lies in one piece.
+    ///
+    /// # Errors
+    /// [`Kind::Corrupt`] if its chunks cannot be all within the image.
+    pub fn chunks(&self, inode: &Inode) -> Result<Option<Chunking>, Error> {
+        if inode.file_type != FileType::Regular || inode.raw.layout != DataLayout::Chunks {
+            return Ok(None);
+        }
+        let bits = u8::try_from(inode.raw.address).ok().filter(|bits| *bits <= 0x1f);
+        let chunking = bits.map(|bits| Chunking { bits, count: inode.size().div_ceil(BLOCK << bits) });
+        // Each has a block number in the image.
+        let chunking = chunking.filter(|chunking| chunking.count <= self.length / 4);
+        chunking.map(Some).ok_or_else(|| damaged_chunks(inode))
+    }
+
+    /// Whether the byte at `position`, which is within the file, is in a hole.
+    ///
+    /// # Errors
+    /// As [`read_data`](Self::read_data).
+    pub fn is_hole(&self, inode: &Inode, position: u64) -> Result<bool, Error> {
+        Ok(self.run(inode, position)?.at.is_none())
+    }
+
     /// Where the bytes at `position`, which is within the file, are; at least one.
     fn run(&self, inode: &Inode, position: u64) -> Result<Run, Error> {
         let left = inode.size() - position;
@@ -336,9 +379,7 @@ impl Image {
     }
 
     fn chunk_run(&self, inode: &Inode, position: u64) -> Result<Run, Error> {
-        let corrupt = || {
-            Error::new(Kind::Corrupt, format!("inode {} of the EROFS image has damaged chunks", inode.number))
-        };
+        let corrupt = || damaged_chunks(inode);
         let format = inode.raw.address;
         if format > 0x1f {
             return Err(corrupt());

@@ -7,6 +7,10 @@ use super::tree::{Content, Node};
 /// The attribute by which overlayfs hides what lower layers have in a directory; its value is `y`.
 pub const OPAQUE: &[u8] = b"trusted.overlay.opaque";
 
+/// Bytes of attributes of one file, with header and padding. The format goes on to 256 KiB, but Linux 6.1
+/// kept the size in 16 bits until a stable release of May 2023.
+pub const LIMIT: u64 = 65_532;
+
 const HEADER: usize = 12;
 const ENTRY: usize = 4;
 /// Beginnings of names, and their numbers. The two for ACLs are whole names.
@@ -44,19 +48,30 @@ fn of_node(node: &Node) -> impl Iterator<Item = (&[u8], &[u8])> {
     node.metadata.xattrs.iter().map(|(name, value)| (&**name, &**value)).chain(mark)
 }
 
-/// The size in bytes of the attributes of a node, 0 if there are none.
-pub(super) fn size(node: &Node) -> u64 {
-    let entries: usize = of_node(node)
+/// The size in bytes of attributes, 0 if there are none. Those without a place do not count.
+fn area<'a>(pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> u64 {
+    let entries: usize = pairs
         .filter_map(|(name, value)| Some(ENTRY + split(name)?.1.len() + value.len()))
         .map(|length| length.next_multiple_of(4))
         .sum();
     if entries == 0 { 0 } else { (HEADER + entries) as u64 }
 }
 
+/// Whether a node may have these attributes, also if it becomes an opaque directory.
+pub fn fit_together<'a>(pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> bool {
+    area(pairs.chain([(OPAQUE, b"y".as_slice())])) <= LIMIT
+}
+
+/// The size in bytes of the attributes of a node, 0 if there are none.
+pub(super) fn size(node: &Node) -> u64 {
+    area(of_node(node))
+}
+
 /// The size field of an inode for attributes of `size` bytes; `None` if they are too many.
 pub(super) fn count(size: u64) -> Option<u16> {
     match size {
         0 => Some(0),
+        _ if size > LIMIT => None,
         _ => u16::try_from((size - HEADER as u64) / 4 + 1).ok(),
     }
 }
@@ -135,7 +150,18 @@ mod tests {
         assert!(!is_storable(b"system.nfs4_acl") && !is_storable(b"user.") && !is_storable(b""));
         assert!(!is_storable(b"system.posix_acl_access2"));
         assert!(!fits(b"user.a", &[0; 65536]) && fits(b"user.a", &[0; 65535]));
-        assert_eq!((count(262_148), count(262_152)), (Some(65535), None));
+    }
+
+    #[test]
+    fn the_size_with_header_and_padding_stays_below_64_kib() {
+        assert_eq!((count(LIMIT), count(LIMIT + 4)), (Some(16_381), None));
+        // A header, an entry with the name `a`, and the mark of an opaque directory.
+        let room =
+            LIMIT as usize - HEADER - (ENTRY + 1) - (ENTRY + "overlay.opaque".len() + 1).next_multiple_of(4);
+        let value = vec![0; room];
+        let pair = |length: usize| std::iter::once((b"user.a".as_slice(), &value[..length]));
+        assert!(fit_together(pair(room / 4 * 4 - 1)));
+        assert!(!fit_together(pair(room).chain([(b"user.b".as_slice(), b"".as_slice())])));
     }
 
     #[test]

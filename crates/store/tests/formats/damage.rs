@@ -110,6 +110,31 @@ fn archives_cut_anywhere_are_truncated() {
 }
 
 #[test]
+fn holes_do_not_make_a_small_archive_a_large_image() {
+    let map: Vec<String> = (0..256u64).map(|at| format!("{},1", at << 32)).collect();
+    let sparse = |size: &str| {
+        let records = [
+            ("GNU.sparse.size", size.as_bytes()),
+            ("GNU.sparse.numblocks", b"256".as_slice()),
+            ("GNU.sparse.map", map.join(",").as_bytes()),
+            ("GNU.sparse.name", b"sparse"),
+        ]
+        .map(|(key, value)| (key, value.to_vec()));
+        let records: Vec<(&str, &[u8])> = records.iter().map(|(key, value)| (*key, &value[..])).collect();
+        Archive::default().pax(b'x', &records).item(&Item::file("x", &[b'd'; 256]))
+    };
+    let make = |tar: Vec<u8>| Layer::make(&tar[..], &Options::default());
+    let error = make(sparse("72057594037927936").end()).err().expect("a chunk for every byte is taken");
+    assert_eq!(error.kind(), Kind::TooMany);
+    assert!(error.to_string().contains("holes"), "{error}");
+    let tebibyte = sparse("1099515822080");
+    let layer = make(tebibyte.clone().end()).expect("what few zeros represent is taken");
+    assert!(layer.converted.erofs_size < 128 << 20, "{}", layer.converted.erofs_size);
+    let many = tebibyte.0.repeat(3);
+    assert!(make(Archive(many).end()).is_err(), "what all files of a layer are filled up with counts");
+}
+
+#[test]
 fn damaged_archives_never_panic() {
     let tar = sample();
     let mut random = Random(1);

@@ -290,3 +290,65 @@ fn more_than_the_limits_is_refused() {
     }
     assert!(with(Limits { entries: 101, ..Limits::default() }).is_ok(), "one hundred files and the root");
 }
+
+#[test]
+fn repeated_entries_count() {
+    let items: Vec<_> = (0..101).map(|_| Item::directory("d")).collect();
+    let limits = Limits { entries: 100, ..Limits::default() };
+    let error = Layer::make(&Archive::of(&items)[..], &Options { limits, ..Options::default() }).err();
+    assert_eq!(error.map(|error| error.kind()), Some(Kind::TooMany));
+}
+
+#[test]
+fn links_lead_through_a_bounded_number_of_components() {
+    let target = "d/../".repeat(400);
+    let chain = |links: usize| {
+        let mut archive = Archive::default().item(&Item::directory("d"));
+        let mut path = String::new();
+        for at in 0..links {
+            let name = format!("l{at}");
+            archive = archive.pax(b'x', &[("linkpath", target.as_bytes())]).item(&Item::symlink(&name, ""));
+            path.push_str(&name);
+            path.push('/');
+        }
+        let path = path + "f";
+        archive.pax(b'x', &[("path", path.as_bytes())]).item(&Item::file("x", b"")).end()
+    };
+    Layer::make(&chain(4)[..], &Options::default()).expect("some links are followed");
+    let error = Layer::make(&chain(39)[..], &Options::default()).err().expect("too many steps");
+    assert_eq!(error.kind(), Kind::Corrupt);
+    assert!(error.to_string().contains("links"), "{error}");
+}
+
+#[test]
+fn what_the_layer_puts_over_a_link_of_the_parents_counts_at_once() {
+    let below = parents(&[&[Item::directory("c"), Item::symlink("a", "c")]]);
+    let before = Item::file("a/x", b"");
+    let after = Item::file("a/y", b"");
+    let whiteout = layer(&[before.clone(), Item::file(".wh.a", b""), after.clone()], &below);
+    assert_eq!((whiteout.names("a"), whiteout.names("c")), (vec!["y".to_owned()], vec!["x".to_owned()]));
+    assert_eq!(refused(&[before.clone(), Item::file("a", b""), after.clone()], &below).0, Kind::Corrupt);
+    let directory = layer(&[before, Item::directory("a"), after], &below);
+    assert_eq!(directory.names("a"), ["y"]);
+}
+
+#[test]
+fn a_copied_file_keeps_its_holes() {
+    let records: [(&str, &[u8]); 4] = [
+        ("GNU.sparse.size", b"1073741824"),
+        ("GNU.sparse.numblocks", b"2"),
+        ("GNU.sparse.map", b"4096,5,1073741819,5"),
+        ("GNU.sparse.name", b"sparse"),
+    ];
+    let tar = Archive::default().pax(b'x', &records).item(&Item::file("x", b"0123456789")).end();
+    let below = [Layer::checked(&tar, &[]).image];
+    let above = layer(&[Item::hard_link("copy", "sparse")], &below);
+    assert!(above.converted.erofs_size < 16 << 20, "{}", above.converted.erofs_size);
+    let copy = above.inode("copy");
+    assert_eq!(copy.size(), 1 << 30);
+    let mut bytes = [1; 7];
+    above.image.read_data(&copy, 4095, &mut bytes).unwrap();
+    assert_eq!(&bytes, b"\x0001234\0");
+    above.image.read_data(&copy, (1 << 30) - 7, &mut bytes).unwrap();
+    assert_eq!(&bytes, b"\0\x0056789");
+}

@@ -61,6 +61,24 @@ fn a_missing_layer_is_named_and_leaves_no_snapshot() {
 }
 
 #[test]
+fn another_import_heals_a_layer() {
+    let scratch = Scratch::new();
+    scratch.import("bad", "content");
+    let image = scratch.store.resolve("bad").expect("resolve");
+    let layer = |end: &str| scratch.root().join(format!("layers/{}.v1.{end}", image.diff_ids[0].hex()));
+    for end in ["erofs", "tarmeta.zst", "json"] {
+        let good = std::fs::read(layer(end)).expect("read");
+        let mut bad = good.clone();
+        // In the image this is data of a file, which its seal does not cover.
+        let at = if end == "erofs" { 4096 } else { good.len() / 2 };
+        bad[at] ^= 1;
+        std::fs::write(layer(end), &bad).expect("write");
+        scratch.import("again", "content");
+        assert!(std::fs::read(layer(end)).expect("read") == good, "{end}");
+    }
+}
+
+#[test]
 fn a_damaged_image_can_be_removed_and_its_rest_collected() {
     for which in 0..2 {
         let scratch = Scratch::new();
@@ -105,5 +123,22 @@ fn a_damaged_reference_can_be_removed() {
     let exclusive = scratch.store.exclusive().expect("lock");
     assert_eq!(exclusive.remove("bad", false, &[]).expect("remove").len(), 1);
     exclusive.repair(&[]).expect("repair");
+    assert_eq!(scratch.files(), empty);
+}
+
+#[test]
+fn a_damaged_mark_keeps_its_image_until_it_is_removed() {
+    let scratch = Scratch::new();
+    let empty = scratch.files();
+    let old = scratch.import("app", "old");
+    let mark = scratch.store.resolve("app").expect("resolve").digest;
+    scratch.import("app", "new");
+    std::fs::write(scratch.root().join(format!("refs/@{mark}")), b"{").expect("damage");
+    let exclusive = scratch.store.exclusive().expect("lock");
+    assert_eq!(exclusive.repair(&[]).expect("repair"), Vec::<String>::new());
+    assert_eq!(scratch.store.list().expect("list").len(), 2);
+    let removed = exclusive.remove(&old.short(), false, &[]).expect("remove");
+    assert_eq!(removed.first(), Some(&Removed::Deleted(old)));
+    exclusive.remove("app", false, &[]).expect("remove");
     assert_eq!(scratch.files(), empty);
 }

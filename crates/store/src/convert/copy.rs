@@ -1,0 +1,50 @@
+//! The data of files of the parents, copied into the image.
+
+use crate::erofs::{BLOCK, Chunking, Content, DataWriter, Image, Inode};
+use crate::layer_error::Error;
+
+/// How much is copied at once.
+const BUFFER: usize = 256 << 10;
+
+/// Copies a file that has no holes.
+pub(super) fn whole(image: &Image, inode: &Inode, data: &mut DataWriter<'_>) -> Result<Content, Error> {
+    let block = data.start_file()?;
+    range(image, inode, (0, inode.size()), data)?;
+    Ok(Content::File { block, size: inode.size() })
+}
+
+/// Copies a file of chunks; holes stay holes.
+pub(super) fn sparse(
+    image: &Image,
+    inode: &Inode,
+    chunks: Chunking,
+    data: &mut DataWriter<'_>,
+) -> Result<Content, Error> {
+    let length = BLOCK << chunks.bits;
+    let mut blocks = Vec::with_capacity(chunks.count as usize);
+    for start in (0..chunks.count).map(|index| index * length) {
+        if image.is_hole(inode, start)? {
+            blocks.push(None);
+            continue;
+        }
+        blocks.push(Some(data.start_file()?));
+        range(image, inode, (start, inode.size().min(start.saturating_add(length))), data)?;
+    }
+    Ok(Content::Sparse { size: inode.size(), chunk_bits: chunks.bits, chunks: blocks.into() })
+}
+
+fn range(
+    image: &Image,
+    inode: &Inode,
+    (mut offset, end): (u64, u64),
+    data: &mut DataWriter<'_>,
+) -> Result<(), Error> {
+    let mut buffer = vec![0; BUFFER.min(usize::try_from(end - offset).unwrap_or(BUFFER))];
+    while offset < end {
+        let wanted = usize::try_from(end - offset).unwrap_or(BUFFER).min(buffer.len());
+        let count = image.read_data(inode, offset, &mut buffer[..wanted])?;
+        data.write(&buffer[..count])?;
+        offset += count as u64;
+    }
+    Ok(())
+}
