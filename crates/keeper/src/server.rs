@@ -1,13 +1,14 @@
 //! The event loop: clients, processes and their streams, all on one epoll.
 //!
 //! Back-pressure, both ways: a stream is not read while a client that carries it has a queue, and a
-//! client is not read while the process has not taken its earlier input.
+//! client gets a new window for input when the process has taken what came before. Clients are always
+//! read: a signal must not wait behind input that nobody reads.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use holm_spec::keeper::{PACKET_LIMIT, Reply, Request, Stream};
+use holm_spec::keeper::{PACKET_LIMIT, Reply, Request, STDIN_WINDOW, Stream};
 use holm_spec::layout::{Layout, SOCKET_NAME, SandboxPaths};
 use holm_spec::{Id, Timestamp};
 use holm_sys::Errno;
@@ -229,9 +230,7 @@ impl Server {
         }
         let session = self.clients.get(index).and_then(Option::as_ref).and_then(|client| client.process);
         if packet.first() == Some(&(Stream::Stdin as u8)) {
-            if let Some(process) = session.and_then(|process| self.process(process)) {
-                process.feed(&packet[1..]);
-            }
+            self.take_input(index, session, &packet[1..]);
         } else {
             match serde_json::from_slice::<Request>(packet) {
                 Ok(request) => self.handle_request(index, session, request),
@@ -240,6 +239,17 @@ impl Server {
         }
         if let Some(process) = session {
             self.refresh_process(process);
+        }
+    }
+
+    fn take_input(&mut self, index: usize, session: Option<usize>, bytes: &[u8]) {
+        let Some(client) = self.clients.get_mut(index).and_then(Option::as_mut) else { return };
+        client.ahead += bytes.len();
+        if client.ahead > STDIN_WINDOW {
+            return self.refuse(index, "more input than the session's window holds");
+        }
+        if let Some(process) = session.and_then(|process| self.process(process)) {
+            process.feed(bytes);
         }
     }
 
@@ -371,14 +381,11 @@ impl Server {
         self.refresh_process(process_index);
     }
 
-    /// Brings what epoll waits for in line with a client's queue and its process's backlog.
+    /// Brings what epoll waits for in line with a client's queue.
     fn refresh_client(&mut self, index: usize) {
         let Some(client) = self.clients.get(index).and_then(Option::as_ref) else { return };
         let process = client.process;
-        let backlog = process
-            .and_then(|process| self.processes.get(process)?.as_ref())
-            .is_some_and(|process| !process.backlog.is_empty());
-        let mut flags = if backlog && client.streams.stdin { EventFlags::empty() } else { EventFlags::IN };
+        let mut flags = EventFlags::IN;
         flags.set(EventFlags::OUT, client.is_behind());
         let _ = epoll::modify(&self.epoll, &client.socket, Token::Client(index).data(), flags);
         if let Some(process) = process {
@@ -398,6 +405,7 @@ impl Server {
         }
     }
 
+    /// Brings what epoll waits for in line with a process's backlog, and tells whose input was taken.
     fn refresh_process(&mut self, index: usize) {
         self.refresh_outputs(index);
         let Some(process) = self.processes.get(index).and_then(Option::as_ref) else { return };
@@ -405,12 +413,10 @@ impl Server {
             let flags = if process.backlog.is_empty() { EventFlags::empty() } else { EventFlags::OUT };
             let _ = epoll::modify(&self.epoll, stdin, Token::Stdin(index).data(), flags);
         }
-        for client in self.sessions_of(index) {
-            let Some(client_ref) = self.clients.get(client).and_then(Option::as_ref) else { continue };
-            let paused = !process.backlog.is_empty() && client_ref.streams.stdin;
-            let mut flags = if paused { EventFlags::empty() } else { EventFlags::IN };
-            flags.set(EventFlags::OUT, client_ref.is_behind());
-            let _ = epoll::modify(&self.epoll, &client_ref.socket, Token::Client(client).data(), flags);
+        if process.backlog.is_empty() {
+            for client in self.sessions_of(index) {
+                self.tell(client, Client::tell_taken);
+            }
         }
     }
 

@@ -34,6 +34,21 @@ fn are_handed_on() {
     call.finish().expect_code(9);
 }
 
+/// The process reads nothing, so its input stands still; a signal must not stand behind it.
+#[test]
+fn pass_input_that_nobody_reads() {
+    let holm = Holm::new();
+    let call = holm.call(["run", "--rm", "-i", "base", "sh", "-c", NAMES_THEM]).stdin(vec![b'x'; 1 << 20]);
+    let mut call = call.spawn();
+    call.expect_stdout("ready");
+    // Long enough for every buffer on the way to fill.
+    std::thread::sleep(Duration::from_millis(200));
+    call.signal(Signal::INT);
+    call.expect_stdout("got INT");
+    call.signal(Signal::USR2);
+    call.finish().expect_code(9);
+}
+
 #[test]
 fn are_not_handed_on_if_so_asked() {
     let holm = Holm::new();

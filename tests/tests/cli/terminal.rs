@@ -114,6 +114,21 @@ fn keys_that_only_begin_as_detach_keys_are_handed_on() {
 }
 
 #[test]
+fn detaching_from_a_program_that_reads_nothing() {
+    let holm = Holm::new();
+    let script = "stty raw -echo; echo ready; sleep 60";
+    let mut terminal =
+        Terminal::start(&holm, &["run", "-it", "--name", "deaf", "base", "sh", "-c", script], 24, 80);
+    terminal.expect("ready");
+    for _ in 0..24 {
+        terminal.keys(&"x".repeat(1024));
+    }
+    terminal.keys("\x10\x11");
+    assert_eq!(terminal.finish(), 0);
+    holm.ok(["rm", "-f", "deaf"]);
+}
+
+#[test]
 fn wrong_detach_keys() {
     let holm = Holm::new();
     holm.run(["run", "--detach-keys", "ctrl-", "base", "true"]).refused(125, &["ctrl-"]);
