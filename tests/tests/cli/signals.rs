@@ -78,6 +78,21 @@ fn kill() {
 }
 
 #[test]
+fn real_time_signals_come_through() {
+    let holm = Holm::new();
+    for flags in [&[][..], &["--init"]] {
+        let flags: Vec<_> = flags.iter().copied().chain(["--stop-signal", "RTMIN+3"]).collect();
+        let script = "trap 'exit 5' 37; trap 'echo got 34' 34; echo ready; while :; do sleep 0.05; done";
+        let id = holm.start(&flags, script);
+        ready(&holm, &id);
+        holm.ok(["kill", "-s", "34", &id]);
+        eventually("the first real-time signal", || holm.ok(["logs", &id]).contains("got 34"));
+        holm.ok(["stop", &id]);
+        assert_eq!(holm.ok(["wait", &id]), "5", "{flags:?}");
+    }
+}
+
+#[test]
 fn stop_asks_first() {
     let holm = Holm::new();
     holm.start(&["--name", "box"], OBEYS);

@@ -128,6 +128,16 @@ fn detaching_from_a_program_that_reads_nothing() {
     holm.ok(["rm", "-f", "deaf"]);
 }
 
+/// A program that is stopped because it is not in the foreground yet never ends.
+#[test]
+fn init_has_the_program_in_the_foreground_from_its_start() {
+    let holm = Holm::new();
+    for _ in 0..10 {
+        let flags = ["run", "-it", "--rm", "--init", "base", "stty", "-echo"];
+        assert_eq!(Terminal::start(&holm, &flags, 24, 80).finish(), 0);
+    }
+}
+
 #[test]
 fn wrong_detach_keys() {
     let holm = Holm::new();
