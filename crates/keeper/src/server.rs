@@ -351,8 +351,7 @@ impl Server {
 
     /// Reads what an output holds at this moment: a process left behind by an exec may go on writing.
     fn drain(&mut self, index: usize, which: usize) {
-        let output = self.process(index).and_then(|process| process.streams.outputs[which].as_ref());
-        let mut left = output.and_then(|output| rustix::io::ioctl_fionread(output).ok()).unwrap_or(0);
+        let mut left = self.process(index).map_or(0, |process| process.streams.held_output(which));
         while left > 0 {
             match self.read_output(index, which) {
                 0 => break,

@@ -128,6 +128,15 @@ fn detaching_from_a_program_that_reads_nothing() {
     holm.ok(["rm", "-f", "deaf"]);
 }
 
+#[test]
+fn a_terminal_that_everybody_has_closed_for_a_moment() {
+    let holm = Holm::new();
+    let script =
+        "echo before; exec </dev/null >/dev/null 2>&1; sleep 0.3; exec >/dev/console; echo after; sleep 0.1";
+    let outcome = holm.run(["run", "-t", "--rm", "base", "sh", "-c", script]);
+    assert_eq!(outcome.ok(), "before\r\nafter\r");
+}
+
 /// A program that is stopped because it is not in the foreground yet never ends.
 #[test]
 fn init_has_the_program_in_the_foreground_from_its_start() {
