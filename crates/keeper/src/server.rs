@@ -14,6 +14,7 @@ use holm_spec::{Id, Timestamp};
 use holm_sys::Errno;
 use holm_sys::lock::Lock;
 use holm_sys::socket::{listen_packets, peer_uid, try_receive_packet};
+use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::net::{SocketFlags, accept_with};
@@ -21,6 +22,9 @@ use rustix::net::{SocketFlags, accept_with};
 use crate::client::Client;
 use crate::process::{Role, Watched};
 use crate::task::Task;
+
+/// Milliseconds until a connection is tried again that could not be accepted for lack of descriptors.
+const ACCEPT_AGAIN: i64 = 100;
 
 /// Bytes of output that are read, logged and sent in one go.
 const CHUNK: usize = 16 * 1024;
@@ -72,6 +76,8 @@ pub(crate) struct Server {
     processes: Vec<Option<Watched>>,
     epoll: OwnedFd,
     listener: Option<OwnedFd>,
+    /// A connection waits that cannot be accepted now: the listener is not watched, or epoll would not wait.
+    full: bool,
     buffer: Vec<u8>,
 }
 
@@ -95,6 +101,7 @@ impl Server {
             processes: Vec::new(),
             epoll,
             listener: Some(listener),
+            full: false,
             buffer: vec![0; CHUNK],
         })
     }
@@ -104,9 +111,14 @@ impl Server {
         let mut events = Vec::with_capacity(32);
         while self.lock.is_some() || self.clients.iter().flatten().next().is_some() {
             events.clear();
-            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), None) {
+            let patience = Timespec { tv_sec: 0, tv_nsec: ACCEPT_AGAIN * 1_000_000 };
+            let patience = self.full.then_some(&patience);
+            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), patience) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(_) => return,
+            }
+            if self.full {
+                self.accept();
             }
             for event in &events {
                 self.handle(Token::from_data(event.data), event.flags);
@@ -157,11 +169,24 @@ impl Server {
 
     fn accept(&mut self) {
         let Some(listener) = &self.listener else { return };
-        let Ok(socket) = accept_with(listener, SocketFlags::CLOEXEC) else { return };
+        let accepted = accept_with(listener, SocketFlags::CLOEXEC);
+        self.watch_listener(matches!(
+            accepted,
+            Err(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS)
+        ));
+        let Ok(socket) = accepted else { return };
         // The directory lets nobody else in; this holds even if it was opened up.
         let trusted = [0, rustix::process::geteuid().as_raw()];
         if peer_uid(socket.as_fd()).is_ok_and(|uid| trusted.contains(&uid)) {
             self.add_client(socket);
+        }
+    }
+
+    fn watch_listener(&mut self, full: bool) {
+        if let Some(listener) = self.listener.as_ref().filter(|_| full != self.full) {
+            let flags = if full { EventFlags::empty() } else { EventFlags::IN };
+            let _ = epoll::modify(&self.epoll, listener, Token::Listener.data(), flags);
+            self.full = full;
         }
     }
 
@@ -421,7 +446,7 @@ impl Server {
 
     /// Stops listening: the sandbox is going.
     pub fn stop_listening(&mut self) {
-        self.listener = None;
+        (self.listener, self.full) = (None, false);
     }
 }
 

@@ -24,7 +24,8 @@ pub(crate) struct Streams {
     pub terminal: bool,
     /// The terminal's other side, held so that one that every process has closed does not look like one that is gone:
     /// it may be opened again.
-    _other_side: Option<OwnedFd>,
+    #[expect(dead_code, reason = "held, not looked at")]
+    other_side: Option<OwnedFd>,
 }
 
 /// More than a terminal holds: the kernel does not tell how much is on its way from one side to the other.
@@ -120,6 +121,6 @@ pub(crate) fn terminal(master: OwnedFd) -> io::Result<Streams> {
         stdin: Some(input),
         outputs: [Some(master), None],
         terminal: true,
-        _other_side: Some(other_side),
+        other_side: Some(other_side),
     })
 }
