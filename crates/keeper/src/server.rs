@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use holm_spec::keeper::{PACKET_LIMIT, Reply, Request, STDIN_WINDOW, Stream};
 use holm_spec::layout::{Layout, SOCKET_NAME, SandboxPaths};
+use holm_spec::runtime::PosixRlimit;
 use holm_spec::{Id, Timestamp};
 use holm_sys::Errno;
 use holm_sys::lock::Lock;
@@ -72,6 +73,8 @@ pub(crate) struct Server {
     pub tasks: BTreeMap<Id, Task>,
     /// Gone once the sandbox is.
     pub lock: Option<Lock>,
+    /// Resource limits that this keeper came with.
+    pub callers_limits: Vec<PosixRlimit>,
     clients: Vec<Option<Client>>,
     processes: Vec<Option<Watched>>,
     epoll: OwnedFd,
@@ -83,7 +86,12 @@ pub(crate) struct Server {
 
 impl Server {
     /// Listens in the sandbox's directory.
-    pub fn new(layout: Layout, sandbox: Id, lock: Lock) -> io::Result<Self> {
+    pub fn new(
+        layout: Layout,
+        sandbox: Id,
+        lock: Lock,
+        callers_limits: Vec<PosixRlimit>,
+    ) -> io::Result<Self> {
         let paths = layout.sandbox(&sandbox);
         let directory = open(&paths.dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         // One that a killed keeper left.
@@ -97,6 +105,7 @@ impl Server {
             paths,
             tasks: BTreeMap::new(),
             lock: Some(lock),
+            callers_limits,
             clients: Vec::new(),
             processes: Vec::new(),
             epoll,

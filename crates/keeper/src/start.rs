@@ -22,6 +22,7 @@ use holm_sys::file::{Durability, ensure_directory, read_limited, replace};
 use holm_sys::process::Child;
 use holm_sys::shared_mount::SharedMount;
 
+use crate::limits;
 use crate::log::Log;
 use crate::process::{Role, Watched};
 use crate::server::Server;
@@ -115,7 +116,7 @@ impl Server {
         Ok((index, pid))
     }
 
-    /// Reads a workload's configuration.
+    /// Reads a workload's configuration, and gives it the limits of whoever started it.
     pub fn read_config(&self, workload: &Id) -> Result<Config, Error> {
         let path = self.layout.workload(workload).config();
         let invalid = |error: serde_json::Error| {
@@ -123,7 +124,9 @@ impl Server {
         };
         let text = read_limited(&path, CONFIG_LIMIT)
             .map_err(|error| Error::system(format!("read configuration `{}`", path.display()), error))?;
-        serde_json::from_slice(&text).map_err(invalid)
+        let mut config: Config = serde_json::from_slice(&text).map_err(invalid)?;
+        limits::give(&self.callers_limits, &mut config.oci);
+        Ok(config)
     }
 
     fn try_launch(&self, config: &Config, window: Option<WindowSize>) -> Result<(Watched, Task), Error> {
