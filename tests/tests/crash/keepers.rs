@@ -123,6 +123,33 @@ fn a_workload_on_a_terminal_dies_with_its_keeper_and_is_cleaned_up() {
     island.is_clean("a workload on a terminal");
 }
 
+/// A group that cannot be removed is not forgotten: whoever can remove it later does.
+#[test]
+fn a_group_that_stays_is_removed_by_a_later_command() {
+    let island = Island::new();
+    let holm = &island.holm;
+    let id = holm.start(&["--name", "sticky"], "while [ ! -e /tmp/end ]; do sleep 0.01; done");
+    let stuck: Vec<_> = host::groups(&id).iter().map(|group| group.join("stuck")).collect();
+    for directory in &stuck {
+        std::fs::create_dir(directory).expect("a group below");
+        let flags = rustix::mount::MountFlags::empty();
+        rustix::mount::mount("none", directory, "tmpfs", flags, None).expect("a mount keeps it");
+    }
+    let waiting = holm.call(["wait", "sticky"]).spawn();
+    holm.ok(["exec", "sticky", "touch", "/tmp/end"]);
+    let outcome = waiting.wait();
+    for directory in &stuck {
+        rustix::mount::unmount(directory, rustix::mount::UnmountFlags::DETACH).expect("mounted");
+    }
+    assert_eq!(outcome.expect("the wait ends").ok(), "0");
+    assert_eq!(holm.inspect("sticky", "{{.State.Status}} {{.State.ExitCode}}"), "exited 0");
+    let outcome = holm.run(["ps", "-a"]);
+    assert!(outcome.err().contains(&id[..12]), "nothing was said: {outcome}");
+    island.groups_are_gone(&[id]).expect("groups go");
+    holm.ok(["rm", "sticky"]);
+    island.is_clean("a workload whose group stayed");
+}
+
 #[test]
 fn keeper_and_workload_killed_together_are_buried() {
     let island = Island::new();
