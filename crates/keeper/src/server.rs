@@ -21,7 +21,7 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::net::{SocketFlags, accept_with};
 
 use crate::client::Client;
-use crate::process::{Role, Watched};
+use crate::process::{Newborn, Role, Watched};
 use crate::task::Task;
 
 /// Milliseconds until a connection is tried again that could not be accepted for lack of descriptors.
@@ -207,9 +207,10 @@ impl Server {
         }
     }
 
-    /// Watches a process; gives its index.
-    pub fn watch(&mut self, process: Watched) -> Result<usize, Errno> {
+    /// Watches a process; gives its index. One that cannot be watched is ended.
+    pub fn watch(&mut self, mut newborn: Newborn) -> Result<usize, Errno> {
         let index = free_slot(&mut self.processes);
+        let process = newborn.get();
         epoll::add(&self.epoll, &process.pidfd, Token::Ended(index).data(), EventFlags::IN)?;
         for (which, output) in process.streams.outputs.iter().enumerate() {
             if let Some(output) = output {
@@ -219,7 +220,7 @@ impl Server {
         if let Some(stdin) = &process.streams.stdin {
             epoll::add(&self.epoll, stdin, Token::Stdin(index).data(), EventFlags::empty())?;
         }
-        self.processes[index] = Some(process);
+        self.processes[index] = Some(newborn.hand_over());
         Ok(index)
     }
 

@@ -24,7 +24,7 @@ use holm_sys::shared_mount::SharedMount;
 
 use crate::limits;
 use crate::log::Log;
-use crate::process::{Role, Watched};
+use crate::process::{Newborn, Role, Watched};
 use crate::server::Server;
 use crate::streams::{self, ProcessEnds, Streams};
 use crate::task::{Task, group_path};
@@ -109,7 +109,7 @@ impl Server {
     /// From the configuration to a running, watched and recorded workload.
     fn launch(&mut self, config: &Config, window: Option<WindowSize>) -> Result<(usize, i32), Error> {
         let (started, mut task) = self.try_launch(config, window)?;
-        let pid = started.pid;
+        let pid = task.state.pid;
         let index = self.watch(started).map_err(|errno| Error::system("watch the workload", errno))?;
         task.main = index;
         self.tasks.insert(config.id, task);
@@ -129,7 +129,7 @@ impl Server {
         Ok(config)
     }
 
-    fn try_launch(&self, config: &Config, window: Option<WindowSize>) -> Result<(Watched, Task), Error> {
+    fn try_launch(&self, config: &Config, window: Option<WindowSize>) -> Result<(Newborn, Task), Error> {
         let paths = self.layout.workload(&config.id);
         let directory = self.paths.workload(&config.id);
         ensure_directory(&directory, 0o700)
@@ -143,9 +143,9 @@ impl Server {
             .and_then(|()| Log::open(&paths.log()))
             .map_err(|error| Error::system(format!("open log `{}`", paths.log().display()), error))?;
         let mut meanwhile = |_: &Child| group.guard_devices(&rules);
-        let process = self.start_process(config, &group, window, &mut meanwhile)?;
+        let mut process = self.start_process(config, &group, window, &mut meanwhile)?;
         fail_point::reached("keeper-process-started");
-        let state = running_state(process.pid)?;
+        let state = running_state(process.get().pid)?;
         write_state(&self.paths.state(&config.id), &state)?;
         if !config.auto_remove {
             // What a restart of the host leaves: a run without an end.
@@ -161,7 +161,7 @@ impl Server {
         group: &Group,
         window: Option<WindowSize>,
         meanwhile: &mut dyn FnMut(&Child) -> Result<(), Error>,
-    ) -> Result<Watched, Error> {
+    ) -> Result<Newborn, Error> {
         let directory = self.paths.workload(&config.id);
         let io = |error: std::io::Error| Error::system("make the standard streams", error);
         let ends =
@@ -215,8 +215,8 @@ impl Server {
         window: Option<WindowSize>,
     ) {
         match self.try_exec(workload, asked, streams, window) {
-            Ok(process) => {
-                let pid = process.pid;
+            Ok(mut process) => {
+                let pid = process.get().pid;
                 match self.watch(process) {
                     Ok(index) => self.join_session(client, index, streams, pid),
                     Err(errno) => self.fail_with(client, &Error::system("watch the process", errno)),
@@ -250,7 +250,7 @@ impl Server {
         asked: &ExecProcess,
         streams: SessionStreams,
         window: Option<WindowSize>,
-    ) -> Result<Watched, Option<Error>> {
+    ) -> Result<Newborn, Option<Error>> {
         let main = self.tasks.get(workload).map(|task| task.main).ok_or(None)?;
         let cache = self.layout.seccomp_cache();
         let target = self.process(main).and_then(|process| process.pidfd.try_clone().ok()).ok_or(None)?;
@@ -339,24 +339,22 @@ fn watched(
     started: Started,
     streams: Option<Streams>,
     stdin_once: bool,
-) -> Result<Watched, Error> {
-    let streams = match (streams, started.terminal) {
-        (Some(streams), _) => streams,
-        (None, Some(master)) => {
-            streams::terminal(master).map_err(|error| Error::system("take the terminal", error))?
-        }
-        (None, None) => Streams::default(),
-    };
-    Ok(Watched {
+) -> Result<Newborn, Error> {
+    let mut newborn = Newborn::new(Watched {
         role,
         pid: started.process.pid.as_raw_nonzero().get(),
         pidfd: started.process.pidfd,
         adopted: None,
-        streams,
+        streams: streams.unwrap_or_default(),
         backlog: Vec::new(),
         close_after_backlog: false,
         stdin_once,
-    })
+    });
+    if let Some(master) = started.terminal {
+        newborn.get().streams =
+            streams::terminal(master).map_err(|error| Error::system("take the terminal", error))?;
+    }
+    Ok(newborn)
 }
 
 fn running_state(pid: i32) -> Result<State, Error> {
