@@ -107,6 +107,15 @@ fn stop_asks_first() {
 }
 
 #[test]
+fn stop_with_more_time_than_a_clock_counts() {
+    let holm = Holm::new();
+    holm.start(&["--name", "box"], OBEYS);
+    ready(&holm, "box");
+    holm.ok(["stop", "-t", "9223372036854775807", "box"]);
+    assert_eq!(holm.ok(["wait", "box"]), "5");
+}
+
+#[test]
 fn stop_kills_what_does_not_obey() {
     let holm = Holm::new();
     for (flags, stop) in [

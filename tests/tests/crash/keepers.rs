@@ -94,6 +94,41 @@ fn an_adopted_workload_can_be_entered_and_stopped_and_its_end_is_known() {
     assert_eq!(holm.ok(["wait", "trap"]), "7");
 }
 
+/// What keeps a new keeper from taking over is told, and the workload is neither ended nor lost.
+#[test]
+fn an_adoption_that_fails_is_no_success() {
+    let holm = Holm::new();
+    let id = holm.start(&["--name", "orphan"], "sleep 100000");
+    let pid = holm.pid("orphan");
+    kill_keeper(&holm, "orphan");
+    let log = holm.root().join("workloads").join(&id).join("log/0.log");
+    std::fs::remove_file(&log).expect("a log");
+    std::fs::create_dir(&log).expect("nothing that a keeper can write to");
+    let outcome = holm.run(["ps", "-a"]);
+    outcome.ok();
+    assert!(outcome.err().contains("no new one could take over"), "{outcome}");
+    holm.run(["stop", "orphan"]).refused(1, &["no new one could take over"]);
+    assert!(host::runs(pid));
+    std::fs::remove_dir(&log).expect("empty");
+    adopt(&holm, "orphan");
+    assert_eq!(holm.pid("orphan"), pid);
+}
+
+/// The keeper that was asked is killed while it waits: the one that follows is asked as well.
+#[test]
+fn a_stop_outlives_the_keeper_that_it_asked() {
+    let holm = Holm::new();
+    let script = "trap 'n=$((n+1)); echo asked $n; test $n -lt 2 || exit 6' TERM; echo up; while :; do sleep 0.02; done";
+    holm.start(&["--name", "slow"], script);
+    eventually("the trap is set", || holm.ok(["logs", "slow"]).contains("up"));
+    let mut stop = holm.call(["stop", "-t", "20", "slow"]).spawn();
+    eventually("it was asked", || holm.ok(["logs", "slow"]).contains("asked 1"));
+    assert!(!stop.is_over());
+    kill_keeper(&holm, "slow");
+    stop.finish().ok();
+    assert_eq!(holm.inspect("slow", "{{.State.Status}} {{.State.ExitCode}}"), "exited 6");
+}
+
 /// Its input has an end, which comes when nobody is left to write: a keeper's death is one.
 #[test]
 fn a_workload_with_open_input_sees_its_end_and_goes_on() {
