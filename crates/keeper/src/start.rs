@@ -14,6 +14,7 @@ use holm_runtime::{Error, Kind, Stdio};
 use holm_spec::keeper::{
     ExecProcess, FailureKind, PROTOCOL, Reply, Request, Streams as SessionStreams, WindowSize,
 };
+use holm_spec::rootfs::RootFs;
 use holm_spec::runtime::{LinuxResources, Process, Spec};
 use holm_spec::workload::{Config, SeccompSource, State, Status, VERSION};
 use holm_spec::{Id, Timestamp};
@@ -143,7 +144,8 @@ impl Server {
             .and_then(|()| Log::open(&paths.log()))
             .map_err(|error| Error::system(format!("open log `{}`", paths.log().display()), error))?;
         let mut meanwhile = |_: &Child| group.guard_devices(&rules);
-        let mut process = self.start_process(config, &group, window, &mut meanwhile)?;
+        let root = root_of(config, &layers);
+        let mut process = self.start_process(config, &root, &group, window, &mut meanwhile)?;
         fail_point::reached("keeper-process-started");
         let state = running_state(process.get().pid)?;
         write_state(&self.paths.state(&config.id), &state)?;
@@ -158,6 +160,7 @@ impl Server {
     fn start_process(
         &self,
         config: &Config,
+        root: &RootFs,
         group: &Group,
         window: Option<WindowSize>,
         meanwhile: &mut dyn FnMut(&Child) -> Result<(), Error>,
@@ -168,7 +171,7 @@ impl Server {
             if config.tty { None } else { Some(streams::fifos(&directory, config.open_stdin).map_err(io)?) };
         let start = Start {
             spec: &config.oci,
-            root: Root::Layers(&config.root),
+            root: Root::Layers(root),
             group,
             user: Some(&config.user),
             seccomp: seccomp_program(config, &config.oci, &self.layout.seccomp_cache())?,
@@ -294,6 +297,15 @@ fn mount_layers(config: &Config) -> Result<Vec<SharedMount>, Error> {
             .map_err(|error| Error::caused(Kind::System, "mount the image", error))
     };
     config.root.layers.iter().map(acquire).collect()
+}
+
+/// The root with its layers where they are mounted for this keeper's mount namespace.
+fn root_of(config: &Config, layers: &[SharedMount]) -> RootFs {
+    let mut root = config.root.clone();
+    for (layer, mount) in root.layers.iter_mut().zip(layers) {
+        mount.target().clone_into(&mut layer.target);
+    }
+    root
 }
 
 fn resources(config: &Config) -> Option<&LinuxResources> {

@@ -129,6 +129,25 @@ fn a_stop_outlives_the_keeper_that_it_asked() {
     assert_eq!(holm.inspect("slow", "{{.State.Status}} {{.State.ExitCode}}"), "exited 6");
 }
 
+/// Two mount namespaces share one run root: the locks of the layers' mounts are seen in both, the mounts are not.
+#[test]
+fn a_mount_namespace_that_sees_no_mounts_of_the_other() {
+    let island = Island::new();
+    let holm = &island.holm;
+    holm.start(&["--name", "first"], "sleep 100000");
+    let layers = holm.run_root().join("layers");
+    let script = format!(
+        "exec unshare -m --propagation private sh -ec 'for at in {0}/*/; do umount $at; done; \
+         $HOLM run --rm base echo one; $HOLM run -d --rm --name second base sleep 100000 >&2; \
+         $HOLM run --rm base echo two; $HOLM rm -f second >&2; $HOLM exec first echo three'",
+        layers.display()
+    );
+    assert_eq!(holm.host_shell(&script).ok(), "one\ntwo\nthree");
+    assert_eq!(holm.ok(["exec", "first", "echo", "in"]), "in");
+    holm.ok(["rm", "-f", "first"]);
+    island.is_clean("a run root that two mount namespaces shared");
+}
+
 /// Its input has an end, which comes when nobody is left to write: a keeper's death is one.
 #[test]
 fn a_workload_with_open_input_sees_its_end_and_goes_on() {
