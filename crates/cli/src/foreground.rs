@@ -68,7 +68,8 @@ impl Foreground {
 /// A terminal that is typed at must be one.
 fn check_input(stdin: bool, tty: bool) -> Result<(), CommandError> {
     if stdin && tty && !terminal::is_input_terminal() {
-        let error = CommandError::new("the input device is not a TTY");
+        // Docker's code for it, though a command would have run.
+        let error = CommandError::new("the input device is not a TTY").plain();
         return Err(error.hint("without -t standard input may be a pipe or a file"));
     }
     Ok(())

@@ -6,7 +6,8 @@
 //! signals --> the process (or the end of this client), window size
 //! ```
 //! Input is read only when what was read before has been handed on, and handed on only when the session has room: the
-//! client never waits in a write while the process waits for its output to be read.
+//! client never waits in a write while the process waits for its output to be read. Typed keys are read further ahead,
+//! for those that leave the process may be among them.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -30,12 +31,18 @@ const WINCH: i32 = 28;
 /// to programs without a terminal (WINCH).
 const NOT_FORWARDED: [i32; 8] = [9, 19, 13, 17, 21, 22, 23, WINCH];
 
+/// Bytes of typed keys that are kept while the process does not read.
+const TYPED_AHEAD: usize = 64 * 1024;
+
 /// What a session's owner is connected to; a trait so that the loop is tested without a keeper.
 pub trait Conversation: AsFd {
     /// The next event; waits for it.
     fn receive(&mut self) -> holm_engine::Result<Event<'_>>;
-    /// Hands at most half a packet of input on; does not wait if the descriptor is writable.
-    fn send_stdin(&self, bytes: &[u8]) -> holm_engine::Result<()>;
+    /// Bytes of input that it takes now; more after an [`Event::Taken`].
+    fn room(&self) -> usize;
+    /// Hands input on as far as there is room, half a packet at most, and says how much; does not wait if the
+    /// descriptor is writable.
+    fn send_stdin(&mut self, bytes: &[u8]) -> holm_engine::Result<usize>;
     /// Says that input has ended.
     fn close_stdin(&self) -> holm_engine::Result<()>;
     /// Tells the size of the window.
@@ -49,7 +56,11 @@ impl Conversation for Session {
         self.receive()
     }
 
-    fn send_stdin(&self, bytes: &[u8]) -> holm_engine::Result<()> {
+    fn room(&self) -> usize {
+        self.room()
+    }
+
+    fn send_stdin(&mut self, bytes: &[u8]) -> holm_engine::Result<usize> {
         self.send_stdin(bytes)
     }
 
@@ -241,8 +252,12 @@ impl<C: Conversation> Carrier<'_, C> {
     }
 
     fn wait(&self) -> Result<Ready, CommandError> {
-        let wants_room = !self.waiting.is_empty() || self.input == Input::Ended;
-        let reads = self.input == Input::Open && self.waiting.is_empty();
+        let wants_room = match self.waiting.is_empty() {
+            true => self.input == Input::Ended,
+            false => self.conversation.room() > 0,
+        };
+        let read_ahead = if self.manner.raw { TYPED_AHEAD } else { 1 };
+        let reads = self.input == Input::Open && self.waiting.len() < read_ahead;
         let session = self.conversation.as_fd();
         let interest = if wants_room { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
         let signals = self.signals.descriptor.as_ref().map_or(session, AsFd::as_fd);
@@ -277,6 +292,7 @@ impl<C: Conversation> Carrier<'_, C> {
                 (self.input, self.waiting) = (Input::Done, Vec::new());
                 return Ok((!self.manner.removal).then_some(End::Exited(code)));
             }
+            Event::Taken { .. } => return Ok(None),
             Event::Removed | Event::Closed => return self.closed().map(Some),
         };
         match write_all(descriptor, bytes) {
@@ -343,13 +359,11 @@ impl<C: Conversation> Carrier<'_, C> {
         Ok(None)
     }
 
-    /// Hands on what fits into one packet, and then the end.
+    /// Hands on what fits into one packet and there is room for, and then the end.
     fn hand_on(&mut self) -> Result<(), CommandError> {
         if !self.waiting.is_empty() {
-            let fitting = self.waiting.len().min(PACKET_LIMIT / 2);
-            let rest = self.waiting.split_off(fitting);
-            let sent = std::mem::replace(&mut self.waiting, rest);
-            self.conversation.send_stdin(&sent)?;
+            let sent = self.conversation.send_stdin(&self.waiting)?;
+            self.waiting.drain(..sent);
             return Ok(());
         }
         if self.input == Input::Ended {

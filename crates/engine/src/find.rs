@@ -114,14 +114,28 @@ impl Engine {
             last.as_ref().is_some_and(|last| last.status == Status::Exited && last.started == state.started)
         };
         if let Some(state) = running.filter(|state| !ended(state)) {
-            let this_boot = holm_sys::process::boot_id().is_ok_and(|boot| boot == state.boot_id);
-            return Ok(if this_boot { state } else { ended_unseen(state, "the host was restarted") });
+            return Ok(if is_of_this_boot(&state) { state } else { ended_unseen(state, RESTARTED) });
         }
         Ok(match last {
             None => State::created(),
-            Some(state) if state.status == Status::Running => ended_unseen(state, "the host was restarted"),
+            Some(state) if state.status == Status::Running && is_of_this_boot(&state) => {
+                self.begun_or_unrecorded(config, state)?
+            }
+            Some(state) if state.status == Status::Running => ended_unseen(state, RESTARTED),
             Some(state) => state,
         })
+    }
+
+    /// The state of a workload that is said to run and was not seen to: it has begun to since that was looked at, or
+    /// its end could not be written.
+    fn begun_or_unrecorded(&self, config: &Config, last: State) -> Result<State> {
+        if let Some(state) = read_document(&self.layout.sandbox(&config.sandbox).state(&config.id))? {
+            return Ok(state);
+        }
+        // It may also have ended since.
+        let last = read_document(&self.layout.workload(&config.id).exit())?.unwrap_or(last);
+        let recorded = last.status == Status::Exited;
+        Ok(if recorded { last } else { ended_unseen(last, "its end could not be written") })
     }
 
     /// All workloads, newest first. One that goes while the list is made is left out, and one whose
@@ -154,6 +168,12 @@ struct MadeFrom {
 #[derive(Deserialize)]
 struct ImageId {
     id: Digest,
+}
+
+const RESTARTED: &str = "the host was restarted";
+
+fn is_of_this_boot(state: &State) -> bool {
+    holm_sys::process::boot_id().is_ok_and(|boot| boot == state.boot_id)
 }
 
 /// The state of a workload whose end was not seen.

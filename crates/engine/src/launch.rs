@@ -95,17 +95,20 @@ impl Engine {
         Ok(Sandbox { paths, lock })
     }
 
-    /// Lets a new keeper take over a workload that lives, with the lock of its sandbox.
-    pub(crate) fn spawn_adopter(&self, id: &Id, lock: Lock) -> Result<()> {
+    /// Lets a new keeper take over a workload that lives, with the lock of its sandbox; says whether it did.
+    pub(crate) fn spawn_adopter(&self, id: &Id, lock: Lock) -> Result<bool> {
         let sandbox = Sandbox { paths: self.layout.sandbox(id), lock };
-        self.spawn_keeper(id, &sandbox, &KeeperMode::Adopt)?;
+        let keeper = self.spawn_keeper(id, &sandbox, &KeeperMode::Adopt)?;
         drop(sandbox);
         // It answers once it watches the process and holds the layers.
         let deadline = Instant::now() + ADOPTION_PATIENCE;
-        while !self.has_keeper(id) && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(1));
+        while !self.has_keeper(id) {
+            if ends_within(&keeper, Duration::from_millis(1)) || Instant::now() > deadline {
+                // It may have answered somebody else, with the workload's end.
+                return Ok(!ends_within(&keeper, Duration::ZERO) && self.has_keeper(id));
+            }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Executes the keeper: in a session and a cgroup of its own, with nothing of the caller's but what
@@ -222,16 +225,38 @@ impl Engine {
     /// ever). Fine if it does not run.
     pub fn stop(&self, id: &Id, signal: Option<i32>, timeout: Option<Option<Duration>>) -> Result<()> {
         let config = self.config(id)?;
-        let mut session = match self.attach(id, Streams::NONE) {
-            Err(error) if error.kind() == Kind::NotRunning => return Ok(()),
-            other => other?,
-        };
         let own = config.stop_timeout.map(|seconds| Duration::from_secs(seconds.into()));
-        session.signal(signal.unwrap_or(config.stop_signal))?;
-        if wait_for_end(&mut session, timeout.unwrap_or(own))? {
+        let signal = signal.unwrap_or(config.stop_signal);
+        if self.end_with(id, signal, deadline(timeout.unwrap_or(own)))?
+            || self.end_with(id, signal::KILL, deadline(Some(KILL_PATIENCE)))?
+        {
             return Ok(());
         }
-        kill_and_wait(&mut session, id)
+        Err(outlived_its_kill(id))
+    }
+
+    /// Sends a signal and waits for the workload's end, with another keeper if one is killed meanwhile; false if it
+    /// takes longer.
+    fn end_with(&self, id: &Id, signal: i32, deadline: Option<Instant>) -> Result<bool> {
+        loop {
+            match self.attach(id, Streams::NONE) {
+                Err(error) if error.kind() == Kind::NotRunning => {
+                    // Or so says a keeper that was killed before it answered.
+                    if self.repair_sandbox(id, &self.layout.sandbox(id).dir)?.is_none() {
+                        return Ok(true);
+                    }
+                }
+                Err(error) => return Err(error),
+                Ok(mut session) => {
+                    session.signal(signal)?;
+                    match wait_for_end(&mut session, deadline)? {
+                        Wait::Ended => return Ok(true),
+                        Wait::TooLong => return Ok(false),
+                        Wait::KeeperGone => {}
+                    }
+                }
+            }
+        }
     }
 
     /// Waits until a workload does not run; its exit code.
@@ -304,6 +329,18 @@ impl Engine {
     }
 }
 
+/// Whether a process ends within this time; it is reaped then.
+fn ends_within(child: &Child, time: Duration) -> bool {
+    let time = rustix::event::Timespec { tv_sec: 0, tv_nsec: time.subsec_nanos().into() };
+    let ended =
+        poll(&mut [PollFd::new(&child.pidfd, PollFlags::IN)], Some(&time)).is_ok_and(|count| count > 0);
+    if ended {
+        // An error is one that was reaped already.
+        let _ = process::wait(child.pidfd.as_fd());
+    }
+    ended
+}
+
 /// How often a removal looks again at a workload that others start and end.
 const REMOVE_ATTEMPTS: usize = 500;
 
@@ -356,15 +393,33 @@ fn arguments(root: &Path, run: &Path, [mode, id, lock, last]: &[&str; 4]) -> Str
 
 fn kill_and_wait(session: &mut Session, id: &Id) -> Result<()> {
     session.signal(signal::KILL)?;
-    if wait_for_end(session, Some(KILL_PATIENCE))? {
-        return Ok(());
+    match wait_for_end(session, deadline(Some(KILL_PATIENCE)))? {
+        Wait::TooLong => Err(outlived_its_kill(id)),
+        Wait::Ended | Wait::KeeperGone => Ok(()),
     }
-    Err(Error::new(Kind::Failed, format!("workload {} did not end within 30 seconds of SIGKILL", id.short())))
 }
 
-/// Waits until the keeper has taken everything down; false if that takes longer than `timeout`.
-fn wait_for_end(session: &mut Session, timeout: Option<Duration>) -> Result<bool> {
-    let deadline = timeout.map(|timeout| Instant::now() + timeout);
+fn outlived_its_kill(id: &Id) -> Error {
+    Error::new(Kind::Failed, format!("workload {} did not end within 30 seconds of SIGKILL", id.short()))
+}
+
+/// When a time from now is over; never, if that is further than a clock counts.
+fn deadline(timeout: Option<Duration>) -> Option<Instant> {
+    timeout.and_then(|timeout| Instant::now().checked_add(timeout))
+}
+
+/// How a wait for a workload's end came out.
+enum Wait {
+    /// Its keeper has told its end and taken everything down.
+    Ended,
+    TooLong,
+    /// Its keeper was killed before it told anything.
+    KeeperGone,
+}
+
+/// Waits until the keeper has taken everything down.
+fn wait_for_end(session: &mut Session, deadline: Option<Instant>) -> Result<Wait> {
+    let mut ended = false;
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let left = left.map(|left| rustix::event::Timespec {
@@ -372,12 +427,15 @@ fn wait_for_end(session: &mut Session, timeout: Option<Duration>) -> Result<bool
             tv_nsec: left.subsec_nanos().into(),
         });
         match poll(&mut [PollFd::new(&*session, PollFlags::IN)], left.as_ref()) {
-            Ok(0) => return Ok(false),
+            Ok(0) => return Ok(Wait::TooLong),
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(Error::io("wait for the keeper", errno)),
         }
-        if session.receive()? == Event::Closed {
-            return Ok(true);
+        match session.receive()? {
+            Event::Exited { .. } => ended = true,
+            Event::Closed if ended => return Ok(Wait::Ended),
+            Event::Closed => return Ok(Wait::KeeperGone),
+            _ => {}
         }
     }
 }

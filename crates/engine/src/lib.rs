@@ -31,7 +31,8 @@ pub use holm_store as images;
 pub use host::{HostInfo, Resources};
 /// Signals as a descriptor, for front doors with one loop.
 pub mod signals {
-    pub use holm_sys::process::{read_signal as read, signal_descriptor as descriptor};
+    pub use holm_sys::process::read_signal as read;
+    pub use holm_sys::signals::descriptor;
 }
 pub use logs::{LogOptions, LogReader, LogRecord};
 pub use request::{Bind, CreateRequest, EnvChange, SeccompChoice};

@@ -62,15 +62,18 @@ struct Follower {
 }
 
 impl LogReader {
-    /// The next record; `None` at the end. With `follow` it waits.
+    /// The next record; `None` at the end. With `follow` it waits. A line that is no record is left out: a disk that
+    /// was full, or a host that lost its power, must not hide what came after.
     ///
     /// # Errors
-    /// [`Kind::Corrupt`] for a record that is none.
+    /// The file cannot be read.
     pub fn next_record(&mut self) -> Result<Option<LogRecord>> {
         loop {
             let Some(line) = self.next_line()? else { return Ok(None) };
-            let record = parse_record(&line)
-                .ok_or_else(|| Error::new(Kind::Corrupt, "the log holds a line that is no record"))?;
+            let Some(record) = parse_record(&line) else {
+                tracing::warn!("the log holds a line that is no record");
+                continue;
+            };
             if self.options.until.is_some_and(|until| record.time > until) {
                 return Ok(None);
             }
@@ -289,7 +292,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_record_is_an_error() {
+    fn what_is_no_record_is_left_out() {
+        let torn = LOG.replacen("one\n", "one\n1970-01-01T00:00:0\n\n", 1);
+        assert_eq!(read(&torn, LogOptions::default()), read(LOG, LogOptions::default()));
+
         for line in ["", "x", "1970-01-01T00:00:00Z stdout X y", "1970-01-01T00:00:00Z other F y"] {
             assert_eq!(parse_record(line.as_bytes()), None, "{line}");
         }

@@ -22,7 +22,7 @@ use holm_sys::shared_mount::SharedMount;
 
 use crate::create::release_dangling_names;
 use crate::find::{ended_unseen, read_document};
-use crate::{Engine, Error, Result};
+use crate::{Engine, Error, Kind, Result};
 
 impl Engine {
     /// Adopts or buries sandboxes without a keeper and removes what was half made; one line for each
@@ -82,10 +82,22 @@ impl Engine {
     pub(crate) fn repair_sandbox(&self, id: &Id, path: &Path) -> Result<Option<String>> {
         // Its keeper lives, or has just removed it.
         let Ok(Some(lock)) = Lock::try_acquire(&path.join("lock"), Mode::Exclusive) else { return Ok(None) };
-        if self.can_be_adopted(id) {
-            self.spawn_adopter(id, lock)?;
+        if !self.can_be_adopted(id) {
+            return self.bury_without_keeper(id);
+        }
+        if self.spawn_adopter(id, lock)? {
             return Ok(Some(format!("workload {}: its keeper was killed, a new one took over", id.short())));
         }
+        // It may have ended at that moment.
+        let Ok(Some(_lock)) = Lock::try_acquire(&path.join("lock"), Mode::Exclusive) else { return Ok(None) };
+        if self.can_be_adopted(id) {
+            let message = "its keeper was killed, and no new one could take over; `holm rm -f` ends it";
+            return Err(Error::new(Kind::Failed, message));
+        }
+        self.bury_without_keeper(id)
+    }
+
+    fn bury_without_keeper(&self, id: &Id) -> Result<Option<String>> {
         self.bury(id, "its keeper was killed")?;
         Ok(Some(format!("workload {}: its keeper was killed and it ended; cleaned up", id.short())))
     }
@@ -230,7 +242,7 @@ impl Engine {
         let Ok(Some(exclusive)) = self.store.try_exclusive() else { return Ok(Vec::new()) };
         match self.image_users() {
             // Who removes an image is told; until then garbage may stay.
-            Err(error) if error.kind() == crate::Kind::Corrupt => {
+            Err(error) if error.kind() == Kind::Corrupt => {
                 tracing::warn!("nothing was collected: {error}");
                 Ok(Vec::new())
             }

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use holm_spec::keeper::{FailureKind, PACKET_LIMIT, Reply, Request, Stream, WindowSize};
+use holm_spec::keeper::{FailureKind, PACKET_LIMIT, Reply, Request, STDIN_WINDOW, Stream, WindowSize};
 use holm_sys::process::Child;
 use holm_sys::{Errno, process, socket};
 
@@ -15,6 +15,11 @@ pub enum Event<'a> {
     Stdout(&'a [u8]),
     /// Bytes of standard error.
     Stderr(&'a [u8]),
+    /// The process took input: there is [room](Session::room) for more.
+    Taken {
+        /// How much.
+        bytes: usize,
+    },
     /// The process ended; for `--rm`, [`Event::Removed`] follows.
     Exited {
         /// Exit code, 128 + n for signal n.
@@ -34,6 +39,8 @@ pub struct Session {
     socket: OwnedFd,
     pid: i32,
     buffer: Vec<u8>,
+    /// Bytes of input that the keeper takes before the process has taken some.
+    room: usize,
     /// The keeper, where this process started it: reaped when it closes the session.
     keeper: Option<Child>,
 }
@@ -47,7 +54,7 @@ impl Session {
 
     /// Waits for the answer to a request that was sent already.
     pub(crate) fn confirm(socket: OwnedFd, keeper: Option<Child>) -> Result<Self> {
-        let mut session = Self { socket, pid: 0, buffer: vec![0; PACKET_LIMIT], keeper };
+        let mut session = Self { socket, pid: 0, buffer: vec![0; PACKET_LIMIT], room: STDIN_WINDOW, keeper };
         match receive_reply(session.socket.as_fd(), &mut session.buffer) {
             Ok(Reply::Started { pid }) => {
                 session.pid = pid;
@@ -74,12 +81,20 @@ impl Session {
         self.pid
     }
 
-    /// Sends bytes to standard input, waiting while the process does not read.
-    pub fn send_stdin(&self, bytes: &[u8]) -> Result<()> {
-        for chunk in bytes.chunks(PACKET_LIMIT / 2) {
+    /// Bytes that [`Session::send_stdin`] takes now; more after [`Event::Taken`].
+    pub fn room(&self) -> usize {
+        self.room
+    }
+
+    /// Sends as many of the bytes to standard input as there is room for, half a packet at most; says how many.
+    pub fn send_stdin(&mut self, bytes: &[u8]) -> Result<usize> {
+        let length = bytes.len().min(self.room).min(PACKET_LIMIT / 2);
+        if length > 0 {
+            let chunk = &bytes[..length];
             tolerate_end(socket::send_packet(self.socket.as_fd(), &[Stream::Stdin as u8], chunk))?;
+            self.room -= length;
         }
-        Ok(())
+        Ok(length)
     }
 
     /// Says that standard input has ended.
@@ -107,7 +122,11 @@ impl Session {
         if length == 0 {
             self.reap_keeper();
         }
-        event(&self.buffer[..length])
+        let event = parse_event(&self.buffer[..length])?;
+        if let Event::Taken { bytes } = event {
+            self.room = self.room.saturating_add(bytes).min(STDIN_WINDOW);
+        }
+        Ok(event)
     }
 }
 
@@ -118,7 +137,7 @@ impl AsFd for Session {
     }
 }
 
-fn event(packet: &[u8]) -> Result<Event<'_>> {
+fn parse_event(packet: &[u8]) -> Result<Event<'_>> {
     let Some((&first, data)) = packet.split_first() else { return Ok(Event::Closed) };
     match Stream::from_byte(first) {
         Some(Stream::Stdout) => return Ok(Event::Stdout(data)),
@@ -128,6 +147,7 @@ fn event(packet: &[u8]) -> Result<Event<'_>> {
     match parse_reply(packet)? {
         Reply::Exited { code, oom_killed } => Ok(Event::Exited { code, oom_killed }),
         Reply::Removed => Ok(Event::Removed),
+        Reply::Taken { bytes } => Ok(Event::Taken { bytes }),
         Reply::Failed { kind, message } => Err(failure(kind, message)),
         other @ (Reply::Started { .. } | Reply::Done) => {
             Err(Error::new(Kind::Failed, format!("keeper answered out of turn: {other:?}")))

@@ -13,7 +13,7 @@ use holm_sys::process::open_pidfd;
 use holm_sys::shared_mount::SharedMount;
 
 use crate::log::Log;
-use crate::process::{Role, Watched};
+use crate::process::{Newborn, Role, Watched};
 use crate::server::Server;
 use crate::streams::{Streams, reopen_fifos};
 use crate::task::{Task, group_path};
@@ -34,7 +34,7 @@ impl Server {
         let streams =
             if config.tty { Streams::default() } else { reopen_fifos(&self.paths.workload(&workload)) };
         let main = self
-            .watch(Watched {
+            .watch(Newborn::new(Watched {
                 role: Role::Main,
                 pid: state.pid,
                 pidfd,
@@ -43,7 +43,7 @@ impl Server {
                 backlog: Vec::new(),
                 close_after_backlog: false,
                 stdin_once: false,
-            })
+            }))
             .ok()?;
         self.tasks.insert(workload, Task { config, state, log, group, layers, main });
         Some(())

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
-use holm_spec::keeper::{Reply, Stream, Streams};
+use holm_spec::keeper::{Reply, STDIN_WINDOW, Stream, Streams};
 use holm_sys::Errno;
 use holm_sys::socket::try_send_packet;
 
@@ -20,13 +20,22 @@ pub(crate) struct Client {
     pub streams: Streams,
     /// Close once the queue is empty.
     pub closing: bool,
+    /// Bytes of input that it sent and was not told to be taken.
+    pub ahead: usize,
     queue: VecDeque<Vec<u8>>,
 }
 
 impl Client {
     /// A client that has not asked for anything yet.
     pub fn new(socket: OwnedFd) -> Self {
-        Self { socket, process: None, streams: Streams::NONE, closing: false, queue: VecDeque::new() }
+        Self {
+            socket,
+            process: None,
+            streams: Streams::NONE,
+            closing: false,
+            ahead: 0,
+            queue: VecDeque::new(),
+        }
     }
 
     /// Whether packets wait for the socket.
@@ -50,6 +59,15 @@ impl Client {
             return Ok(());
         }
         self.send(&[stream as u8], bytes)
+    }
+
+    /// Tells that all its input was taken, once that is worth a packet.
+    pub fn tell_taken(&mut self) -> Result<(), Errno> {
+        if self.ahead < STDIN_WINDOW / 2 {
+            return Ok(());
+        }
+        let bytes = std::mem::take(&mut self.ahead);
+        self.reply(&Reply::Taken { bytes })
     }
 
     fn send(&mut self, head: &[u8], body: &[u8]) -> Result<(), Errno> {

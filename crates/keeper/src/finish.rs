@@ -56,11 +56,12 @@ impl Server {
         }
     }
 
-    /// Gives back what the workload held. What fails here is left for the next command to repair.
+    /// Gives back what the workload held. What fails here is left for the next command to repair: where a group is
+    /// left, the sandbox's directory is the only record of it.
     fn take_down(&mut self, task: Task) {
         let Task { config, group, layers, .. } = task;
         drop(group);
-        let _ = release_groups(&config.cgroup_parent, &config.sandbox);
+        let released = release_groups(&config.cgroup_parent, &config.sandbox).is_ok();
         fail_point::reached("keeper-cgroup-removed");
         drop(layers);
         fail_point::reached("keeper-layers-released");
@@ -74,14 +75,20 @@ impl Server {
             );
             let _ = remove_workload(&self.layout, &config.id, &config.name);
         }
-        if self.tasks.is_empty() {
-            self.close_sandbox();
+        self.leave_or_close(released);
+    }
+
+    fn leave_or_close(&mut self, released: bool) {
+        match (self.tasks.is_empty(), released) {
+            (true, true) => self.close_sandbox(),
+            (true, false) => self.leave_sandbox(),
+            (false, _) => {}
         }
     }
 
     /// A start that failed leaves the workload as it was, with the reason; `--rm` removes it.
     pub fn bury_failed_start(&mut self, config: &Config, error: &Error) {
-        let _ = release_groups(&config.cgroup_parent, &config.sandbox);
+        let released = release_groups(&config.cgroup_parent, &config.sandbox).is_ok();
         if config.auto_remove {
             // Whoever started it holds the workload's lock until it hears of this.
             let _ = remove_workload(&self.layout, &config.id, &config.name);
@@ -94,9 +101,13 @@ impl Server {
             let state = State { exit_code, error: error.to_string(), ..State::created() };
             let _ = write_state(&self.layout.workload(&config.id).exit(), &state);
         }
-        if self.tasks.is_empty() {
-            self.close_sandbox();
-        }
+        self.leave_or_close(released);
+    }
+
+    /// Leaves the directory to the next command, which finds it without a keeper and buries it.
+    fn leave_sandbox(&mut self) {
+        self.stop_listening();
+        self.lock = None;
     }
 
     /// Removes the sandbox's directory; nobody can come in any more.

@@ -36,8 +36,11 @@ impl Log {
     pub fn append(&mut self, time: Timestamp, stream: Stream, bytes: &[u8]) {
         self.records.clear();
         write_records(&mut self.records, time, stream, bytes);
-        // A full disk must not stop the workload; `holm logs` shows what was kept.
-        let _ = self.file.write_all(&self.records);
+        // A full disk must not stop the workload; `holm logs` shows what was kept. What comes when there is room
+        // again must not follow a part of a record.
+        if self.file.write_all(&self.records).is_err() {
+            let _ = cut_torn_record(&self.file);
+        }
     }
 }
 

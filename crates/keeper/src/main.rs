@@ -14,6 +14,7 @@
 mod adopt;
 mod client;
 mod finish;
+mod limits;
 mod log;
 mod process;
 mod server;
@@ -57,10 +58,14 @@ fn main() -> ExitCode {
 fn begin() -> Option<Server> {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let [mode, root, run, sandbox, lock, last] = arguments.as_slice() else { return None };
+    if lock == last {
+        // One descriptor would get two owners.
+        return None;
+    }
     let layout = Layout::new(root, run);
     let sandbox: Id = sandbox.to_str()?.parse().ok()?;
     let lock = Lock::from_held(descriptor(lock)?);
-    let mut server = Server::new(layout, sandbox, lock).ok()?;
+    let mut server = Server::new(layout, sandbox, lock, limits::shed()).ok()?;
     match mode.to_str()? {
         "start" => server.add_client(descriptor(last)?),
         "adopt" => server.adopt(last.to_str()?.parse().ok()?)?,

@@ -100,5 +100,37 @@ impl Watched {
     }
 }
 
+/// A process that was started and is not watched yet: unless it is handed over, it ends with this, for nobody would
+/// know of it.
+#[derive(Debug)]
+pub(crate) struct Newborn(Option<Watched>);
+
+impl Newborn {
+    /// Takes care of a process.
+    pub fn new(process: Watched) -> Self {
+        Self(Some(process))
+    }
+
+    /// The process.
+    pub fn get(&mut self) -> &mut Watched {
+        self.0.as_mut().expect("it is there until it is handed over, which consumes this")
+    }
+
+    /// Hands the process over.
+    pub fn hand_over(mut self) -> Watched {
+        self.0.take().expect("it is there until it is handed over, which consumes this")
+    }
+}
+
+impl Drop for Newborn {
+    fn drop(&mut self) {
+        // One that is adopted ran before, and goes on.
+        if let Some(process) = self.0.take().filter(|process| process.adopted.is_none()) {
+            let _ = process.signal(holm_spec::signal::KILL);
+            process.reap();
+        }
+    }
+}
+
 /// Exit code of a process whose end nobody could see.
 pub(crate) const UNKNOWN_EXIT: i32 = 255;

@@ -1,25 +1,31 @@
 //! The event loop: clients, processes and their streams, all on one epoll.
 //!
 //! Back-pressure, both ways: a stream is not read while a client that carries it has a queue, and a
-//! client is not read while the process has not taken its earlier input.
+//! client gets a new window for input when the process has taken what came before. Clients are always
+//! read: a signal must not wait behind input that nobody reads.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use holm_spec::keeper::{PACKET_LIMIT, Reply, Request, Stream};
+use holm_spec::keeper::{PACKET_LIMIT, Reply, Request, STDIN_WINDOW, Stream};
 use holm_spec::layout::{Layout, SOCKET_NAME, SandboxPaths};
+use holm_spec::runtime::PosixRlimit;
 use holm_spec::{Id, Timestamp};
 use holm_sys::Errno;
 use holm_sys::lock::Lock;
 use holm_sys::socket::{listen_packets, peer_uid, try_receive_packet};
+use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::net::{SocketFlags, accept_with};
 
 use crate::client::Client;
-use crate::process::{Role, Watched};
+use crate::process::{Newborn, Role, Watched};
 use crate::task::Task;
+
+/// Milliseconds until a connection is tried again that could not be accepted for lack of descriptors.
+const ACCEPT_AGAIN: i64 = 100;
 
 /// Bytes of output that are read, logged and sent in one go.
 const CHUNK: usize = 16 * 1024;
@@ -67,16 +73,25 @@ pub(crate) struct Server {
     pub tasks: BTreeMap<Id, Task>,
     /// Gone once the sandbox is.
     pub lock: Option<Lock>,
+    /// Resource limits that this keeper came with.
+    pub callers_limits: Vec<PosixRlimit>,
     clients: Vec<Option<Client>>,
     processes: Vec<Option<Watched>>,
     epoll: OwnedFd,
     listener: Option<OwnedFd>,
+    /// A connection waits that cannot be accepted now: the listener is not watched, or epoll would not wait.
+    full: bool,
     buffer: Vec<u8>,
 }
 
 impl Server {
     /// Listens in the sandbox's directory.
-    pub fn new(layout: Layout, sandbox: Id, lock: Lock) -> io::Result<Self> {
+    pub fn new(
+        layout: Layout,
+        sandbox: Id,
+        lock: Lock,
+        callers_limits: Vec<PosixRlimit>,
+    ) -> io::Result<Self> {
         let paths = layout.sandbox(&sandbox);
         let directory = open(&paths.dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         // One that a killed keeper left.
@@ -90,10 +105,12 @@ impl Server {
             paths,
             tasks: BTreeMap::new(),
             lock: Some(lock),
+            callers_limits,
             clients: Vec::new(),
             processes: Vec::new(),
             epoll,
             listener: Some(listener),
+            full: false,
             buffer: vec![0; CHUNK],
         })
     }
@@ -103,9 +120,14 @@ impl Server {
         let mut events = Vec::with_capacity(32);
         while self.lock.is_some() || self.clients.iter().flatten().next().is_some() {
             events.clear();
-            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), None) {
+            let patience = Timespec { tv_sec: 0, tv_nsec: ACCEPT_AGAIN * 1_000_000 };
+            let patience = self.full.then_some(&patience);
+            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), patience) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(_) => return,
+            }
+            if self.full {
+                self.accept();
             }
             for event in &events {
                 self.handle(Token::from_data(event.data), event.flags);
@@ -156,11 +178,24 @@ impl Server {
 
     fn accept(&mut self) {
         let Some(listener) = &self.listener else { return };
-        let Ok(socket) = accept_with(listener, SocketFlags::CLOEXEC) else { return };
+        let accepted = accept_with(listener, SocketFlags::CLOEXEC);
+        self.watch_listener(matches!(
+            accepted,
+            Err(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS)
+        ));
+        let Ok(socket) = accepted else { return };
         // The directory lets nobody else in; this holds even if it was opened up.
         let trusted = [0, rustix::process::geteuid().as_raw()];
         if peer_uid(socket.as_fd()).is_ok_and(|uid| trusted.contains(&uid)) {
             self.add_client(socket);
+        }
+    }
+
+    fn watch_listener(&mut self, full: bool) {
+        if let Some(listener) = self.listener.as_ref().filter(|_| full != self.full) {
+            let flags = if full { EventFlags::empty() } else { EventFlags::IN };
+            let _ = epoll::modify(&self.epoll, listener, Token::Listener.data(), flags);
+            self.full = full;
         }
     }
 
@@ -172,9 +207,10 @@ impl Server {
         }
     }
 
-    /// Watches a process; gives its index.
-    pub fn watch(&mut self, process: Watched) -> Result<usize, Errno> {
+    /// Watches a process; gives its index. One that cannot be watched is ended.
+    pub fn watch(&mut self, mut newborn: Newborn) -> Result<usize, Errno> {
         let index = free_slot(&mut self.processes);
+        let process = newborn.get();
         epoll::add(&self.epoll, &process.pidfd, Token::Ended(index).data(), EventFlags::IN)?;
         for (which, output) in process.streams.outputs.iter().enumerate() {
             if let Some(output) = output {
@@ -184,7 +220,7 @@ impl Server {
         if let Some(stdin) = &process.streams.stdin {
             epoll::add(&self.epoll, stdin, Token::Stdin(index).data(), EventFlags::empty())?;
         }
-        self.processes[index] = Some(process);
+        self.processes[index] = Some(newborn.hand_over());
         Ok(index)
     }
 
@@ -229,9 +265,7 @@ impl Server {
         }
         let session = self.clients.get(index).and_then(Option::as_ref).and_then(|client| client.process);
         if packet.first() == Some(&(Stream::Stdin as u8)) {
-            if let Some(process) = session.and_then(|process| self.process(process)) {
-                process.feed(&packet[1..]);
-            }
+            self.take_input(index, session, &packet[1..]);
         } else {
             match serde_json::from_slice::<Request>(packet) {
                 Ok(request) => self.handle_request(index, session, request),
@@ -240,6 +274,17 @@ impl Server {
         }
         if let Some(process) = session {
             self.refresh_process(process);
+        }
+    }
+
+    fn take_input(&mut self, index: usize, session: Option<usize>, bytes: &[u8]) {
+        let Some(client) = self.clients.get_mut(index).and_then(Option::as_mut) else { return };
+        client.ahead += bytes.len();
+        if client.ahead > STDIN_WINDOW {
+            return self.refuse(index, "more input than the session's window holds");
+        }
+        if let Some(process) = session.and_then(|process| self.process(process)) {
+            process.feed(bytes);
         }
     }
 
@@ -341,8 +386,7 @@ impl Server {
 
     /// Reads what an output holds at this moment: a process left behind by an exec may go on writing.
     fn drain(&mut self, index: usize, which: usize) {
-        let output = self.process(index).and_then(|process| process.streams.outputs[which].as_ref());
-        let mut left = output.and_then(|output| rustix::io::ioctl_fionread(output).ok()).unwrap_or(0);
+        let mut left = self.process(index).map_or(0, |process| process.streams.held_output(which));
         while left > 0 {
             match self.read_output(index, which) {
                 0 => break,
@@ -371,14 +415,11 @@ impl Server {
         self.refresh_process(process_index);
     }
 
-    /// Brings what epoll waits for in line with a client's queue and its process's backlog.
+    /// Brings what epoll waits for in line with a client's queue.
     fn refresh_client(&mut self, index: usize) {
         let Some(client) = self.clients.get(index).and_then(Option::as_ref) else { return };
         let process = client.process;
-        let backlog = process
-            .and_then(|process| self.processes.get(process)?.as_ref())
-            .is_some_and(|process| !process.backlog.is_empty());
-        let mut flags = if backlog && client.streams.stdin { EventFlags::empty() } else { EventFlags::IN };
+        let mut flags = EventFlags::IN;
         flags.set(EventFlags::OUT, client.is_behind());
         let _ = epoll::modify(&self.epoll, &client.socket, Token::Client(index).data(), flags);
         if let Some(process) = process {
@@ -398,6 +439,7 @@ impl Server {
         }
     }
 
+    /// Brings what epoll waits for in line with a process's backlog, and tells whose input was taken.
     fn refresh_process(&mut self, index: usize) {
         self.refresh_outputs(index);
         let Some(process) = self.processes.get(index).and_then(Option::as_ref) else { return };
@@ -405,18 +447,16 @@ impl Server {
             let flags = if process.backlog.is_empty() { EventFlags::empty() } else { EventFlags::OUT };
             let _ = epoll::modify(&self.epoll, stdin, Token::Stdin(index).data(), flags);
         }
-        for client in self.sessions_of(index) {
-            let Some(client_ref) = self.clients.get(client).and_then(Option::as_ref) else { continue };
-            let paused = !process.backlog.is_empty() && client_ref.streams.stdin;
-            let mut flags = if paused { EventFlags::empty() } else { EventFlags::IN };
-            flags.set(EventFlags::OUT, client_ref.is_behind());
-            let _ = epoll::modify(&self.epoll, &client_ref.socket, Token::Client(client).data(), flags);
+        if process.backlog.is_empty() {
+            for client in self.sessions_of(index) {
+                self.tell(client, Client::tell_taken);
+            }
         }
     }
 
     /// Stops listening: the sandbox is going.
     pub fn stop_listening(&mut self) {
-        self.listener = None;
+        (self.listener, self.full) = (None, false);
     }
 }
 

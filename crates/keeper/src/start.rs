@@ -15,6 +15,7 @@ use holm_runtime::{Answer, Error, Event, Kind, Stdio};
 use holm_spec::keeper::{
     ExecProcess, FailureKind, PROTOCOL, Reply, Request, Streams as SessionStreams, WindowSize,
 };
+use holm_spec::rootfs::RootFs;
 use holm_spec::runtime::{LinuxResources, Process, Spec};
 use holm_spec::workload::{Config, SeccompSource, State, Status, VERSION};
 use holm_spec::{Id, Timestamp};
@@ -23,8 +24,9 @@ use holm_sys::file::{Durability, ensure_directory, read_limited, replace};
 use holm_sys::process::Child;
 use holm_sys::shared_mount::SharedMount;
 
+use crate::limits;
 use crate::log::Log;
-use crate::process::{Role, Watched};
+use crate::process::{Newborn, Role, Watched};
 use crate::server::Server;
 use crate::streams::{self, ProcessEnds, Streams};
 use crate::task::{Task, group_path};
@@ -109,14 +111,14 @@ impl Server {
     /// From the configuration to a running, watched and recorded workload.
     fn launch(&mut self, config: &Config, window: Option<WindowSize>) -> Result<(usize, i32), Error> {
         let (started, mut task) = self.try_launch(config, window)?;
-        let pid = started.pid;
+        let pid = task.state.pid;
         let index = self.watch(started).map_err(|errno| Error::system("watch the workload", errno))?;
         task.main = index;
         self.tasks.insert(config.id, task);
         Ok((index, pid))
     }
 
-    /// Reads a workload's configuration.
+    /// Reads a workload's configuration, and gives it the limits of whoever started it.
     pub fn read_config(&self, workload: &Id) -> Result<Config, Error> {
         let path = self.layout.workload(workload).config();
         let invalid = |error: serde_json::Error| {
@@ -124,10 +126,12 @@ impl Server {
         };
         let text = read_limited(&path, CONFIG_LIMIT)
             .map_err(|error| Error::system(format!("read configuration `{}`", path.display()), error))?;
-        serde_json::from_slice(&text).map_err(invalid)
+        let mut config: Config = serde_json::from_slice(&text).map_err(invalid)?;
+        limits::give(&self.callers_limits, &mut config.oci);
+        Ok(config)
     }
 
-    fn try_launch(&self, config: &Config, window: Option<WindowSize>) -> Result<(Watched, Task), Error> {
+    fn try_launch(&self, config: &Config, window: Option<WindowSize>) -> Result<(Newborn, Task), Error> {
         let paths = self.layout.workload(&config.id);
         let directory = self.paths.workload(&config.id);
         ensure_directory(&directory, 0o700)
@@ -146,9 +150,10 @@ impl Server {
             // Nobody but a command-line caller names a socket for it.
             Event::Listener(_) => Err(Error::invalid("a seccomp listener is not supported here")),
         };
-        let process = self.start_process(config, &group, window, &mut answer)?;
+        let root = root_of(config, &layers);
+        let mut process = self.start_process(config, &root, &group, window, &mut answer)?;
         fail_point::reached("keeper-process-started");
-        let state = running_state(process.pid)?;
+        let state = running_state(process.get().pid)?;
         write_state(&self.paths.state(&config.id), &state)?;
         if !config.auto_remove {
             // What a restart of the host leaves: a run without an end.
@@ -161,17 +166,18 @@ impl Server {
     fn start_process(
         &self,
         config: &Config,
+        root: &RootFs,
         group: &Group,
         window: Option<WindowSize>,
         answer: &mut Answer<'_>,
-    ) -> Result<Watched, Error> {
+    ) -> Result<Newborn, Error> {
         let directory = self.paths.workload(&config.id);
         let io = |error: std::io::Error| Error::system("make the standard streams", error);
         let ends =
             if config.tty { None } else { Some(streams::fifos(&directory, config.open_stdin).map_err(io)?) };
         let start = Start {
             spec: &config.oci,
-            root: Root::Layers(&config.root),
+            root: Root::Layers(root),
             bundle: Path::new("/"),
             group,
             user: Some(&config.user),
@@ -221,8 +227,8 @@ impl Server {
         window: Option<WindowSize>,
     ) {
         match self.try_exec(workload, asked, streams, window) {
-            Ok(process) => {
-                let pid = process.pid;
+            Ok(mut process) => {
+                let pid = process.get().pid;
                 match self.watch(process) {
                     Ok(index) => self.join_session(client, index, streams, pid),
                     Err(errno) => self.fail_with(client, &Error::system("watch the process", errno)),
@@ -256,7 +262,7 @@ impl Server {
         asked: &ExecProcess,
         streams: SessionStreams,
         window: Option<WindowSize>,
-    ) -> Result<Watched, Option<Error>> {
+    ) -> Result<Newborn, Option<Error>> {
         let main = self.tasks.get(workload).map(|task| task.main).ok_or(None)?;
         let cache = self.layout.seccomp_cache();
         let target = self.process(main).and_then(|process| process.pidfd.try_clone().ok()).ok_or(None)?;
@@ -311,6 +317,15 @@ fn mount_layers(config: &Config) -> Result<Vec<SharedMount>, Error> {
     config.root.layers.iter().map(acquire).collect()
 }
 
+/// The root with its layers where they are mounted for this keeper's mount namespace.
+fn root_of(config: &Config, layers: &[SharedMount]) -> RootFs {
+    let mut root = config.root.clone();
+    for (layer, mount) in root.layers.iter_mut().zip(layers) {
+        mount.target().clone_into(&mut layer.target);
+    }
+    root
+}
+
 fn resources(config: &Config) -> Option<&LinuxResources> {
     config.oci.linux().as_ref()?.resources().as_ref()
 }
@@ -353,24 +368,22 @@ fn watched(
     started: Started,
     streams: Option<Streams>,
     stdin_once: bool,
-) -> Result<Watched, Error> {
-    let streams = match (streams, started.terminal) {
-        (Some(streams), _) => streams,
-        (None, Some(master)) => {
-            streams::terminal(master).map_err(|error| Error::system("take the terminal", error))?
-        }
-        (None, None) => Streams::default(),
-    };
-    Ok(Watched {
+) -> Result<Newborn, Error> {
+    let mut newborn = Newborn::new(Watched {
         role,
         pid: started.process.pid.as_raw_nonzero().get(),
         pidfd: started.process.pidfd,
         adopted: None,
-        streams,
+        streams: streams.unwrap_or_default(),
         backlog: Vec::new(),
         close_after_backlog: false,
         stdin_once,
-    })
+    });
+    if let Some(master) = started.terminal {
+        newborn.get().streams =
+            streams::terminal(master).map_err(|error| Error::system("take the terminal", error))?;
+    }
+    Ok(newborn)
 }
 
 fn running_state(pid: i32) -> Result<State, Error> {

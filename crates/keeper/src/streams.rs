@@ -11,6 +11,7 @@ use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, fcntl_setfl, mknodat, open};
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer};
 
 /// The keeper's ends, non-blocking.
 #[derive(Debug, Default)]
@@ -21,6 +22,24 @@ pub(crate) struct Streams {
     pub outputs: [Option<OwnedFd>; 2],
     /// The streams are a terminal.
     pub terminal: bool,
+    /// The terminal's other side, held so that one that every process has closed does not look like one that is gone:
+    /// it may be opened again.
+    #[expect(dead_code, reason = "held, not looked at")]
+    other_side: Option<OwnedFd>,
+}
+
+/// More than a terminal holds: the kernel does not tell how much is on its way from one side to the other.
+const TERMINAL_HOLDS: u64 = 1 << 20;
+
+impl Streams {
+    /// The most that can be read of an output before it holds nothing of what it holds now.
+    pub fn held_output(&self, which: usize) -> u64 {
+        match &self.outputs[which] {
+            None => 0,
+            Some(_) if self.terminal => TERMINAL_HOLDS,
+            Some(output) => rustix::io::ioctl_fionread(output).unwrap_or(0),
+        }
+    }
 }
 
 /// The process's ends.
@@ -74,7 +93,7 @@ pub(crate) fn reopen_fifos(directory: &Path) -> Streams {
     Streams {
         stdin: None,
         outputs: [end("stdout", OFlags::RDWR), end("stderr", OFlags::RDWR)],
-        terminal: false,
+        ..Streams::default()
     }
 }
 
@@ -96,5 +115,12 @@ pub(crate) fn pipes(stdin: bool) -> io::Result<(Streams, ProcessEnds)> {
 pub(crate) fn terminal(master: OwnedFd) -> io::Result<Streams> {
     fcntl_setfl(&master, OFlags::RDWR | OFlags::NONBLOCK)?;
     let input = master.try_clone()?;
-    Ok(Streams { stdin: Some(input), outputs: [Some(master), None], terminal: true })
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let other_side = ioctl_tiocgptpeer(&master, flags)?;
+    Ok(Streams {
+        stdin: Some(input),
+        outputs: [Some(master), None],
+        terminal: true,
+        other_side: Some(other_side),
+    })
 }

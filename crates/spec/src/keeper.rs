@@ -11,9 +11,15 @@
 //!                        <-------------   Started | Failed (end of the session)
 //! 0 data ...             ------------->
 //!                        <-------------   1 data ... 2 data ...
-//! Resize, CloseStdin     ------------->
+//! Resize, SessionSignal, CloseStdin
+//!                        ------------->
+//!                        <-------------   Taken
 //!                        <-------------   Exited, and for --rm Removed; then the connection closes
 //! ```
+//!
+//! Input has a window of its own, so that what a process does not read holds nothing else up: a client may be
+//! [`STDIN_WINDOW`] bytes ahead of what the keeper said it has [`Reply::Taken`]. The keeper never stops reading, so
+//! signals and sizes always come through; a client that goes beyond its window is refused.
 //!
 //! A keeper speaks [`PROTOCOL`] and the one before; a client sends its own with each first request.
 
@@ -26,6 +32,9 @@ pub const PROTOCOL: u32 = 1;
 
 /// Longest packet in bytes, data and JSON alike.
 pub const PACKET_LIMIT: usize = 64 * 1024;
+
+/// Bytes of standard input that a client may send before the keeper says [`Reply::Taken`].
+pub const STDIN_WINDOW: usize = 64 * 1024;
 
 /// Which way a data packet flows; its first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,6 +198,11 @@ pub enum Reply {
         kind: FailureKind,
         /// One line: operation, object, cause.
         message: String,
+    },
+    /// The process took input of this session: its client may send as much again.
+    Taken {
+        /// How much; told no later than when half of [`STDIN_WINDOW`] was taken.
+        bytes: usize,
     },
     /// The session's process ended.
     Exited {

@@ -15,6 +15,7 @@ pub mod mount;
 pub mod process;
 pub mod seccomp;
 pub mod shared_mount;
+pub mod signals;
 pub mod socket;
 
 pub use rustix;

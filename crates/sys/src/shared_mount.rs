@@ -8,24 +8,34 @@
 //! release: exclusive lock without waiting -> got it: nobody else uses it: unmount; else: somebody does
 //! ```
 //!
+//! A lock is seen in every mount namespace, a mount only in its own. Where others keep the lock and nothing is mounted
+//! here, they are in another namespace. The image is then mounted once more for this one, beside the target and with a
+//! lock of its own, `<key>.<inode of the namespace>`, for which all of this holds by itself; its last user removes both.
+//!
 //! The lock matters because an unmount below a live overlay succeeds: `EBUSY` protects nothing.
 
 use std::fmt;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::file::ensure_directory;
 use crate::lock::{Lock, LockError, Mode};
 use crate::mount;
 
-/// How often `acquire` tries again when others release in between.
-const ATTEMPTS: usize = 100;
+/// How often `acquire` tries again when others take the lock or release in between.
+const ATTEMPTS: usize = 60;
+/// How long it lets them, at most, from one time to the next.
+const LONGEST_PAUSE: Duration = Duration::from_millis(5);
 
 /// A use of a shared mount. Dropping it gives up the use, and unmounts if it was the last.
 #[derive(Debug)]
 pub struct SharedMount {
     lock: Lock,
     target: PathBuf,
+    /// The lock's file, where both are this namespace's own.
+    own: Option<PathBuf>,
 }
 
 /// Why a shared mount could not be used.
@@ -74,26 +84,26 @@ impl SharedMountError {
 }
 
 impl SharedMount {
-    /// Uses the mount of `image` (an EROFS file) on `target`, mounting it if nobody has.
+    /// Uses the mount of `image` (an EROFS file) on `target`, mounting it if nobody has. Where the users of `target`
+    /// are in another mount namespace it lies elsewhere: see [`SharedMount::target`].
     pub fn acquire(image: &Path, lock: &Path, target: &Path) -> Result<Self, SharedMountError> {
         let failed =
             |cause| SharedMountError { source_path: image.to_owned(), target: target.to_owned(), cause };
-        let is_mounted = |target| mount::is_mount_point(target).map_err(|error| failed(Cause::Io(error)));
-        for _ in 0..ATTEMPTS {
-            let shared = Lock::acquire(lock, Mode::Shared).map_err(|error| failed(Cause::Lock(error)))?;
-            if is_mounted(target)? {
-                return Ok(Self { lock: shared, target: target.to_owned() });
-            }
-            drop(shared);
-            let exclusive =
-                Lock::acquire(lock, Mode::Exclusive).map_err(|error| failed(Cause::Lock(error)))?;
-            mount_if_absent(image, target).map_err(|error| failed(Cause::Io(error)))?;
-            // Without letting go, or a repair would take the mount for one that a crash left.
-            if exclusive.try_downgrade() && is_mounted(target)? {
-                return Ok(Self { lock: exclusive, target: target.to_owned() });
-            }
+        if let Some(lock) = acquire_at(image, lock, target).map_err(failed)? {
+            return Ok(Self { lock, target: target.to_owned(), own: None });
         }
-        Err(failed(Cause::Unstable))
+        let namespace =
+            std::fs::metadata("/proc/self/ns/mnt").map_err(|error| failed(Cause::Io(error)))?.ino();
+        let own = lock.with_extension(format!("{namespace}.lock"));
+        let target = own.with_extension("");
+        let lock =
+            acquire_at(image, &own, &target).map_err(failed)?.ok_or_else(|| failed(Cause::Unstable))?;
+        Ok(Self { lock, target, own: Some(own) })
+    }
+
+    /// Where it is mounted.
+    pub fn target(&self) -> &Path {
+        &self.target
     }
 
     /// Takes away a mount that nobody uses, for example one that a crash left; says whether it did.
@@ -110,10 +120,37 @@ impl SharedMount {
 
 impl Drop for SharedMount {
     fn drop(&mut self) {
-        if self.lock.try_upgrade() {
-            let _ = mount::detach(&self.target);
+        if !self.lock.try_upgrade() {
+            return;
+        }
+        let unmounted = mount::detach(&self.target).is_ok();
+        if let Some(lock) = self.own.as_ref().filter(|_| unmounted) {
+            let _ = std::fs::remove_dir(&self.target).and_then(|()| std::fs::remove_file(lock));
         }
     }
+}
+
+/// The shared lock of what is mounted on `target` then; `None` if others keep the lock and do not mount it here.
+fn acquire_at(image: &Path, lock: &Path, target: &Path) -> Result<Option<Lock>, Cause> {
+    let is_mounted = || mount::is_mount_point(target).map_err(Cause::Io);
+    let mut pause = Duration::from_micros(50);
+    for _ in 0..ATTEMPTS {
+        let shared = Lock::acquire(lock, Mode::Shared).map_err(Cause::Lock)?;
+        if is_mounted()? {
+            return Ok(Some(shared));
+        }
+        drop(shared);
+        if let Some(exclusive) = Lock::try_acquire(lock, Mode::Exclusive).map_err(Cause::Lock)? {
+            mount_if_absent(image, target).map_err(Cause::Io)?;
+            // Without letting go, or a repair would take the mount for one that a crash left.
+            if exclusive.try_downgrade() && is_mounted()? {
+                return Ok(Some(exclusive));
+            }
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+    Ok(None)
 }
 
 fn mount_if_absent(image: &Path, target: &Path) -> io::Result<()> {

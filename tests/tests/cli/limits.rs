@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use holm_tests::{Holm, host};
+use holm_tests::{Holm, eventually, host};
 
 /// Whether the controller is mounted as v1 on this host.
 fn v1(controller: &str) -> bool {
@@ -31,6 +31,31 @@ fn memory() {
         assert_eq!(holm.inspect(&id, "{{.HostConfig.Memory}}"), bytes.to_string());
         holm.ok(["rm", "-f", &id]);
     }
+}
+
+/// The keeper writes the log and holds connections: what limits its caller limits the workload, not the keeper.
+#[test]
+fn limits_of_the_caller_are_the_workloads_and_not_the_keepers() {
+    let holm = Holm::new();
+    let script = "ulimit -n; ulimit -f; head -c 300000 /dev/zero; sleep 60";
+    let call =
+        |limit| format!("ulimit -Sn 100; ulimit {limit} 8; $HOLM run -d --name box base sh -c '{script}'");
+    holm.host_shell(&call("-Sf")).ok();
+    eventually("all output is logged", || holm.run(["logs", "box"]).stdout.len() > 300_000);
+    let output = holm.run(["logs", "box"]).stdout;
+    let text = String::from_utf8_lossy(&output[..20]).into_owned();
+    let words: Vec<_> = text.lines().take(2).collect();
+    // A shell counts files in blocks of its own.
+    assert!(words[0] == "100" && words[1] != "unlimited", "{words:?}");
+    assert_eq!(holm.ok(["exec", "box", "sh", "-c", "ulimit -n"]), "100");
+    holm.ok(["rm", "-f", "box"]);
+    // One that the keeper may not have the right to lift, which then holds for the log alone.
+    holm.host_shell(&call("-f")).ok();
+    eventually("the beginning is logged", || holm.run(["logs", "box"]).stdout.len() > 4);
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(holm.ok(["exec", "box", "echo", "in"]), "in");
+    holm.ok(["logs", "box"]);
+    holm.ok(["rm", "-f", "box"]);
 }
 
 #[test]

@@ -34,6 +34,21 @@ fn are_handed_on() {
     call.finish().expect_code(9);
 }
 
+/// The process reads nothing, so its input stands still; a signal must not stand behind it.
+#[test]
+fn pass_input_that_nobody_reads() {
+    let holm = Holm::new();
+    let call = holm.call(["run", "--rm", "-i", "base", "sh", "-c", NAMES_THEM]).stdin(vec![b'x'; 1 << 20]);
+    let mut call = call.spawn();
+    call.expect_stdout("ready");
+    // Long enough for every buffer on the way to fill.
+    std::thread::sleep(Duration::from_millis(200));
+    call.signal(Signal::INT);
+    call.expect_stdout("got INT");
+    call.signal(Signal::USR2);
+    call.finish().expect_code(9);
+}
+
 #[test]
 fn are_not_handed_on_if_so_asked() {
     let holm = Holm::new();
@@ -63,6 +78,21 @@ fn kill() {
 }
 
 #[test]
+fn real_time_signals_come_through() {
+    let holm = Holm::new();
+    for flags in [&[][..], &["--init"]] {
+        let flags: Vec<_> = flags.iter().copied().chain(["--stop-signal", "RTMIN+3"]).collect();
+        let script = "trap 'exit 5' 37; trap 'echo got 34' 34; echo ready; while :; do sleep 0.05; done";
+        let id = holm.start(&flags, script);
+        ready(&holm, &id);
+        holm.ok(["kill", "-s", "34", &id]);
+        eventually("the first real-time signal", || holm.ok(["logs", &id]).contains("got 34"));
+        holm.ok(["stop", &id]);
+        assert_eq!(holm.ok(["wait", &id]), "5", "{flags:?}");
+    }
+}
+
+#[test]
 fn stop_asks_first() {
     let holm = Holm::new();
     holm.start(&["--name", "box"], OBEYS);
@@ -74,6 +104,15 @@ fn stop_asks_first() {
     assert_eq!(holm.ok(["stop", "box"]), "box", "stopping what has stopped is fine");
     assert_eq!(holm.ok(["logs", "box"]), "ready\nbye");
     holm.run(["stop", "absent"]).refused(1, &["absent"]);
+}
+
+#[test]
+fn stop_with_more_time_than_a_clock_counts() {
+    let holm = Holm::new();
+    holm.start(&["--name", "box"], OBEYS);
+    ready(&holm, "box");
+    holm.ok(["stop", "-t", "9223372036854775807", "box"]);
+    assert_eq!(holm.ok(["wait", "box"]), "5");
 }
 
 #[test]

@@ -114,6 +114,40 @@ fn keys_that_only_begin_as_detach_keys_are_handed_on() {
 }
 
 #[test]
+fn detaching_from_a_program_that_reads_nothing() {
+    let holm = Holm::new();
+    let script = "stty raw -echo; echo ready; sleep 60";
+    let mut terminal =
+        Terminal::start(&holm, &["run", "-it", "--name", "deaf", "base", "sh", "-c", script], 24, 80);
+    terminal.expect("ready");
+    for _ in 0..24 {
+        terminal.keys(&"x".repeat(1024));
+    }
+    terminal.keys("\x10\x11");
+    assert_eq!(terminal.finish(), 0);
+    holm.ok(["rm", "-f", "deaf"]);
+}
+
+#[test]
+fn a_terminal_that_everybody_has_closed_for_a_moment() {
+    let holm = Holm::new();
+    let script =
+        "echo before; exec </dev/null >/dev/null 2>&1; sleep 0.3; exec >/dev/console; echo after; sleep 0.1";
+    let outcome = holm.run(["run", "-t", "--rm", "base", "sh", "-c", script]);
+    assert_eq!(outcome.ok(), "before\r\nafter\r");
+}
+
+/// A program that is stopped because it is not in the foreground yet never ends.
+#[test]
+fn init_has_the_program_in_the_foreground_from_its_start() {
+    let holm = Holm::new();
+    for _ in 0..10 {
+        let flags = ["run", "-it", "--rm", "--init", "base", "stty", "-echo"];
+        assert_eq!(Terminal::start(&holm, &flags, 24, 80).finish(), 0);
+    }
+}
+
+#[test]
 fn wrong_detach_keys() {
     let holm = Holm::new();
     holm.run(["run", "--detach-keys", "ctrl-", "base", "true"]).refused(125, &["ctrl-"]);
@@ -125,7 +159,7 @@ fn wrong_detach_keys() {
 fn needs_a_terminal_of_the_caller() {
     let holm = Holm::new();
     let outcome = holm.call(["run", "-it", "--rm", "base", "true"]).stdin("").run();
-    outcome.refused(125, &["TTY"]);
+    outcome.refused(1, &["TTY"]);
     assert!(holm.workloads().is_empty());
 }
 

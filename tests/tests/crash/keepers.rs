@@ -94,6 +94,60 @@ fn an_adopted_workload_can_be_entered_and_stopped_and_its_end_is_known() {
     assert_eq!(holm.ok(["wait", "trap"]), "7");
 }
 
+/// What keeps a new keeper from taking over is told, and the workload is neither ended nor lost.
+#[test]
+fn an_adoption_that_fails_is_no_success() {
+    let holm = Holm::new();
+    let id = holm.start(&["--name", "orphan"], "sleep 100000");
+    let pid = holm.pid("orphan");
+    kill_keeper(&holm, "orphan");
+    let log = holm.root().join("workloads").join(&id).join("log/0.log");
+    std::fs::remove_file(&log).expect("a log");
+    std::fs::create_dir(&log).expect("nothing that a keeper can write to");
+    let outcome = holm.run(["ps", "-a"]);
+    outcome.ok();
+    assert!(outcome.err().contains("no new one could take over"), "{outcome}");
+    holm.run(["stop", "orphan"]).refused(1, &["no new one could take over"]);
+    assert!(host::runs(pid));
+    std::fs::remove_dir(&log).expect("empty");
+    adopt(&holm, "orphan");
+    assert_eq!(holm.pid("orphan"), pid);
+}
+
+/// The keeper that was asked is killed while it waits: the one that follows is asked as well.
+#[test]
+fn a_stop_outlives_the_keeper_that_it_asked() {
+    let holm = Holm::new();
+    let script = "trap 'n=$((n+1)); echo asked $n; test $n -lt 2 || exit 6' TERM; echo up; while :; do sleep 0.02; done";
+    holm.start(&["--name", "slow"], script);
+    eventually("the trap is set", || holm.ok(["logs", "slow"]).contains("up"));
+    let mut stop = holm.call(["stop", "-t", "20", "slow"]).spawn();
+    eventually("it was asked", || holm.ok(["logs", "slow"]).contains("asked 1"));
+    assert!(!stop.is_over());
+    kill_keeper(&holm, "slow");
+    stop.finish().ok();
+    assert_eq!(holm.inspect("slow", "{{.State.Status}} {{.State.ExitCode}}"), "exited 6");
+}
+
+/// Two mount namespaces share one run root: the locks of the layers' mounts are seen in both, the mounts are not.
+#[test]
+fn a_mount_namespace_that_sees_no_mounts_of_the_other() {
+    let island = Island::new();
+    let holm = &island.holm;
+    holm.start(&["--name", "first"], "sleep 100000");
+    let layers = holm.run_root().join("layers");
+    let script = format!(
+        "exec unshare -m --propagation private sh -ec 'for at in {0}/*/; do umount $at; done; \
+         $HOLM run --rm base echo one; $HOLM run -d --rm --name second base sleep 100000 >&2; \
+         $HOLM run --rm base echo two; $HOLM rm -f second >&2; $HOLM exec first echo three'",
+        layers.display()
+    );
+    assert_eq!(holm.host_shell(&script).ok(), "one\ntwo\nthree");
+    assert_eq!(holm.ok(["exec", "first", "echo", "in"]), "in");
+    holm.ok(["rm", "-f", "first"]);
+    island.is_clean("a run root that two mount namespaces shared");
+}
+
 /// Its input has an end, which comes when nobody is left to write: a keeper's death is one.
 #[test]
 fn a_workload_with_open_input_sees_its_end_and_goes_on() {
@@ -121,6 +175,33 @@ fn a_workload_on_a_terminal_dies_with_its_keeper_and_is_cleaned_up() {
     island.groups_are_gone(&[id]).expect("groups go");
     holm.ok(["rm", "terminal"]);
     island.is_clean("a workload on a terminal");
+}
+
+/// A group that cannot be removed is not forgotten: whoever can remove it later does.
+#[test]
+fn a_group_that_stays_is_removed_by_a_later_command() {
+    let island = Island::new();
+    let holm = &island.holm;
+    let id = holm.start(&["--name", "sticky"], "while [ ! -e /tmp/end ]; do sleep 0.01; done");
+    let stuck: Vec<_> = host::groups(&id).iter().map(|group| group.join("stuck")).collect();
+    for directory in &stuck {
+        std::fs::create_dir(directory).expect("a group below");
+        let flags = rustix::mount::MountFlags::empty();
+        rustix::mount::mount("none", directory, "tmpfs", flags, None).expect("a mount keeps it");
+    }
+    let waiting = holm.call(["wait", "sticky"]).spawn();
+    holm.ok(["exec", "sticky", "touch", "/tmp/end"]);
+    let outcome = waiting.wait();
+    for directory in &stuck {
+        rustix::mount::unmount(directory, rustix::mount::UnmountFlags::DETACH).expect("mounted");
+    }
+    assert_eq!(outcome.expect("the wait ends").ok(), "0");
+    assert_eq!(holm.inspect("sticky", "{{.State.Status}} {{.State.ExitCode}}"), "exited 0");
+    let outcome = holm.run(["ps", "-a"]);
+    assert!(outcome.err().contains(&id[..12]), "nothing was said: {outcome}");
+    island.groups_are_gone(&[id]).expect("groups go");
+    holm.ok(["rm", "sticky"]);
+    island.is_clean("a workload whose group stayed");
 }
 
 #[test]

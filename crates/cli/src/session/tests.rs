@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use holm_engine::Event;
-use holm_spec::keeper::WindowSize;
+use holm_spec::keeper::{STDIN_WINDOW, WindowSize};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
 
@@ -13,6 +13,7 @@ use super::*;
 struct Fake {
     socket: OwnedFd,
     buffer: Vec<u8>,
+    room: usize,
 }
 
 impl AsFd for Fake {
@@ -37,13 +38,23 @@ impl Conversation for Fake {
             None => Event::Closed,
             Some((b'o', data)) => Event::Stdout(data),
             Some((b'e', data)) => Event::Stderr(data),
+            Some((b't', _)) => {
+                self.room = STDIN_WINDOW;
+                Event::Taken { bytes: STDIN_WINDOW }
+            }
             Some((b'x', data)) => Event::Exited { code: i32::from(data[0]), oom_killed: false },
             Some(_) => Event::Removed,
         })
     }
 
-    fn send_stdin(&self, bytes: &[u8]) -> holm_engine::Result<()> {
-        self.send(b'i', bytes)
+    fn room(&self) -> usize {
+        self.room
+    }
+
+    fn send_stdin(&mut self, bytes: &[u8]) -> holm_engine::Result<usize> {
+        let length = bytes.len().min(PACKET_LIMIT / 2).min(self.room);
+        self.room -= length;
+        self.send(b'i', &bytes[..length]).map(|()| length)
     }
 
     fn close_stdin(&self) -> holm_engine::Result<()> {
@@ -78,7 +89,7 @@ impl Keeper {
 fn pair() -> (Fake, Keeper) {
     let (client, keeper) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
         .expect("socket pair");
-    (Fake { socket: client, buffer: vec![0; PACKET_LIMIT] }, Keeper(keeper))
+    (Fake { socket: client, buffer: vec![0; PACKET_LIMIT], room: usize::MAX }, Keeper(keeper))
 }
 
 fn manner(stdin: bool) -> Manner {
@@ -225,11 +236,15 @@ fn output_that_nobody_reads_ends_the_client_quietly() {
 fn signals(numbers: &[u32]) -> (Signals, OwnedFd) {
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).expect("pipe");
     for number in numbers {
-        let mut record = [0; 128];
-        record[..4].copy_from_slice(&number.to_ne_bytes());
-        write_all(writer.as_fd(), &record).expect("write");
+        write_all(writer.as_fd(), &record(*number)).expect("write");
     }
     (Signals { descriptor: Some(reader) }, writer)
+}
+
+fn record(number: u32) -> [u8; 128] {
+    let mut record = [0; 128];
+    record[..4].copy_from_slice(&number.to_ne_bytes());
+    record
 }
 
 #[test]
@@ -252,6 +267,35 @@ fn signals_are_forwarded_or_end_the_client() {
     let manner = Manner { forward_signals: false, ..manner(false) };
     let end = carry(&mut client, &pipes.streams(), &signals_of_client, manner).expect("an end");
     assert_eq!((end, end.code()), (End::Interrupted(15), 143));
+}
+
+/// A process that never reads: its input waits, and a signal does not wait with it.
+#[test]
+fn signals_pass_input_that_nobody_takes() {
+    let (signals_of_process, writer) = signals(&[]);
+    let (mut client, keeper) = pair();
+    client.room = STDIN_WINDOW;
+    let pipes = Pipes::new();
+    std::thread::scope(|scope| {
+        let Pipes { input: (reader, input), output, error } = pipes;
+        scope.spawn(move || write_all(input.as_fd(), &[b'z'; 2 * STDIN_WINDOW]));
+        let heard = scope.spawn(|| {
+            let mut taken = 0;
+            while taken < STDIN_WINDOW {
+                taken += keeper.hear().len() - 1;
+            }
+            write_all(writer.as_fd(), &record(2)).expect("write");
+            let signal = keeper.hear();
+            keeper.tell(b"t");
+            let more = keeper.hear();
+            keeper.tell(b"x\0");
+            (taken, signal, more[0])
+        });
+        let streams = Streams { input: reader.as_fd(), output: output.1.as_fd(), error: error.1.as_fd() };
+        carry(&mut client, &streams, &signals_of_process, manner(true)).expect("an end");
+        assert_eq!(heard.join().expect("keeper"), (STDIN_WINDOW, b"s\x02\0\0\0".to_vec(), b'i'));
+        drop(reader);
+    });
 }
 
 #[test]

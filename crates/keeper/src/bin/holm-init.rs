@@ -13,11 +13,13 @@ use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
-use holm_sys::process::{read_signal, reset_signals, signal_descriptor};
+use holm_sys::process::{read_signal, reset_signals};
+use holm_sys::signals;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, WaitOptions, WaitStatus, wait};
 
 const SIGCHLD: i32 = 17;
+const SIGTTOU: i32 = 22;
 /// Signals that mean something to the init itself: child state, and what stops or faults it.
 const KEPT: [i32; 8] = [4, 5, 6, 7, 8, 11, 21, 22];
 
@@ -28,7 +30,7 @@ fn main() -> ExitCode {
         return ExitCode::from(125);
     };
     let passed: Vec<i32> = (1..=64).filter(|number| !KEPT.contains(number)).collect();
-    let Ok(signals) = signal_descriptor(&passed) else { return ExitCode::from(125) };
+    let Ok(signals) = signals::descriptor(&passed) else { return ExitCode::from(125) };
     let mut command = Command::new(&program);
     command.args(arguments).process_group(0);
     let child = match spawn(&mut command) {
@@ -38,15 +40,22 @@ fn main() -> ExitCode {
             return ExitCode::from(if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 });
         }
     };
-    // Fails where there is no terminal.
-    let _ = rustix::termios::tcsetpgrp(rustix::stdio::stdin(), child);
     serve(&signals, child)
 }
 
-/// The program starts with the signal actions and mask that a program expects.
+/// The program starts in the foreground of the terminal, with the signal actions and mask that a program expects.
 fn spawn(command: &mut Command) -> std::io::Result<Pid> {
-    let child = holm_sys::exec::spawn_with(command, reset_signals)?;
+    let child = holm_sys::exec::spawn_with(command, prepare)?;
     Pid::from_raw(i32::try_from(child.id()).unwrap_or(0)).ok_or_else(|| std::io::ErrorKind::Other.into())
+}
+
+/// In the program's process, before it can touch the terminal: one that is not in the foreground yet would be stopped.
+fn prepare() {
+    // Taking the terminal from the background raises this one.
+    let _ = signals::block(SIGTTOU);
+    // Fails where there is no terminal.
+    let _ = rustix::termios::tcsetpgrp(rustix::stdio::stdin(), rustix::process::getpid());
+    reset_signals();
 }
 
 fn serve(signals: &std::os::fd::OwnedFd, child: Pid) -> ExitCode {
@@ -57,8 +66,8 @@ fn serve(signals: &std::os::fd::OwnedFd, child: Pid) -> ExitCode {
                 if let Some(code) = reap(child) {
                     return ExitCode::from(code);
                 }
-            } else if let Some(signal) = rustix::process::Signal::from_named_raw(number) {
-                let _ = rustix::process::kill_process(child, signal);
+            } else {
+                let _ = signals::send(child, number);
             }
         }
     }
