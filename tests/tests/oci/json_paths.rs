@@ -34,6 +34,7 @@ fn the_message_has_the_path_of_a_wrong_type() {
         ("/linux/seccomp", json!({"defaultAction": 1}), "linux.seccomp.defaultAction"),
     ] {
         let mut oci = Oci::new();
+        println!("{pointer}: {value}");
         oci.set(pointer, value);
         oci.refused(&[path]);
     }

@@ -148,7 +148,6 @@ fn settings_of_v2_by_name() {
 #[test]
 fn limits_that_the_kernel_refuses_leave_nothing() {
     for resources in [
-        json!({"memory": {"limit": 4096}}),
         json!({"cpu": {"shares": 1, "quota": 5}}),
         json!({"cpu": {"cpus": "9999"}}),
         json!({"cpu": {"mems": "77"}}),

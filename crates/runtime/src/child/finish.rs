@@ -99,9 +99,14 @@ fn wait_for_start(
 /// Whether one of the candidates can be executed, to say so before anybody waits for it. The user's own rights
 /// show only when it is done.
 fn look_for_program(plan: &ProcessPlan) -> Result<(), Failure> {
-    use holm_sys::rustix::fs::{Access, AtFlags, CWD, accessat};
+    use holm_sys::rustix::fs::{Access, AtFlags, CWD, FileType, accessat, stat};
     let mut last = Errno::NOENT;
     for candidate in &plan.candidates {
+        let kind = stat(candidate.as_c_str()).map(|stat| FileType::from_raw_mode(stat.st_mode));
+        if kind == Ok(FileType::Directory) {
+            last = Errno::ACCESS;
+            continue;
+        }
         match accessat(CWD, candidate.as_c_str(), Access::EXEC_OK, AtFlags::EACCESS) {
             Ok(()) => return Ok(()),
             Err(Errno::ACCESS) => last = Errno::ACCESS,

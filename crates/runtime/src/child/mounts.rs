@@ -69,6 +69,9 @@ pub(super) fn open_inside(root: BorrowedFd<'_>, path: &CStr, no_symlinks: bool) 
 
 fn open_target(root: BorrowedFd<'_>, target: &Target, index: usize) -> Result<OwnedFd, Failure> {
     match open_inside(root, &target.path, target.no_symlinks) {
+        Err(Errno::NOENT) if target.path.to_bytes().starts_with(b"/proc/") => {
+            Err(Errno::PERM).at_index(Step::InsideProc, index)
+        }
         Err(Errno::NOENT) => {
             create(root, target).at_index(Step::MakeTarget, index)?;
             open_inside(root, &target.path, target.no_symlinks).at_index(Step::OpenTarget, index)

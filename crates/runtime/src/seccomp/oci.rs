@@ -79,7 +79,7 @@ impl Filter {
         const WRITE: Syscall = Syscall::known("write");
         let unsupported = |reason| Err(Error::new(Kind::Unsupported, reason));
         if self.default_action == Action::Notify {
-            return unsupported("SCMP_ACT_NOTIFY cannot be the default action");
+            return unsupported("SCMP_ACT_NOTIFY cannot be used as default action");
         }
         let mut notifying = self.rules.iter().filter(|rule| rule.action == Action::Notify);
         if notifying.any(|rule| rule.calls.contains(&WRITE)) {

@@ -185,6 +185,11 @@ fn sub_groups(args: &Args) -> Result<Vec<SubGroup>> {
         }
         groups.push(SubGroup { controllers, path: path.to_owned() });
     }
+    let mut names: Vec<&String> = groups.iter().flat_map(|group| &group.controllers).collect();
+    names.sort();
+    if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(Error::invalid(format!("controller {} specified multiple times", twice[0])));
+    }
     Ok(groups)
 }
 
