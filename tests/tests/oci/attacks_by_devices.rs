@@ -108,7 +108,7 @@ fn standard_streams_follow_no_link_to_a_file() {
     std::fs::write(oci.rootfs("precious"), "kept").unwrap();
     symlink("/precious", oci.rootfs("dev/null")).unwrap();
     oci.set("/mounts", json!([{"destination": "/proc", "type": "proc", "source": "proc"}]));
-    oci.set("/process/user", json!({"uid": 1000, "gid": 1000})).set("/root/readonly", json!(true));
+    oci.set("/process/user", json!({"uid": 1000, "gid": 1000})).set("root/readonly", json!(true));
     oci.command(&["sh", "-c", "echo overwritten; echo overwritten >&2"]).save();
     oci.foreground();
     assert_eq!(std::fs::read_to_string(oci.rootfs("precious")).unwrap(), "kept");

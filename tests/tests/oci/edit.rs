@@ -10,11 +10,12 @@ impl Oci {
         self.set("/process/args", json!(arguments))
     }
 
-    /// Sets a value of the configuration, by a JSON pointer whose objects are made as needed.
+    /// Sets a value of the configuration, by a JSON pointer (its first slash may be left out) whose
+    /// objects are made as needed.
     #[track_caller]
     pub fn set(&mut self, pointer: &str, value: Value) -> &mut Self {
         let mut place = &mut self.config;
-        for name in pointer.split('/').skip(1) {
+        for name in pointer.trim_start_matches('/').split('/') {
             place = match place {
                 Value::Array(list) => {
                     list.get_mut(name.parse::<usize>().expect("an index")).expect("an item")

@@ -21,7 +21,7 @@ fn the_message_has_the_path_of_a_wrong_type() {
         ("/process/oomScoreAdj", json!("100"), "process.oomScoreAdj"),
         ("/process/capabilities", json!(["CAP_KILL"]), "process.capabilities"),
         ("/root", json!("rootfs"), "root"),
-        ("/root/readonly", json!(1), "root.readonly"),
+        ("root/readonly", json!(1), "root.readonly"),
         ("/hostname", json!(5), "hostname"),
         ("/mounts", json!({}), "mounts"),
         ("/annotations", json!({"a": 1}), "annotations"),

@@ -1,5 +1,6 @@
 //! Create, start, state, kill, delete: every status, and every call that a status refuses.
 
+use super::runtime::{Feature, lacks};
 use super::setup::Oci;
 use holm_tests::{eventually, host};
 
@@ -191,6 +192,9 @@ fn start_returns_once_the_program_is_let_go() {
 
 #[test]
 fn two_starts_at_once_start_once() {
+    if lacks(Feature::StartRace) {
+        return;
+    }
     let oci = Oci::script("echo once; sleep 100");
     oci.create();
     let calls: Vec<_> = (0..5).map(|_| oci.call(["start", "box"]).spawn()).collect();

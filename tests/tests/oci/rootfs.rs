@@ -10,9 +10,9 @@ use super::setup::Oci;
 #[test]
 fn it_is_read_only_if_asked_for() {
     let mut oci = Oci::new();
-    oci.set("/root/readonly", json!(true)).mount("/tmp", "tmpfs", "tmpfs", &[]);
+    oci.set("root/readonly", json!(true)).mount("/tmp", "tmpfs", "tmpfs", &[]);
     assert_eq!(oci.sh("touch /x 2>/dev/null || echo no; touch /tmp/x && echo yes"), "no\nyes");
-    oci.set("/root/readonly", json!(false));
+    oci.set("root/readonly", json!(false));
     assert_eq!(oci.sh("touch /x && echo yes"), "yes");
 }
 
@@ -22,7 +22,7 @@ fn a_path_is_absolute_or_relative_to_the_bundle() {
     std::fs::write(oci.rootfs("mark"), "").unwrap();
     let absolute = oci.rootfs("");
     for path in ["rootfs", "./rootfs", absolute.to_str().unwrap().trim_end_matches('/')] {
-        oci.set("/root/path", json!(path));
+        oci.set("root/path", json!(path));
         assert_eq!(oci.sh("ls -d /mark"), "/mark");
     }
 }
@@ -177,7 +177,7 @@ fn a_parameter_that_is_not_there_or_takes_no_such_value() {
 fn a_root_that_is_a_link_is_never_a_root_elsewhere() {
     let mut oci = Oci::new();
     symlink("rootfs", oci.bundle().join("link")).unwrap();
-    oci.set("/root/path", json!("link"));
+    oci.set("root/path", json!("link"));
     let outcome = oci.foreground();
     assert!(outcome.code() == 0 || outcome.err().contains("root"), "{outcome}");
     oci.clean();

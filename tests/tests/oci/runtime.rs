@@ -17,6 +17,8 @@ pub fn program() -> &'static PathBuf {
 /// Something that runc 1.1 of Debian 12 does not do, or does otherwise. Holm's runtime has all of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Feature {
+    /// Starts of one container from many sides all return.
+    StartRace,
     /// Devices are made below a descriptor of the root.
     DevIsChecked,
     /// Masked files are covered by the real null device only.
@@ -82,6 +84,7 @@ pub enum Feature {
 impl Feature {
     const fn reason(self) -> &'static str {
         match self {
+            Self::StartRace => "in 1.1 the loser may wait at the fifo without end",
             Self::DevIsChecked => "Debian's 1.1.5 is older than the fix of CVE-2026-41579",
             Self::NullIsChecked => "Debian's 1.1.5 is older than the fix of CVE-2025-31133",
             Self::JsonPaths => "the JSON reader of Go does not",

@@ -38,7 +38,7 @@ fn twenty_containers_of_one_root() {
         let bundle = oci.path(&format!("bundle-{id}"));
         std::fs::create_dir(&bundle).unwrap();
         let group = oci.group();
-        oci.set("/linux/cgroupsPath", group.into()).set("/root/path", json!(root));
+        oci.set("/linux/cgroupsPath", group.into()).set("root/path", json!(root));
         std::fs::write(bundle.join("config.json"), oci.config.to_string()).unwrap();
         let words = ["run", "-d", "--bundle", bundle.to_str().unwrap(), id];
         calls.push(oci.background(id, words).spawn());

@@ -80,7 +80,7 @@ fn exec_joins_it() {
 fn masked_and_readonly_and_hostname_work_there() {
     let mut oci = mapped();
     oci.set("/linux/maskedPaths", json!(["/proc/keys"])).set("/linux/readonlyPaths", json!(["/proc/sys"]));
-    oci.set("/root/readonly", json!(true));
+    oci.set("root/readonly", json!(true));
     let text = oci.sh("hostname; cat /proc/keys; touch /x 2>/dev/null || echo read-only; id -u");
     assert_eq!(text, "box\nread-only\n0");
 }
