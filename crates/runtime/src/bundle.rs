@@ -45,6 +45,7 @@ impl Bundle {
         let mut unknown = Vec::new();
         let spec = parse(&document, &mut unknown)?;
         check(&spec)?;
+        check_hooks_are_named(&document, &spec)?;
         Ok(Self { directory, spec, document, unknown_capabilities: unknown })
     }
 
@@ -172,6 +173,18 @@ fn check_strings(spec: &Spec) -> Result<()> {
         if text.as_ref().is_some_and(|text| text.contains('\0')) {
             return Err(Error::invalid("it holds a NUL byte").at_field(field));
         }
+    }
+    Ok(())
+}
+
+/// Serde reads a list as an object without names; hooks must not get lost that way.
+fn check_hooks_are_named(document: &[u8], spec: &Spec) -> Result<()> {
+    if spec.hooks().is_none() || crate::hooks::all(spec).iter().any(|(_, hooks)| !hooks.is_empty()) {
+        return Ok(());
+    }
+    let document: Value = serde_json::from_slice(document).unwrap_or_default();
+    if document["hooks"].is_array() {
+        return Err(Error::invalid("it is a list and not an object").at_field("hooks"));
     }
     Ok(())
 }
