@@ -49,6 +49,8 @@ pub enum Bench {
     Many,
     /// CPU time of importing a tarball.
     Import,
+    /// An OCI runtime's `run` of a bundle with Docker's configuration.
+    Oci,
     /// All of them.
     All,
 }
@@ -66,6 +68,8 @@ pub enum Peer {
     Podman,
     /// A process without any isolation.
     Bare,
+    /// Other OCI runtimes: crun and runc.
+    Runtimes,
 }
 
 /// Output formats.

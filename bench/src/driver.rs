@@ -17,7 +17,7 @@ use holm_bench::floor::sys;
 
 use crate::arguments::{Arguments, Bench, Format, Peer};
 use report::Report;
-use subject::{Bare, Floor, Holm, Podman, TestImage, Unshare};
+use subject::{Bare, Floor, Holm, OciRuntimes, Podman, TestImage, Unshare};
 
 /// Everything that a bench may use. Commands that are not there say why.
 struct Machine<'a> {
@@ -27,6 +27,7 @@ struct Machine<'a> {
     holm: Available<Holm>,
     unshare: Available<Unshare>,
     bare: Available<Bare>,
+    runtimes: Available<OciRuntimes>,
     /// Dropped last: everything above has things in it.
     _scratch: Scratch,
 }
@@ -64,6 +65,7 @@ const BENCHES: &[(Bench, BenchFunction)] = &[
     (Bench::Memory, benches::memory::measure),
     (Bench::Many, benches::many::measure),
     (Bench::Import, benches::import::measure),
+    (Bench::Oci, benches::oci::measure),
 ];
 
 impl<'a> Machine<'a> {
@@ -80,6 +82,9 @@ impl<'a> Machine<'a> {
             }),
             unshare: available(arguments, Peer::Unshare, || Ok(Unshare::new(&image))),
             bare: available(arguments, Peer::Bare, || Ok(Bare::new(&image))),
+            runtimes: available(arguments, Peer::Runtimes, || {
+                OciRuntimes::prepare(base, &image, arguments.bin_dir.as_deref())
+            }),
             arguments,
             _scratch: scratch,
         })

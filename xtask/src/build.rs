@@ -27,12 +27,11 @@ pub const VERB: Verb = Verb {
 };
 
 /// What ships: the package and its binary.
-const BINARIES: &[(&str, &str)] = &[
-    ("holm-cli", "holm"),
-    ("holm-keeper", "holm-keeper"),
-    ("holm-keeper", "holm-init"),
-    ("holm-runtime", "holm-runtime"),
-];
+const BINARIES: &[(&str, &str)] =
+    &[("holm-cli", "holm"), ("holm-keeper", "holm-keeper"), ("holm-keeper", "holm-init")];
+
+/// What ships and is built for size: the OCI runtime for other engines.
+const SMALL: &[(&str, &str)] = &[("holm-runtime", "holm-runtime")];
 
 /// What makes a glibc binary like those of the musl target.
 const STATIC_FLAGS: &[&str] = &["-C", "target-feature=+crt-static", "-C", "relocation-model=static"];
@@ -92,11 +91,14 @@ fn run(workspace: &Workspace, mut arguments: Arguments) -> Result<()> {
 pub fn distribution(workspace: &Workspace, profile: &str) -> Result<PathBuf> {
     let target = Target::choose(workspace)?;
     let built = compile(workspace, &target, profile, BINARIES)?;
+    let small = compile(workspace, &target, if profile == "release" { "small" } else { profile }, SMALL)?;
     let dist = workspace.dist();
     fs::create_dir_all(&dist).with_context(|| format!("creating `{}`", dist.display()))?;
     let mut rows = Vec::new();
-    for (_, binary) in BINARIES {
-        rows.push(vec![binary.to_string(), ship(&built.join(binary), &dist.join(binary))?]);
+    for (folder, (_, binary)) in
+        BINARIES.iter().map(|binary| (&built, binary)).chain(SMALL.iter().map(|binary| (&small, binary)))
+    {
+        rows.push(vec![binary.to_string(), ship(&folder.join(binary), &dist.join(binary))?]);
     }
     println!("{} for {}:", workspace.shown(&dist), target.triple());
     narrate::table(&rows);

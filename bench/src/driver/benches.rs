@@ -4,6 +4,7 @@ pub mod exec;
 pub mod import;
 pub mod many;
 pub mod memory;
+pub mod oci;
 pub mod start;
 
 use holm_bench::floor::sys;

@@ -5,11 +5,13 @@
 mod floor;
 mod holm;
 mod image;
+mod oci;
 mod plain;
 mod podman;
 
 pub use floor::{Floor, Held as HeldFloor};
 pub use holm::Holm;
 pub use image::TestImage;
+pub use oci::OciRuntimes;
 pub use plain::{Bare, Unshare};
 pub use podman::Podman;

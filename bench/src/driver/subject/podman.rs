@@ -120,7 +120,7 @@ fn limit(name: &str, resource: Resource) -> String {
 
 /// A mount namespace like the present one, but without cgroup v2. A short-lived process makes it; the
 /// descriptor keeps it.
-fn without_unified() -> Result<MountNamespace> {
+pub(super) fn without_unified() -> Result<MountNamespace> {
     let script = format!("umount {HYBRID} && echo ready && exec sleep 10");
     let mut maker = Launch::new("unshare")
         .with(["--mount", "--propagation", "private", "sh", "-c", &script])
