@@ -141,8 +141,21 @@ pub fn check(spec: &Spec) -> Result<()> {
     if process.args().as_deref().unwrap_or_default().is_empty() {
         return Err(Error::invalid("args must not be empty").at_field("process.args"));
     }
+    check_supported(spec)?;
     check_strings(spec)?;
     check_hooks(spec)
+}
+
+/// What is not there yet is refused by name: nothing is silently left out.
+fn check_supported(spec: &Spec) -> Result<()> {
+    let Some(linux) = spec.linux() else { return Ok(()) };
+    let devices = linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty());
+    for (field, asked) in [("linux.intelRdt", linux.intel_rdt().is_some()), ("linux.netDevices", devices)] {
+        if asked {
+            return Err(Error::new(Kind::Unsupported, "it is not supported yet").at_field(field));
+        }
+    }
+    Ok(())
 }
 
 /// Semantic Versioning 2.0.0, and the major version that this runtime knows.
