@@ -23,6 +23,7 @@ mod oci {
     mod capabilities;
     mod command_line;
     mod devices;
+    mod engines;
     mod events;
     mod exec;
     mod exec_process;
