@@ -22,7 +22,7 @@ use crate::namespaces::{NamespacePlan, write_oom_score};
 use crate::process::{Hold, ProcessPlan, Stdio};
 use crate::rootfs::{Audience, MountPlan, Root, RootPlan};
 use crate::seccomp::Program;
-use crate::step::{Failure, Step};
+use crate::step::{Failure, PROCEED, Step};
 use crate::user::{Identity, check_ids, read_in_root};
 
 /// How to start a container.
@@ -70,6 +70,23 @@ pub struct Started {
     pub process: Child,
     /// Master of its terminal, if it has one.
     pub terminal: Option<OwnedFd>,
+    /// What a process that is held waits for, before it waits for its start.
+    pub word: Option<Word>,
+}
+
+/// The word that a held process is known of. If it is dropped instead, the process ends: nobody would ever start or
+/// end it.
+#[derive(Debug)]
+pub struct Word(pub(crate) OwnedFd);
+
+impl Word {
+    /// Gives it.
+    ///
+    /// # Errors
+    /// The process has ended.
+    pub fn give(self) -> Result<()> {
+        socket::send_packet(self.0.as_fd(), PROCEED, &[]).context(|| "hold the container's process")
+    }
 }
 
 /// Starts a container; the program runs when this returns, unless the process is to be held.
@@ -132,7 +149,7 @@ pub fn start(start: Start<'_>, answer: &mut Answer<'_>) -> Result<Started> {
         answer,
         describe: &|failure| describe(failure, &plan, Some(&root)),
     };
-    confirm(child, &ours, expectation)
+    confirm(child, ours, expectation)
 }
 
 /// Waits until a process that was held runs its program.
@@ -263,7 +280,7 @@ pub fn exec(exec: Exec<'_>, answer: &mut Answer<'_>) -> Result<Started> {
         answer,
         describe: &|failure| describe(failure, &plan, None),
     };
-    confirm(child, &ours, expectation)
+    confirm(child, ours, expectation)
 }
 
 /// Through the host's `proc` labels are set; nobody needs it without labels.

@@ -13,10 +13,11 @@
 //! N  listener          ------------>
 //!                      <------------ P           handed over
 //! H  held              ------------>             or the socket closes: the program runs
+//!                      <------------ P           it is known of
 //! E  failure           ------------>
 //! ```
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use holm_sys::process::{self, Child};
@@ -24,7 +25,7 @@ use holm_sys::rustix::event::{PollFd, PollFlags, Timespec, poll};
 use holm_sys::rustix::process::{Pid, PidfdGetfdFlags, pidfd_getfd};
 use holm_sys::{Errno, socket};
 
-use crate::container::Started;
+use crate::container::{Started, Word};
 use crate::error::{Context, Error, Kind, Result};
 use crate::maps::Maps;
 use crate::namespaces::write_maps;
@@ -65,11 +66,11 @@ pub(crate) struct Expectation<'a> {
 }
 
 /// Waits until the child runs its program or is held; ends and reaps it if it does not get there.
-pub(crate) fn confirm<'a>(child: Child, sync: &'a OwnedFd, expectation: Expectation<'a>) -> Result<Started> {
-    let mut talk = Talk { first: child, born: None, terminal: None, sync: sync.as_fd(), expectation };
+pub(crate) fn confirm(child: Child, sync: OwnedFd, expectation: Expectation<'_>) -> Result<Started> {
+    let mut talk = Talk { first: child, born: None, terminal: None, sync, expectation };
     match talk.hold() {
-        Ok(()) => {
-            let Talk { first, born, terminal, .. } = talk;
+        Ok(held) => {
+            let Talk { first, born, terminal, sync, .. } = talk;
             let process = match born {
                 Some(process) => {
                     let _ = process::wait(first.pidfd.as_fd());
@@ -77,7 +78,7 @@ pub(crate) fn confirm<'a>(child: Child, sync: &'a OwnedFd, expectation: Expectat
                 }
                 None => first,
             };
-            Ok(Started { process, terminal })
+            Ok(Started { process, terminal, word: held.then_some(Word(sync)) })
         }
         Err(error) => {
             for process in [Some(talk.first), talk.born].into_iter().flatten() {
@@ -111,12 +112,13 @@ struct Talk<'a> {
     /// The process that will run the program, if it is not the child itself.
     born: Option<Child>,
     terminal: Option<OwnedFd>,
-    sync: BorrowedFd<'a>,
+    sync: OwnedFd,
     expectation: Expectation<'a>,
 }
 
 impl Talk<'_> {
-    fn hold(&mut self) -> Result<()> {
+    /// Whether the process is held.
+    fn hold(&mut self) -> Result<bool> {
         (self.expectation.first)(&self.first)?;
         if self.expectation.staged {
             self.proceed();
@@ -145,25 +147,25 @@ impl Talk<'_> {
 
     /// A child that failed meanwhile has closed its end; its packet says why.
     fn proceed(&self) {
-        let _ = socket::send_packet(self.sync, PROCEED, &[]);
+        let _ = socket::send_packet(self.sync.as_fd(), PROCEED, &[]);
     }
 
-    fn listen(&mut self) -> Result<()> {
+    fn listen(&mut self) -> Result<bool> {
         let deadline = Instant::now() + PATIENCE;
         let mut packet = [0; 16];
         loop {
             self.await_packet(deadline)?;
-            let (length, descriptor) = socket::receive_packet(self.sync, &mut packet)
+            let (length, descriptor) = socket::receive_packet(self.sync.as_fd(), &mut packet)
                 .context(|| "hear from the container's process")?;
             let packet = &packet[..length];
             if let Some(failure) = Failure::decode(packet) {
                 return Err((self.expectation.describe)(failure));
             }
             if length == 0 {
-                return self.check_alive();
+                return self.check_alive().map(|()| false);
             }
             if packet == HELD {
-                return Ok(());
+                return Ok(true);
             }
             self.take(packet, descriptor)?;
         }

@@ -4,6 +4,7 @@
 //! <root>/<id>/            made exclusively: the claim of the id
 //!   state.json            a [`Record`]; replaced by rename, there from the end of `create` on
 //!   config.json           the configuration as it was received
+//!   group                 path of its control groups, from before they are made
 //!   start, result         FIFOs of a container that is created and not started (see [`crate::Hold`])
 //! <root>/.seccomp@/       compiled filters; no id holds an `@`
 //! ```
@@ -171,13 +172,18 @@ impl Containers {
         }
     }
 
-    /// Removes what is left of a container that was never complete; fine if nothing is.
+    /// Removes what is left of a container that was never complete, its control groups and whatever is in them
+    /// included; fine if nothing is.
     ///
     /// # Errors
     /// It cannot be removed.
     pub fn remove_remains(&self, id: &str) -> Result<()> {
         check_id(id)?;
         let directory = self.root.join(id);
+        let group = read_limited(&directory.join("group"), RECORD_LIMIT).ok().map(String::from_utf8);
+        if let Some(Ok(group)) = group.filter(|group| group.as_ref().is_ok_and(|group| !group.is_empty())) {
+            cgroup::remove(&Hierarchies::detect()?, Path::new(&group))?;
+        }
         remove_tree(&directory).context(|| format!("remove `{}`", directory.display()))
     }
 }
@@ -219,6 +225,16 @@ pub struct Claim {
 impl Claim {
     fn directory(&self) -> &Path {
         self.directory.as_deref().expect("it is there until the claim is completed")
+    }
+
+    /// Notes where the control groups will be, for whoever finds the claim without its owner.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn note_group(&self, group: &Path) -> Result<()> {
+        let file = self.directory().join("group");
+        let text = group.as_os_str().as_encoded_bytes();
+        std::fs::write(&file, text).context(|| format!("write `{}`", file.display()))
     }
 
     /// Makes the FIFOs that hold the first process; they belong to the runtime and, being open, need no name

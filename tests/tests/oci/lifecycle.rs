@@ -215,3 +215,24 @@ fn the_first_process_becomes_a_child_of_the_callers_parent_reaper() {
         "nothing of the runtime is left: {name}"
     );
 }
+
+/// A `create` that is killed leaves nothing that runs for ever, and nothing that `delete --force` does not find.
+#[test]
+fn a_killed_create_leaves_nothing_that_lasts() {
+    if !super::runtime::program().ends_with("holm-runtime") {
+        return;
+    }
+    for point in ["keeper-process-cloned", "keeper-process-started"] {
+        let oci = Oci::script("sleep 1000");
+        oci.save();
+        let call = oci.background("box", ["create", "--bundle", "b", "box"]).env("HOLM_FAIL_POINT", point);
+        call.run().expect_code(137);
+        assert_eq!(oci.fails(1, ["state", "box"]), "container does not exist", "{point}");
+        eventually("its process ends", || super::machine::processes(&oci.group()).is_empty());
+        oci.ok(["delete", "--force", "box"]);
+        oci.clean();
+        oci.create();
+        oci.ok(["delete", "--force", "box"]);
+        oci.clean();
+    }
+}

@@ -88,7 +88,8 @@ fn wait_for_start(
     hold: &Hold,
     sync: BorrowedFd<'_>,
 ) -> Result<std::convert::Infallible, Failure> {
-    write(sync, HELD).map(drop).at(Step::Hold)?;
+    // Without a parent that wrote down that this process is here, nobody would ever start or end it.
+    meet_parent(sync, HELD, Step::Hold)?;
     let mut word = [0];
     while read(&hold.start, &mut word) == Err(Errno::INTR) {}
     let failure = Failure { step: Step::Execute, index: 0, errno: execute(plan) };

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use holm_runtime::bundle::Bundle;
 use holm_runtime::cgroup::{self, Group, Hierarchies};
-use holm_runtime::container::{self, Start, StartOptions};
+use holm_runtime::container::{self, Start, StartOptions, Word};
 use holm_runtime::device::{self, Rule};
 use holm_runtime::hooks::{self, Place, Point};
 use holm_runtime::rootfs::Root;
@@ -93,6 +93,7 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
     let hierarchies = Hierarchies::detect()?;
     check_group(&hierarchies, &path)?;
     let rules = device_rules(&bundle.spec);
+    claim.note_group(&path)?;
     let group = GroupGuard::make(&hierarchies, &path, &bundle.spec, &rules)?;
     let spec = &bundle.spec;
     let seccomp = seccomp::container_program(spec, &containers.seccomp_cache())?;
@@ -133,13 +134,14 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
         }
     };
     let started = container::start(start, &mut answer)?;
+    holm_sys::fail_point::reached("keeper-process-started");
     let process = KillGuard::new(started.process);
     let terminal = console::hand_over(started.terminal, options.console_socket.as_deref())?;
     console::send_pidfd(options.pidfd_socket.as_deref(), "standard", process.child())?;
     let record = record(id, &bundle, &root, &path, process.child());
     let container = claim.complete(record, &bundle.document)?;
     let written = pid_file.as_deref().map_or(Ok(()), |file| write_pid_file(file, process.child()));
-    if let Err(error) = written {
+    if let Err(error) = written.and_then(|()| started.word.map_or(Ok(()), Word::give)) {
         drop(process);
         drop(group);
         container.forget()?;
