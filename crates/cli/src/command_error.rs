@@ -1,7 +1,8 @@
 //! What a failed command tells: a message, an exit code, and hints. The only file that gives advice.
 //!
 //! Exit codes are Docker's: 125 if Holm itself failed where a command would have run, 126 if the command cannot be
-//! executed, 127 if it is not there, 1 for every other failure, and 125 for a command line that cannot be read.
+//! executed, 127 if it is not there, 1 for every other failure, and 125 for a command line that cannot be read. An
+//! import fails with 125 whatever the reason.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -9,7 +10,7 @@ use std::fmt::Write as _;
 use holm_engine::{Kind, images};
 use rustix::io::Errno;
 
-/// Exit code of a command line that cannot be read, and of `run`, `create` and `exec` that failed themselves.
+/// Exit code of a command line that cannot be read, and of `run`, `create`, `exec` and `import` that failed themselves.
 pub const HOLM_FAILED: u8 = 125;
 const NOT_EXECUTABLE: u8 = 126;
 const NOT_FOUND: u8 = 127;

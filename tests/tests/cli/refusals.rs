@@ -133,7 +133,7 @@ fn no_space_for_an_image() {
         root.display()
     );
     let outcome = on_small_disk(&holm, "1m", &script);
-    assert_eq!(outcome.ok(), "code 1\nend", "nothing half done stays: {outcome}");
+    assert_eq!(outcome.ok(), "code 125\nend", "nothing half done stays: {outcome}");
     let error = outcome.err();
     assert_eq!(error.lines().filter(|line| !line.starts_with("hint")).count(), 1, "{outcome}");
     assert!(error.contains("No space left on device"), "{outcome}");
@@ -174,7 +174,7 @@ fn a_read_only_disk() {
         "$HOLM import {file} base > /dev/null && mount -o remount,ro {root} && for c in 'run --rm base true' 'create base true' 'import {file} other' 'tag base x' 'rmi base'; do $HOLM $c; echo code $?; done; $HOLM images -q | wc -l; $HOLM ps -aq"
     );
     let outcome = on_small_disk(&holm, "16m", &script);
-    assert_eq!(outcome.ok(), "code 125\ncode 125\ncode 1\ncode 1\ncode 1\n1", "lists can be read: {outcome}");
+    assert_eq!(outcome.ok(), "code 125\ncode 125\ncode 125\ncode 1\ncode 1\n1", "lists can be read: {outcome}");
     let errors: Vec<_> =
         outcome.err().lines().filter(|line| !line.starts_with("hint")).map(str::to_owned).collect();
     assert_eq!(errors.len(), 5, "{outcome}");
@@ -204,7 +204,7 @@ fn without_root() {
         (&["ps"], 1),
         (&["images"], 1),
         (&["rm", "x"], 1),
-        (&["import", "/dev/null", "x"], 1),
+        (&["import", "/dev/null", "x"], 125),
     ] {
         let outcome = run(arguments);
         let text = outcome.refused(code, &[]);
