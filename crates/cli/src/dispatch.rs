@@ -79,6 +79,7 @@ pub const VERBS: &[Verb] = &[
     verb!("version", version, 1),
     verb!("info", info, 1),
     verb!("completion", completion, 1),
+    verb!("container-inspect", container_inspect, 1, true),
     verb!("image-inspect", image_inspect, 1, true),
     verb!("reference", reference, 1, true),
 ];
@@ -105,7 +106,7 @@ const GROUPS: &[Group] = &[
             ("attach", "attach"),
             ("create", "create"),
             ("exec", "exec"),
-            ("inspect", "inspect"),
+            ("inspect", "container-inspect"),
             ("kill", "kill"),
             ("logs", "logs"),
             ("ls", "ps"),

@@ -104,7 +104,7 @@ pub fn area(command: &str, flag: &str) -> Option<(&'static str, &'static str)> {
     let table = match command {
         "run" | "create" => CREATE,
         "ps" => PS,
-        "inspect" => INSPECT,
+        "inspect" | "container-inspect" => INSPECT,
         "start" => START,
         "rm" => RM,
         "logs" => LOG_FLAGS,

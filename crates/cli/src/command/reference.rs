@@ -29,8 +29,12 @@ fn page() -> String {
         let shown = format!("holm {}", verb.name);
         section(&mut page, &shown, &reference_text(verb, &shown));
     }
-    if let Some(inspect) = verb("image-inspect") {
-        section(&mut page, "holm image inspect", &reference_text(inspect, "holm image inspect"));
+    for (name, shown) in
+        [("container-inspect", "holm container inspect"), ("image-inspect", "holm image inspect")]
+    {
+        if let Some(inspect) = verb(name) {
+            section(&mut page, shown, &reference_text(inspect, shown));
+        }
     }
     page
 }
