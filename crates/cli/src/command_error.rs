@@ -160,6 +160,9 @@ fn workload_hint(kind: Kind) -> Option<&'static str> {
         Kind::NotPermitted => {
             "run it as root; --root and --run-root choose directories that root can write to"
         }
+        Kind::ReadOnly => {
+            "mount the file system read-write, or choose another place with --root and --run-root"
+        }
         Kind::NoSpace => "`holm rm` and `holm rmi` make room; --root puts Holm's files on another disk",
         Kind::Corrupt => "remove what is damaged with `holm rm` or `holm rmi` and make it again",
         Kind::CommandNotFound => "the command is looked up inside the image, in its PATH",
@@ -184,7 +187,8 @@ fn image_hint(kind: images::Kind) -> Option<&'static str> {
         Kind::NotFound => return workload_hint(self::Kind::NoSuchImage),
         Kind::Ambiguous => return workload_hint(self::Kind::Ambiguous),
         Kind::InUse => "`holm ps -a` shows who uses it; -f removes all names of an image",
-        Kind::Denied | Kind::ReadOnly => return workload_hint(self::Kind::NotPermitted),
+        Kind::Denied => return workload_hint(self::Kind::NotPermitted),
+        Kind::ReadOnly => return workload_hint(self::Kind::ReadOnly),
         Kind::NoSpace => return workload_hint(self::Kind::NoSpace),
         Kind::Corrupt => return workload_hint(self::Kind::Corrupt),
         Kind::Locked => return workload_hint(self::Kind::Locked),
@@ -209,6 +213,14 @@ mod tests {
         let inner = holm_engine::Error::new(Kind::Failed, "mount `y` failed");
         let outer = holm_engine::Error::caused(Kind::Failed, "start: mount `y` failed", inner);
         assert_eq!(CommandError::from(outer).message(), Some("start: mount `y` failed"));
+    }
+
+    #[test]
+    fn advice_fits_the_cause() {
+        for (errno, word) in [(Errno::ROFS, "read-write"), (Errno::ACCESS, "as root")] {
+            let error = CommandError::from(holm_engine::Error::io("lock `x`", errno));
+            assert!(error.hints()[0].contains(word), "{errno}: {:?}", error.hints());
+        }
     }
 
     #[test]

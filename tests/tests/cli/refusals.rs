@@ -179,6 +179,7 @@ fn a_read_only_disk() {
         outcome.err().lines().filter(|line| !line.starts_with("hint")).map(str::to_owned).collect();
     assert_eq!(errors.len(), 5, "{outcome}");
     assert!(errors.iter().all(|line| line.contains("Read-only file system")), "{outcome}");
+    assert!(!outcome.err().contains("as root") && outcome.err().contains("read-write"), "{outcome}");
 }
 
 #[test]
