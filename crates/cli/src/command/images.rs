@@ -78,7 +78,9 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     let selection = Selection::resolve(engine.images(), &filters, now)?;
     let mut summaries = engine.images().list()?;
     summaries.retain(|summary| selection.fits(summary, &filters));
-    let view = View { shorten: !args.no_trunc, digests: args.digests, now };
+    // As Docker: a template that names digests shows them.
+    let digests = args.digests || args.format.as_deref().is_some_and(|format| format.contains(".Digest"));
+    let view = View { shorten: !args.no_trunc, digests, now };
     let text = match args.quiet {
         true => ids(&summaries, &filters, &view),
         false => {
