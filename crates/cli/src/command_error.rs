@@ -72,6 +72,16 @@ impl CommandError {
             .hint(format!("it is planned, together with {area}"))
     }
 
+    /// What the engine says of a workload, under the name that was typed.
+    pub fn of_workload(error: holm_engine::Error, name: &str) -> Self {
+        match error.kind() {
+            Kind::NotRunning => {
+                Self { message: Some(format!("workload `{name}` is not running")), ..error.into() }
+            }
+            _ => error.into(),
+        }
+    }
+
     /// Adds advice.
     pub fn hint(mut self, advice: impl Into<String>) -> Self {
         self.hints.push(advice.into());

@@ -175,7 +175,8 @@ impl Engine {
             return Ok(socket);
         }
         self.repair_sandbox(id, &self.layout.sandbox(id).dir)?;
-        let not_running = || Error::new(Kind::NotRunning, format!("workload {} is not running", id.short()));
+        let not_running =
+            || Error::new(Kind::NotRunning, format!("workload `{}` is not running", id.short()));
         self.try_connect(id)?.ok_or_else(not_running)
     }
 

@@ -58,7 +58,8 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     let engine = context.engine()?;
     let id = engine.find(&args.workload)?;
     let now = context.now();
-    let mut text = listing::render(&format, &FIELDS, &COLUMNS, &rows(&engine.top(&id)?, now))?;
+    let processes = engine.top(&id).map_err(|error| CommandError::of_workload(error, &args.workload))?;
+    let mut text = listing::render(&format, &FIELDS, &COLUMNS, &rows(&processes, now))?;
     if args.parents {
         let parents = rows(&engine.ancestors(&id)?, now);
         if matches!(format, Format::Table | Format::TableOf(_)) {
