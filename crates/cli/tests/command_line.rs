@@ -124,6 +124,18 @@ fn command_lines_that_cannot_be_read_are_answered_in_one_line_with_a_hint() {
         ("ps --filter health=x", 125, "holm ps: --filter: filter `health` is not supported yet\n"),
         ("start -a one two", 1, "holm start: only one workload can be attached to\n"),
         ("rm", 1, "holm rm: WORKLOAD is missing\n"),
+        ("tag", 1, "holm tag: SOURCE and TARGET are missing\n"),
+        (
+            "run --pids-limit abc x",
+            125,
+            "holm run: invalid value 'abc' for '--pids-limit <NUMBER>': a whole number expected\n",
+        ),
+        (
+            "stop -t abc x",
+            125,
+            "holm stop: invalid value 'abc' for '--timeout <SECONDS>': a whole number expected\n",
+        ),
+        ("run --foo x", 125, "holm run: unknown flag `--foo`\nhint: `holm run --help` shows"),
         ("tag one", 1, "holm tag: TARGET is missing\n"),
         ("tag one Two", 1, "holm tag: invalid image reference `Two`"),
         ("import nowhere x", 125, "holm import: open `nowhere`: No such file or directory\n"),

@@ -57,7 +57,8 @@ pub struct Args {
     #[arg(long, value_name = "FORMAT")]
     format: Option<String>,
     /// Show the newest ones, of all states
-    #[arg(short = 'n', long, value_name = "NUMBER", default_value_t = -1, hide_default_value = true)]
+    #[arg(short = 'n', long, value_name = "NUMBER", default_value_t = -1, hide_default_value = true,
+        value_parser = crate::workload_arguments::integer)]
     last: i64,
     /// Show the newest one, of all states
     #[arg(short, long)]
