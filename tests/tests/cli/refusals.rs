@@ -219,6 +219,18 @@ fn without_root() {
 }
 
 #[test]
+fn lists_make_no_root() {
+    let holm = Holm::empty();
+    let root = holm.scratch("absent");
+    for (arguments, code) in [(&["images", "-q"][..], 0), (&["ps", "-aq"], 0), (&["inspect", "x"], 1)] {
+        let mut command = std::process::Command::new(holm_tests::binaries().join("holm"));
+        command.arg("--root").arg(&root).args(arguments);
+        Call::new(command).run().expect_code(code);
+    }
+    assert!(!root.exists());
+}
+
+#[test]
 fn roots_that_cannot_be() {
     let holm = Holm::empty();
     let file = holm.file("plain", "");

@@ -73,7 +73,7 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
         filters.add("reference", repository);
     }
     let format = Format::parse(args.format.as_deref())?;
-    let engine = context.engine_with_repaired_images()?;
+    let engine = context.or_nothing(Context::engine_with_repaired_images)?;
     let now = context.now();
     let selection = Selection::resolve(engine.images(), &filters, now)?;
     let mut summaries = engine.images().list()?;

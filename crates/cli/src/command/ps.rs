@@ -79,7 +79,7 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
         true => Format::parse(Some("{{.ID}}"))?,
         false => Format::parse(args.format.as_deref())?,
     };
-    let engine = context.repaired_engine()?;
+    let engine = context.or_nothing(Context::repaired_engine)?;
     let mut workloads = chosen(&engine, &filters, &args)?;
     workloads.truncate(limit(&args));
     let now = context.now();

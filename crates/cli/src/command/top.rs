@@ -55,7 +55,7 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
         return Err(error.hint("options of holm stand before the workload; --format chooses columns"));
     }
     let format = Format::parse(args.format.as_deref())?;
-    let engine = context.engine()?;
+    let engine = context.or_nothing(Context::engine)?;
     let id = engine.find(&args.workload)?;
     let now = context.now();
     let processes = engine.top(&id).map_err(|error| CommandError::of_workload(error, &args.workload))?;
