@@ -1,7 +1,8 @@
 //! What a failed command tells: a message, an exit code, and hints. The only file that gives advice.
 //!
 //! Exit codes are Docker's: 125 if Holm itself failed where a command would have run, 126 if the command cannot be
-//! executed, 127 if it is not there, 1 for every other failure, and 125 for a command line that cannot be read.
+//! executed, 127 if it is not there, 1 for every other failure, and 125 for a command line that cannot be read. An
+//! import fails with 125 whatever the reason.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -9,7 +10,7 @@ use std::fmt::Write as _;
 use holm_engine::{Kind, images};
 use rustix::io::Errno;
 
-/// Exit code of a command line that cannot be read, and of `run`, `create` and `exec` that failed themselves.
+/// Exit code of a command line that cannot be read, and of `run`, `create`, `exec` and `import` that failed themselves.
 pub const HOLM_FAILED: u8 = 125;
 const NOT_EXECUTABLE: u8 = 126;
 const NOT_FOUND: u8 = 127;
@@ -69,6 +70,16 @@ impl CommandError {
     pub fn unsupported(what: &str, area: &str) -> Self {
         Self::usage(format!("{what} is not supported yet"))
             .hint(format!("it is planned, together with {area}"))
+    }
+
+    /// What the engine says of a workload, under the name that was typed.
+    pub fn of_workload(error: holm_engine::Error, name: &str) -> Self {
+        match error.kind() {
+            Kind::NotRunning => {
+                Self { message: Some(format!("workload `{name}` is not running")), ..error.into() }
+            }
+            _ => error.into(),
+        }
     }
 
     /// Adds advice.
@@ -159,6 +170,9 @@ fn workload_hint(kind: Kind) -> Option<&'static str> {
         Kind::NotPermitted => {
             "run it as root; --root and --run-root choose directories that root can write to"
         }
+        Kind::ReadOnly => {
+            "mount the file system read-write, or choose another place with --root and --run-root"
+        }
         Kind::NoSpace => "`holm rm` and `holm rmi` make room; --root puts Holm's files on another disk",
         Kind::Corrupt => "remove what is damaged with `holm rm` or `holm rmi` and make it again",
         Kind::CommandNotFound => "the command is looked up inside the image, in its PATH",
@@ -183,7 +197,8 @@ fn image_hint(kind: images::Kind) -> Option<&'static str> {
         Kind::NotFound => return workload_hint(self::Kind::NoSuchImage),
         Kind::Ambiguous => return workload_hint(self::Kind::Ambiguous),
         Kind::InUse => "`holm ps -a` shows who uses it; -f removes all names of an image",
-        Kind::Denied | Kind::ReadOnly => return workload_hint(self::Kind::NotPermitted),
+        Kind::Denied => return workload_hint(self::Kind::NotPermitted),
+        Kind::ReadOnly => return workload_hint(self::Kind::ReadOnly),
         Kind::NoSpace => return workload_hint(self::Kind::NoSpace),
         Kind::Corrupt => return workload_hint(self::Kind::Corrupt),
         Kind::Locked => return workload_hint(self::Kind::Locked),
@@ -208,6 +223,14 @@ mod tests {
         let inner = holm_engine::Error::new(Kind::Failed, "mount `y` failed");
         let outer = holm_engine::Error::caused(Kind::Failed, "start: mount `y` failed", inner);
         assert_eq!(CommandError::from(outer).message(), Some("start: mount `y` failed"));
+    }
+
+    #[test]
+    fn advice_fits_the_cause() {
+        for (errno, word) in [(Errno::ROFS, "read-write"), (Errno::ACCESS, "as root")] {
+            let error = CommandError::from(holm_engine::Error::io("lock `x`", errno));
+            assert!(error.hints()[0].contains(word), "{errno}: {:?}", error.hints());
+        }
     }
 
     #[test]

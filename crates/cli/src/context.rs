@@ -54,6 +54,20 @@ impl Context {
         Ok(engine)
     }
 
+    /// The engine for a command that only reads: where there is no root, it is empty and stays away.
+    ///
+    /// # Errors
+    /// As `open`, which opens it where there is a root.
+    pub fn or_nothing(
+        &self,
+        open: impl FnOnce(&Self) -> Result<Engine, CommandError>,
+    ) -> Result<Engine, CommandError> {
+        match self.layout.root.try_exists() {
+            Ok(false) => Ok(Engine::peek(self.layout.clone())?),
+            _ => open(self),
+        }
+    }
+
     /// The present.
     pub fn now(&self) -> Timestamp {
         duration::now()

@@ -12,6 +12,7 @@ use crate::command_error::{CommandError, HOLM_FAILED};
 use crate::context::Context;
 use crate::globals::{self, Globals, Leading};
 use crate::printer::Printer;
+use crate::unsupported;
 use crate::usage;
 
 /// A command.
@@ -71,7 +72,7 @@ pub const VERBS: &[Verb] = &[
     verb!("rm", rm, 1),
     verb!("top", top, 1),
     verb!("inspect", inspect, 1),
-    verb!("import", import, 1),
+    verb!("import", import, HOLM_FAILED),
     verb!("images", images, 1),
     verb!("tag", tag, 1),
     verb!("history", history, 1),
@@ -79,6 +80,7 @@ pub const VERBS: &[Verb] = &[
     verb!("version", version, 1),
     verb!("info", info, 1),
     verb!("completion", completion, 1),
+    verb!("container-inspect", container_inspect, 1, true),
     verb!("image-inspect", image_inspect, 1, true),
     verb!("reference", reference, 1, true),
 ];
@@ -105,7 +107,7 @@ const GROUPS: &[Group] = &[
             ("attach", "attach"),
             ("create", "create"),
             ("exec", "exec"),
-            ("inspect", "inspect"),
+            ("inspect", "container-inspect"),
             ("kill", "kill"),
             ("logs", "logs"),
             ("ls", "ps"),
@@ -221,8 +223,20 @@ fn help(words: &[OsString]) -> Choice<'_> {
     }
 }
 
-/// A command that is none; the parser of all of them knows which is like it.
+/// A command that is none, or not yet; the parser of all of them knows which is like it.
 fn unknown(shown: &str, words: &[OsString], tree: clap::Command) -> CommandError {
+    let typed =
+        words.iter().fold(shown.to_owned(), |typed, word| format!("{typed} {}", word.to_string_lossy()));
+    match typed.strip_prefix("holm ").and_then(unsupported::command_area) {
+        Some(unsupported::SWARM) => {
+            return CommandError::usage(format!(
+                "`{typed}` is for {}, which holm does not make",
+                unsupported::SWARM
+            ));
+        }
+        Some(area) => return CommandError::unsupported(&format!("`{typed}`"), area),
+        None => {}
+    }
     match tree.no_binary_name(true).try_get_matches_from(words) {
         Err(error) => usage::error("", shown, &error),
         Ok(_) => CommandError::new("that is no command"),

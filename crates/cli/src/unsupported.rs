@@ -99,12 +99,86 @@ const LOG_FLAGS: &[(&str, Option<char>, &str)] = &[("details", None, LOGS)];
 const IMAGES: &[(&str, Option<char>, &str)] = &[("tree", None, PULL)];
 const IMAGE_PLATFORM: &[(&str, Option<char>, &str)] = &[("platform", None, PULL)];
 
+const BUILD: &str = "building images";
+const FILES: &str = "copying files in and out";
+const ARCHIVES: &str = "archives of images and file systems";
+const COMPOSE: &str = "projects of several workloads";
+const STATISTICS: &str = "statistics and events";
+const CONTROL: &str = "the remaining commands for workloads";
+const HOUSEKEEPING: &str = "disk usage and pruning";
+/// What Docker has for clusters of machines.
+pub const SWARM: &str = "swarms";
+
+/// Commands of Docker's: the words that are typed, and what brings them.
+const COMMANDS: &[(&str, &str)] = &[
+    ("build", BUILD),
+    ("builder", BUILD),
+    ("buildx", BUILD),
+    ("checkpoint", CHECKPOINTS),
+    ("commit", BUILD),
+    ("compose", COMPOSE),
+    ("config", SWARM),
+    ("container commit", BUILD),
+    ("container cp", FILES),
+    ("container diff", FILES),
+    ("container export", ARCHIVES),
+    ("container pause", CONTROL),
+    ("container port", NETWORK),
+    ("container prune", HOUSEKEEPING),
+    ("container rename", CONTROL),
+    ("container restart", CONTROL),
+    ("container stats", STATISTICS),
+    ("container unpause", CONTROL),
+    ("container update", LIMITS),
+    ("context", SERVE),
+    ("cp", FILES),
+    ("diff", FILES),
+    ("events", STATISTICS),
+    ("export", ARCHIVES),
+    ("image build", BUILD),
+    ("image load", ARCHIVES),
+    ("image prune", HOUSEKEEPING),
+    ("image pull", PULL),
+    ("image push", PULL),
+    ("image save", ARCHIVES),
+    ("load", ARCHIVES),
+    ("login", PULL),
+    ("logout", PULL),
+    ("manifest", PULL),
+    ("network", NETWORK),
+    ("node", SWARM),
+    ("pause", CONTROL),
+    ("plugin", SERVE),
+    ("port", NETWORK),
+    ("pull", PULL),
+    ("push", PULL),
+    ("rename", CONTROL),
+    ("restart", CONTROL),
+    ("save", ARCHIVES),
+    ("search", PULL),
+    ("secret", SWARM),
+    ("service", SWARM),
+    ("stack", SWARM),
+    ("stats", STATISTICS),
+    ("swarm", SWARM),
+    ("system", HOUSEKEEPING),
+    ("trust", PULL),
+    ("unpause", CONTROL),
+    ("update", LIMITS),
+    ("volume", VOLUMES),
+];
+
+/// What will bring a command (as typed, without `holm`: `image pull`); `None` if Docker has none of that name either.
+pub fn command_area(words: &str) -> Option<&'static str> {
+    COMMANDS.iter().find(|(command, _)| *command == words).map(|(_, area)| *area)
+}
+
 /// What will bring `flag` (as typed: `--publish`, `-p`) of `command`; `None` if Docker has no such flag either.
 pub fn area(command: &str, flag: &str) -> Option<(&'static str, &'static str)> {
     let table = match command {
         "run" | "create" => CREATE,
         "ps" => PS,
-        "inspect" => INSPECT,
+        "inspect" | "container-inspect" => INSPECT,
         "start" => START,
         "rm" => RM,
         "logs" => LOG_FLAGS,
@@ -134,6 +208,16 @@ mod tests {
         assert_eq!(area("ps", "-s"), Some(("size", SIZES)));
         assert_eq!(area("run", "--pub"), None);
         assert_eq!(area("ps", "--publish"), None);
+    }
+
+    #[test]
+    fn no_command_of_the_table_is_there() {
+        assert!(COMMANDS.is_sorted());
+        for (command, _) in COMMANDS {
+            assert!(crate::dispatch::verb(command).is_none(), "{command}");
+        }
+        assert_eq!(command_area("image pull"), Some(PULL));
+        assert_eq!(command_area("pul"), None);
     }
 
     #[test]

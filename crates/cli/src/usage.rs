@@ -21,7 +21,7 @@ pub fn error(verb: &str, shown: &str, error: &clap::Error) -> CommandError {
         };
     }
     let mut told = match error.kind() {
-        ErrorKind::MissingRequiredArgument => CommandError::new(format!("{} is missing", missing(error))),
+        ErrorKind::MissingRequiredArgument => CommandError::new(missing(error)),
         ErrorKind::UnknownArgument if !argument.starts_with('-') => {
             CommandError::new(format!("unexpected argument `{argument}`"))
         }
@@ -32,25 +32,60 @@ pub fn error(verb: &str, shown: &str, error: &clap::Error) -> CommandError {
         _ => CommandError::usage(first_sentence(error)),
     };
     for (kind, value) in error.context() {
-        if matches!(
-            kind,
-            ContextKind::SuggestedArg | ContextKind::SuggestedSubcommand | ContextKind::SuggestedValue
-        ) {
-            told = told.hint(format!("did you mean `{}`?", words(value).join("` or `")));
+        let similar = match kind {
+            ContextKind::SuggestedArg => {
+                words(value).into_iter().filter(|flag| is_near(flag, &argument)).collect()
+            }
+            ContextKind::SuggestedSubcommand | ContextKind::SuggestedValue => words(value),
+            _ => Vec::new(),
+        };
+        if !similar.is_empty() {
+            told = told.hint(format!("did you mean `{}`?", similar.join("` or `")));
         }
     }
     told.hint(format!("`{shown} --help` shows usage and examples"))
+}
+
+/// Whether few letters are wrong: at most a third, but one at least. Clap also guesses `--root` for `--foo`.
+fn is_near(flag: &str, typed: &str) -> bool {
+    let bare = |flag: &str| -> Vec<char> {
+        let name = flag.split(['=', ' ']).next().unwrap_or_default();
+        name.trim_start_matches('-').chars().collect()
+    };
+    let (flag, typed) = (bare(flag), bare(typed));
+    distance(&flag, &typed) <= (typed.len() / 3).max(1)
+}
+
+/// How many letters must be changed, added or taken away to make one word of the other (Levenshtein).
+fn distance(one: &[char], other: &[char]) -> usize {
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (at, letter) in one.iter().enumerate() {
+        let mut corner = at;
+        let mut left = at + 1;
+        for (cell, letter_there) in row.iter_mut().skip(1).zip(other) {
+            let changed = corner + usize::from(letter != letter_there);
+            corner = *cell;
+            left = changed.min(left + 1).min(corner + 1);
+            *cell = left;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = at + 1;
+        }
+    }
+    row.last().copied().unwrap_or_default()
 }
 
 fn text(error: &clap::Error, kind: ContextKind) -> String {
     error.get(kind).map(|value| words(value).join(", ")).unwrap_or_default()
 }
 
+/// `IMAGE is missing`, `SOURCE and TARGET are missing`.
 fn missing(error: &clap::Error) -> String {
     let missing = error.get(ContextKind::InvalidArg).map(words).unwrap_or_default();
     // `<IMAGE> [COMMAND]...`: the first word is what is missing.
     let names = missing.iter().filter_map(|name| name.split(['<', '>']).find(|part| !part.is_empty()));
-    names.collect::<Vec<_>>().join(" and ")
+    let names: Vec<_> = names.collect();
+    format!("{} {} missing", names.join(" and "), if names.len() > 1 { "are" } else { "is" })
 }
 
 fn words(value: &ContextValue) -> Vec<String> {
@@ -69,4 +104,23 @@ fn first_sentence(error: &clap::Error) -> String {
     let first = text.split("\n\n").next().unwrap_or_default();
     let lines = first.strip_prefix("error: ").unwrap_or(first).lines().map(str::trim);
     lines.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_near_flags_are_suggested() {
+        for (flag, typed, near) in [
+            ("--volume", "--volme", true),
+            ("--volume", "--volmue=x", true),
+            ("--root", "--foo", false),
+            ("--rm", "--mr", false),
+            ("--name", "--nam", true),
+            ("--env", "--", false),
+        ] {
+            assert_eq!(is_near(flag, typed), near, "{flag} {typed}");
+        }
+    }
 }

@@ -59,7 +59,7 @@ pub struct WorkloadArguments {
     #[arg(long, value_name = "NUMBER")]
     pub cpus: Option<String>,
     /// Limit the number of processes and threads; -1 for no limit
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = integer)]
     pub pids_limit: Option<i64>,
     /// Add a capability, or ALL
     #[arg(long, value_name = "NAME")]
@@ -80,7 +80,7 @@ pub struct WorkloadArguments {
     #[arg(long, value_name = "SIGNAL")]
     pub stop_signal: Option<String>,
     /// Seconds between that signal and SIGKILL; -1 waits for ever
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = integer)]
     pub stop_timeout: Option<i64>,
     /// Label of the workload
     #[arg(short, long, value_name = "KEY[=VALUE]")]
@@ -229,6 +229,14 @@ fn optional<T>(
 /// There is no such signal.
 pub fn stop_signal(text: &str) -> Result<i32, String> {
     signal::parse(text).ok_or_else(|| format!("there is no signal `{text}`"))
+}
+
+/// A whole number.
+///
+/// # Errors
+/// It is none, or a very large one.
+pub fn integer(text: &str) -> Result<i64, String> {
+    text.parse().map_err(|_| "a whole number expected".to_owned())
 }
 
 fn stop_timeout(seconds: i64) -> Result<i64, String> {

@@ -30,6 +30,8 @@ pub enum Kind {
     Unsupported,
     /// The caller or the kernel lacks a right.
     NotPermitted,
+    /// The file system is mounted read-only.
+    ReadOnly,
     /// No room on the disk.
     NoSpace,
     /// A stored object is broken.
@@ -73,9 +75,8 @@ impl Error {
     pub fn io(message: impl Into<String>, source: impl Into<std::io::Error>) -> Self {
         let source = source.into();
         let kind = match source.kind() {
-            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
-                Kind::NotPermitted
-            }
+            std::io::ErrorKind::PermissionDenied => Kind::NotPermitted,
+            std::io::ErrorKind::ReadOnlyFilesystem => Kind::ReadOnly,
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Kind::NoSpace,
             _ => Kind::Failed,
         };
@@ -131,7 +132,8 @@ impl From<holm_store::Error> for Error {
             holm_store::Kind::Exists | holm_store::Kind::Invalid => Kind::InvalidRequest,
             holm_store::Kind::Corrupt => Kind::Corrupt,
             holm_store::Kind::NoSpace => Kind::NoSpace,
-            holm_store::Kind::ReadOnly | holm_store::Kind::Denied => Kind::NotPermitted,
+            holm_store::Kind::ReadOnly => Kind::ReadOnly,
+            holm_store::Kind::Denied => Kind::NotPermitted,
             holm_store::Kind::Locked => Kind::Locked,
             holm_store::Kind::Io => Kind::Failed,
         };

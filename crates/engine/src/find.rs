@@ -104,6 +104,22 @@ impl Engine {
             .ok_or_else(|| Error::new(Kind::NoSuchWorkload, format!("no such workload: `{}`", id.short())))
     }
 
+    /// The name that goes with a workload; of one whose configuration is damaged or missing, what is registered.
+    pub(crate) fn name_to_release(&self, id: &Id) -> Result<String> {
+        match self.config(id) {
+            Ok(config) => Ok(config.name),
+            Err(error) if error.kind() == Kind::Corrupt || self.exists(id) => Ok(self.registered_name(id)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The name that is registered for a workload; empty if there is none.
+    fn registered_name(&self, id: &Id) -> String {
+        let names = std::fs::read_dir(self.layout.names()).into_iter().flatten().flatten();
+        let mut names = names.filter_map(|entry| entry.file_name().into_string().ok());
+        names.find(|name| self.find_name(name) == Some(*id)).unwrap_or_default()
+    }
+
     pub(crate) fn state(&self, config: &Config) -> Result<State> {
         let running = self.layout.sandbox(&config.sandbox).state(&config.id);
         let running: Option<State> = read_document(&running)?;

@@ -175,7 +175,8 @@ impl Engine {
             return Ok(socket);
         }
         self.repair_sandbox(id, &self.layout.sandbox(id).dir)?;
-        let not_running = || Error::new(Kind::NotRunning, format!("workload {} is not running", id.short()));
+        let not_running =
+            || Error::new(Kind::NotRunning, format!("workload `{}` is not running", id.short()));
         self.try_connect(id)?.ok_or_else(not_running)
     }
 
@@ -284,7 +285,7 @@ impl Engine {
     /// # Errors
     /// [`Kind::StillRunning`] without `force`.
     pub fn remove(&self, id: &Id, force: bool) -> Result<()> {
-        let name = self.config(id)?.name;
+        let name = self.name_to_release(id)?;
         for _ in 0..REMOVE_ATTEMPTS {
             let lock = match self.lock_workload(id) {
                 // It was started with --rm, and so its keeper has removed it.

@@ -73,6 +73,16 @@ impl Engine {
         Ok(Self { layout, store })
     }
 
+    /// The installation at `layout`, whether it is there or not, for who only reads; makes nothing.
+    ///
+    /// # Errors
+    /// [`Kind::NotPermitted`] if this is not root.
+    pub fn peek(layout: Layout) -> Result<Self> {
+        host::require_root()?;
+        let store = holm_store::Store::peek(&layout);
+        Ok(Self { layout, store })
+    }
+
     /// Parent of every cgroup of ours, relative to each hierarchy's root.
     pub(crate) fn cgroup_parent(&self) -> &str {
         "holm"

@@ -67,7 +67,7 @@ pub type Peeked<R> = io::Chain<Cursor<Vec<u8>>, R>;
 /// Looks at the first bytes of `input`.
 ///
 /// # Errors
-/// [`Kind::NotATar`] if there are none; what reading `input` reports.
+/// [`Kind::NotATar`] if there are none; [`Kind::Unsupported`] for bzip2; what reading `input` reports.
 pub fn detect<R: Read>(mut input: R) -> Result<(Compression, Peeked<R>), Error> {
     let mut prefix = Vec::with_capacity(MAGIC_LENGTH);
     input
@@ -75,6 +75,10 @@ pub fn detect<R: Read>(mut input: R) -> Result<(Compression, Peeked<R>), Error> 
         .take(MAGIC_LENGTH as u64)
         .read_to_end(&mut prefix)
         .map_err(|source| Error::read("reading the start of the layer", source).with_kind(Kind::Io))?;
+    if prefix.starts_with(b"BZh") {
+        let what = "the input is compressed by bzip2, which is not supported: gzip, zstd and xz are";
+        return Err(Error::new(Kind::Unsupported, what));
+    }
     if prefix.is_empty() {
         return Err(Error::new(Kind::NotATar, "the input is empty, not a tar archive"));
     }
@@ -238,6 +242,7 @@ mod tests {
     #[test]
     fn a_short_input_is_plain_and_an_empty_one_an_error() {
         assert_eq!(decode(b"ab").unwrap(), (Compression::None, b"ab".to_vec()));
+        assert_eq!(detect(&b"BZh91AY"[..]).err().map(|error| error.kind()), Some(Kind::Unsupported));
         assert_eq!(detect(&b""[..]).err().map(|error| error.kind()), Some(Kind::NotATar));
     }
 

@@ -50,15 +50,17 @@ pub(crate) struct Known {
 }
 
 impl Known {
+    /// Lists show ids; a manifest or index is known by its whole digest, and its start would fit unseen.
     fn matches(&self, hex: &str) -> bool {
-        [self.id, self.record.digest, self.manifest_digest].iter().any(|digest| digest.hex().starts_with(hex))
+        self.id.hex().starts_with(hex)
+            || [self.record.digest, self.manifest_digest].iter().any(|digest| digest.hex() == hex)
     }
 }
 
 impl Store {
     /// Finds an image by what a user wrote, in Docker's order: a whole digest; a reference (with the
     /// default registry and tag), or `name@digest`; the start of an image id, with or without
-    /// `sha256:`.
+    /// `sha256:`. Manifests and indexes are found by their whole digests only.
     ///
     /// What it says may be removed by others at any time, and an image that goes at this moment looks
     /// damaged, unless the caller holds [`Store::in_use`].
@@ -143,7 +145,7 @@ impl Store {
         Ok(found.map(|known| known.record))
     }
 
-    /// The image whose id, manifest or index starts with the digits `hex`.
+    /// The image whose id starts with the digits `hex`, or whose manifest or index has them all.
     pub(crate) fn known_by_id(&self, name: &str, hex: &str) -> Result<Known> {
         let not_found = || Error::new(Kind::NotFound, format!("there is no image `{name}`"));
         if hex.is_empty() {

@@ -57,6 +57,11 @@ impl Store {
         }
     }
 
+    /// The store below `layout.root` whether it is there or not, for who only reads; makes nothing.
+    pub fn peek(layout: &Layout) -> Self {
+        Self { paths: Paths { layout: layout.clone() } }
+    }
+
     fn make_directories(&self) -> Result<()> {
         let failed = |error| cannot_open(&self.paths.layout.root, error);
         let paths = &self.paths;

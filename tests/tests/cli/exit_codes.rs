@@ -37,6 +37,7 @@ fn what_cannot_be_executed() {
         run("/etc/plain").refused(126, &["/etc/plain"]);
         run("/bin/garbage").refused(126, &["/bin/garbage"]);
         run("/bin/absent").refused(127, &["/bin/absent"]);
+        run("").refused(127, &["empty"]);
         run("absent").refused(127, &["absent"]);
         run("/absent/absent").refused(127, &["/absent/absent"]);
     }

@@ -172,6 +172,8 @@ fn several_and_missing() {
     assert_eq!((outcome.code(), outcome.out().as_str()), (1, "[]"));
     holm.ok(["create", "--name", "base", "base", "true"]);
     assert_eq!(document(&holm, "base")["Path"], "true", "workloads before images");
+    holm.ok(["tag", "base", "other"]);
+    holm.run(["container", "inspect", "other"]).expect_code(1);
     let image: Vec<Value> = serde_json::from_str(&holm.ok(["inspect", "--type", "image", "base"])).unwrap();
     assert_eq!(image[0]["Os"], "linux");
     holm.run(["inspect", "--type", "image", "two"]).expect_code(1);

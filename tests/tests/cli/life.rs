@@ -95,6 +95,21 @@ fn remove() {
 }
 
 #[test]
+fn remove_what_is_damaged() {
+    let holm = Holm::new();
+    for content in [Some("{"), None] {
+        let id = holm.ok(["create", "--name", "box", "base", "true"]);
+        let path = holm.root().join("workloads").join(&id).join("config.json");
+        match content {
+            Some(content) => std::fs::write(path, content).unwrap(),
+            None => std::fs::remove_file(path).unwrap(),
+        }
+        assert_eq!(holm.ok(["rm", "box"]), "box");
+        assert!(holm.workloads().is_empty());
+    }
+}
+
+#[test]
 fn remove_when_it_ends() {
     let holm = Holm::new();
     let id = holm.start(&["--rm", "--name", "box"], "while [ ! -e /go ]; do sleep 0.02; done");

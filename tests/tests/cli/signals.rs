@@ -73,7 +73,7 @@ fn kill() {
     holm.run(["kill", "-s", "99", "box"]).refused(125, &["99"]);
     holm.ok(["kill", "box"]);
     assert_eq!(holm.ok(["wait", "box"]), "137");
-    holm.run(["kill", "box"]).refused(1, &["not running"]);
+    holm.run(["kill", "box"]).refused(1, &["workload `box` is not running"]);
     holm.run(["kill", "absent"]).refused(1, &["absent"]);
 }
 

@@ -1,6 +1,5 @@
 //! `holm attach`: this client's streams for a workload that runs.
 
-use holm_engine::{Error, Kind};
 use holm_spec::keeper::{Streams, WindowSize};
 
 use crate::command_error::CommandError;
@@ -46,7 +45,8 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     })?;
     let streams = Streams { stdin, stdout: true, stderr: true };
     foreground.carry(|window| {
-        let session = engine.attach(&id, streams).map_err(|error| explained(error, &args.workload))?;
+        let session =
+            engine.attach(&id, streams).map_err(|error| CommandError::of_workload(error, &args.workload))?;
         if let Some(window) = window {
             // A size that differs for a moment makes the program draw its screen anew.
             session.resize(WindowSize { rows: window.rows.saturating_add(1), ..window })?;
@@ -54,12 +54,4 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
         }
         Ok(session)
     })
-}
-
-fn explained(error: Error, workload: &str) -> CommandError {
-    match error.kind() {
-        Kind::NotRunning => CommandError::new(format!("`{workload}` does not run"))
-            .hint(format!("start it first: holm start {workload}")),
-        _ => error.into(),
-    }
 }

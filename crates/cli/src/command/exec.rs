@@ -60,6 +60,7 @@ pub struct Args {
 /// Runs a process; its exit code.
 pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     let (name, process) = resolve(&args)?;
+    let refused = |error| refused(error, &name);
     if args.detach {
         let engine = context.engine()?;
         let id = engine.find(&name).map_err(refused)?;
@@ -81,9 +82,9 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
 }
 
 /// Where there is nothing to run in, the exit code is 1, as with Docker.
-fn refused(error: holm_engine::Error) -> CommandError {
+fn refused(error: holm_engine::Error, name: &str) -> CommandError {
     let nowhere = matches!(error.kind(), Kind::NoSuchWorkload | Kind::NotRunning | Kind::Ambiguous);
-    let error = CommandError::from(error);
+    let error = CommandError::of_workload(error, name);
     if nowhere { error.plain() } else { error }
 }
 

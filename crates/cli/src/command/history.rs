@@ -52,7 +52,7 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
         true => Format::parse(Some("{{.ID}}"))?,
         false => Format::parse(args.format.as_deref())?,
     };
-    let engine = context.engine()?;
+    let engine = context.or_nothing(Context::engine)?;
     let steps = engine.images().history(&engine.images().resolve(&args.image)?)?;
     let view = View { shorten: !args.no_trunc, human: args.human, now: context.now() };
     let rows: Vec<Row> = steps.iter().map(|step| row(step, &view)).collect();

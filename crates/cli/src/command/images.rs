@@ -73,12 +73,14 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
         filters.add("reference", repository);
     }
     let format = Format::parse(args.format.as_deref())?;
-    let engine = context.engine_with_repaired_images()?;
+    let engine = context.or_nothing(Context::engine_with_repaired_images)?;
     let now = context.now();
     let selection = Selection::resolve(engine.images(), &filters, now)?;
     let mut summaries = engine.images().list()?;
     summaries.retain(|summary| selection.fits(summary, &filters));
-    let view = View { shorten: !args.no_trunc, digests: args.digests, now };
+    // As Docker: a template that names digests shows them.
+    let digests = args.digests || args.format.as_deref().is_some_and(|format| format.contains(".Digest"));
+    let view = View { shorten: !args.no_trunc, digests, now };
     let text = match args.quiet {
         true => ids(&summaries, &filters, &view),
         false => {

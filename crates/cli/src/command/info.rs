@@ -29,7 +29,7 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
         None | Some("" | "table" | "json") => None,
         Some(text) => Some(Template::parse(text).map_err(listing::unusable)?),
     };
-    let info = context.repaired_engine()?.info()?;
+    let info = context.or_nothing(Context::repaired_engine)?.info()?;
     let mut document = serde_json::to_value(&info).expect("facts are plain data");
     document["ServerVersion"] = VERSION.into();
     match (form, args.format.as_deref()) {

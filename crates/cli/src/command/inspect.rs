@@ -66,7 +66,7 @@ pub fn show(
     wanted: Wanted,
 ) -> Result<u8, CommandError> {
     let form = Form::parse(format)?;
-    let engine = context.engine()?;
+    let engine = context.or_nothing(Context::engine)?;
     let mut shown = Vec::new();
     let code = several::each(context, names, |name| {
         shown.push(form.one(&document(&engine, name, wanted)?)?);

@@ -27,7 +27,8 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     let signal = signal.map_err(|reason| CommandError::flag("signal", reason))?;
     let engine = context.engine()?;
     several::each(context, &args.workloads, |name| {
-        engine.kill(&engine.find(name)?, signal)?;
+        let id = engine.find(name)?;
+        engine.kill(&id, signal).map_err(|error| CommandError::of_workload(error, name))?;
         context.printer.line(name)
     })
 }

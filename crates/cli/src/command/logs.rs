@@ -45,7 +45,7 @@ pub struct Args {
 /// Shows output.
 pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     let options = options(&args, context.now())?;
-    let engine = context.engine()?;
+    let engine = context.or_nothing(Context::engine)?;
     let reader = engine.logs(&engine.find(&args.workload)?, options)?;
     let writer = LogWriter::new(args.timestamps, args.follow);
     copy(reader, writer, &context.printer)?;

@@ -2,6 +2,7 @@
 
 pub mod attach;
 pub mod completion;
+pub mod container_inspect;
 pub mod create;
 pub mod exec;
 pub mod history;

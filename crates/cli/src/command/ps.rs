@@ -57,7 +57,8 @@ pub struct Args {
     #[arg(long, value_name = "FORMAT")]
     format: Option<String>,
     /// Show the newest ones, of all states
-    #[arg(short = 'n', long, value_name = "NUMBER", default_value_t = -1, hide_default_value = true)]
+    #[arg(short = 'n', long, value_name = "NUMBER", default_value_t = -1, hide_default_value = true,
+        value_parser = crate::workload_arguments::integer)]
     last: i64,
     /// Show the newest one, of all states
     #[arg(short, long)]
@@ -78,7 +79,7 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
         true => Format::parse(Some("{{.ID}}"))?,
         false => Format::parse(args.format.as_deref())?,
     };
-    let engine = context.repaired_engine()?;
+    let engine = context.or_nothing(Context::repaired_engine)?;
     let mut workloads = chosen(&engine, &filters, &args)?;
     workloads.truncate(limit(&args));
     let now = context.now();

@@ -20,16 +20,21 @@ pub fn run(_: Args, context: &Context) -> Result<u8, CommandError> {
 fn page() -> String {
     let mut page = String::from(
         "# Command line reference\n\nMade by `holm internal reference`; a test compares it with the program.\n\n\
-         Exit codes: the process's own for `run`, `exec`, `start -a` and `attach`; 125 if Holm failed or the command \
-         line cannot be read; 126 if the command cannot be executed; 127 if it is not there; 1 for other failures.\n",
+         Exit codes: the process's own for `run`, `exec`, `start -a` and `attach`; 125 if Holm \
+         failed in one of these, in `create` or in `import`, or the command line cannot be read; 126 if the command \
+         cannot be executed; 127 if it is not there; 1 for other failures.\n",
     );
     section(&mut page, "holm", &tree().term_width(100).render_help().to_string());
     for verb in VERBS.iter().filter(|verb| !verb.hidden) {
         let shown = format!("holm {}", verb.name);
         section(&mut page, &shown, &reference_text(verb, &shown));
     }
-    if let Some(inspect) = verb("image-inspect") {
-        section(&mut page, "holm image inspect", &reference_text(inspect, "holm image inspect"));
+    for (name, shown) in
+        [("container-inspect", "holm container inspect"), ("image-inspect", "holm image inspect")]
+    {
+        if let Some(inspect) = verb(name) {
+            section(&mut page, shown, &reference_text(inspect, shown));
+        }
     }
     page
 }

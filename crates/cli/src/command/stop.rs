@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::command_error::CommandError;
 use crate::context::Context;
 use crate::several;
-use crate::workload_arguments::stop_signal;
+use crate::workload_arguments::{integer, stop_signal};
 
 /// Ask workloads to end, and kill those that do not
 #[derive(Debug, clap::Parser)]
@@ -18,7 +18,7 @@ pub struct Args {
     #[arg(short, long, value_name = "SIGNAL")]
     signal: Option<String>,
     /// Seconds before SIGKILL; -1 waits for ever
-    #[arg(short, long, visible_alias = "time", value_name = "SECONDS")]
+    #[arg(short, long, visible_alias = "time", value_name = "SECONDS", value_parser = integer)]
     timeout: Option<i64>,
     /// Workloads, by name or id
     #[arg(required = true, value_name = "WORKLOAD")]

@@ -55,10 +55,11 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
         return Err(error.hint("options of holm stand before the workload; --format chooses columns"));
     }
     let format = Format::parse(args.format.as_deref())?;
-    let engine = context.engine()?;
+    let engine = context.or_nothing(Context::engine)?;
     let id = engine.find(&args.workload)?;
     let now = context.now();
-    let mut text = listing::render(&format, &FIELDS, &COLUMNS, &rows(&engine.top(&id)?, now))?;
+    let processes = engine.top(&id).map_err(|error| CommandError::of_workload(error, &args.workload))?;
+    let mut text = listing::render(&format, &FIELDS, &COLUMNS, &rows(&processes, now))?;
     if args.parents {
         let parents = rows(&engine.ancestors(&id)?, now);
         if matches!(format, Format::Table | Format::TableOf(_)) {

@@ -153,6 +153,10 @@ fn program(request: &CreateRequest, config: &image::Config) -> Result<(Vec<Strin
         let message = format!("image `{}` names no command to run, and the request none", request.image);
         return Err(invalid(message));
     }
+    // Docker makes it and fails to start it.
+    if request.start_at_once && entrypoint.iter().chain(&command).next().is_some_and(String::is_empty) {
+        return Err(Error::new(Kind::CommandNotFound, "the name of the command is empty"));
+    }
     Ok((entrypoint, command))
 }
 
