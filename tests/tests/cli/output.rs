@@ -180,7 +180,7 @@ fn errors() {
     $ holm inspect absent [1]
     holm inspect: there is no workload and no image `absent`
     hint: `holm ps -a` and `holm images` list what there is
-    $ holm import absent.tar x [1]
+    $ holm import absent.tar x [125]
     holm import: open `absent.tar`: No such file or directory
     $ holm run --no-such base [125]
     holm run: unknown flag `--no-such`

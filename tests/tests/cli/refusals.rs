@@ -174,7 +174,11 @@ fn a_read_only_disk() {
         "$HOLM import {file} base > /dev/null && mount -o remount,ro {root} && for c in 'run --rm base true' 'create base true' 'import {file} other' 'tag base x' 'rmi base'; do $HOLM $c; echo code $?; done; $HOLM images -q | wc -l; $HOLM ps -aq"
     );
     let outcome = on_small_disk(&holm, "16m", &script);
-    assert_eq!(outcome.ok(), "code 125\ncode 125\ncode 125\ncode 1\ncode 1\n1", "lists can be read: {outcome}");
+    assert_eq!(
+        outcome.ok(),
+        "code 125\ncode 125\ncode 125\ncode 1\ncode 1\n1",
+        "lists can be read: {outcome}"
+    );
     let errors: Vec<_> =
         outcome.err().lines().filter(|line| !line.starts_with("hint")).map(str::to_owned).collect();
     assert_eq!(errors.len(), 5, "{outcome}");
