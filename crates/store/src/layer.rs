@@ -79,9 +79,7 @@ impl Ingested {
         let erofs = Draft::create(ingest.path().join("erofs"))?;
         let tarmeta = Draft::create(ingest.path().join("tarmeta"))?;
         let files = LayerFiles { erofs: &erofs.file, tarmeta: &tarmeta.file };
-        // As Go's reader, and so Docker: an archive may stop after an entry.
-        let options = convert::Options { allow_missing_end: true, ..convert::Options::default() };
-        let converted = convert::convert(input, &files, &options)
+        let converted = convert::convert(input, &files, &convert::Options::default())
             .map_err(|error| Error::layer("convert the archive into a layer", error))?;
         let record = record_of(&converted);
         let draft = Draft::create(ingest.path().join("record"))?;

@@ -81,8 +81,8 @@ pub struct Options<'a> {
     pub parents: &'a [Image],
     /// What is taken at most.
     pub limits: Limits,
-    /// Takes an archive that stops after an entry, without the blocks of zeros that mark its end, as some
-    /// writers leave them out. One that is cut just there cannot be told from them; inside of an entry it can.
+    /// Takes an archive that stops after an entry, without the blocks of zeros that mark its end: right
+    /// where a digest tells that it is whole.
     pub allow_missing_end: bool,
 }
 
