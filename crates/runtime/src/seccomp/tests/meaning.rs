@@ -41,7 +41,7 @@ fn every_action_has_its_value() {
         ("SCMP_ACT_KILL", None, 0),
         ("SCMP_ACT_KILL_THREAD", None, 0),
         ("SCMP_ACT_KILL_PROCESS", None, 0x8000_0000),
-        ("SCMP_ACT_TRAP", Some(7), 0x0003_0000),
+        ("SCMP_ACT_TRAP", None, 0x0003_0000),
         ("SCMP_ACT_ERRNO", None, EPERM),
         ("SCMP_ACT_ERRNO", Some(13), 0x0005_000d),
         ("SCMP_ACT_TRACE", None, 0x7ff0_0001),
