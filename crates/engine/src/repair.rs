@@ -195,6 +195,10 @@ impl Engine {
         if published() || with(STAGED_PREFIX) || with(DOOMED_PREFIX) || published() {
             return Ok(None);
         }
+        // It goes before the rest of a workload that is being removed: one that is there now belongs to nobody.
+        if !self.layout.snapshot(id).exists() {
+            return Ok(None);
+        }
         self.store.remove_snapshot(id)?;
         Ok(Some(format!("removed the writable part of workload {}, which is gone", id.short())))
     }
