@@ -107,7 +107,7 @@ fn is_within(path: &str, directory: &str) -> bool {
 const TEST_GROUPS: &str = "holm-oci-test-";
 
 /// Groups below a group `holm`, in any hierarchy, but for those of the workloads in `others`, and groups of tests. `holm`
-/// itself stays, as the slices of systemd do: it costs nothing.
+/// itself and the group of all keepers stay, as the slices of systemd do: they cost nothing.
 fn control_groups(root: &Path, others: &BTreeSet<String>) -> Vec<String> {
     let mut found = Vec::new();
     let mut waiting = vec![root.to_owned()];
@@ -132,7 +132,7 @@ fn is_of_tests(group: &Path) -> bool {
 /// The workload that a group belongs to: `<id>` of `…/holm/<id>/…`.
 fn workload(group: &str) -> Option<&str> {
     let (_, rest) = group.split_once("/holm/")?;
-    rest.split('/').next()
+    rest.split('/').next().filter(|name| *name != "keepers")
 }
 
 fn interfaces() -> Vec<String> {

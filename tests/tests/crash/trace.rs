@@ -112,7 +112,7 @@ struct Words<'a> {
 fn words(line: &str) -> Option<Words<'_>> {
     let (call, result) = line.rsplit_once(" = ")?;
     let (name, arguments) = call.trim_end().strip_suffix(')')?.split_once('(')?;
-    Some(Words { name, arguments: arguments.split(", ").collect(), result, line })
+    Some(Words { name, arguments: arguments.split(", ").map(str::trim).collect(), result, line })
 }
 
 fn parse(line: &str, directory: &Path) -> Option<Operation> {
