@@ -370,12 +370,8 @@ impl KeeperMode<'_> {
 /// opened for writing, whoever finds the process inside a container.
 fn read_only_binary(program: &Path) -> std::result::Result<OwnedFd, Errno> {
     use std::os::unix::ffi::OsStrExt;
-    const RDONLY: u64 = 1;
     let path = std::ffi::CString::new(program.as_os_str().as_bytes()).map_err(|_| Errno::INVAL)?;
-    let binary = mount::clone_tree(rustix::fs::CWD, &path, false)?;
-    let change = mount::AttributeChange { set: RDONLY, ..mount::AttributeChange::default() };
-    mount::set_attributes(binary.as_fd(), &change, false)?;
-    Ok(binary)
+    mount::clone_read_only(&path)
 }
 
 fn arguments(root: &Path, run: &Path, [mode, id, lock, last]: &[&str; 4]) -> StringArray {

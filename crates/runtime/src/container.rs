@@ -16,6 +16,7 @@ use holm_sys::{Errno, fail_point, socket};
 use crate::cgroup::Group;
 use crate::child::{Init, Join, Leave};
 use crate::error::{Context, Error, Kind, Result};
+pub use crate::handshake::end;
 use crate::handshake::{Answer, Expectation, confirm};
 use crate::maps::Maps;
 use crate::namespaces::{NamespacePlan, write_oom_score};
@@ -112,14 +113,14 @@ pub fn start(start: Start<'_>, answer: &mut Answer<'_>) -> Result<Started> {
     let identity = identity_of(root.root.as_fd(), start.user, process)?;
     give_streams(&start.stdio, &identity, namespaces.maps.as_ref())?;
     let mut plan = ProcessPlan::prepare(spec, process, &identity, start.seccomp)?;
-    plan.preserved = options.preserved;
     plan.hold = options.hold;
     plan.dies_with_parent = options.dies_with_parent;
     let leave = leave(&namespaces, options.no_pivot);
     // The cgroup namespace's root is the group at the moment of its making.
     let early_cgroup = namespaces.cgroup && group.entrances().is_empty() && !namespaces.needs_stage();
     let (ours, theirs) = socket::packet_pair().context(|| "make a socket to the container")?;
-    let numbers = root.descriptors().chain(namespaces.descriptors()).chain([theirs.as_raw_fd()]);
+    plan.keep(&options.preserved, theirs.as_raw_fd());
+    let numbers = root.descriptors().chain(namespaces.descriptors());
     let init = Init {
         root: &root,
         process: &plan,
@@ -251,13 +252,12 @@ pub fn exec(exec: Exec<'_>, answer: &mut Answer<'_>) -> Result<Started> {
     let namespaces = JoinedNamespaces::of(exec.target_pid)?;
     give_streams(&exec.stdio, &identity, None)?;
     let mut plan = ProcessPlan::prepare(exec.spec, exec.process, &identity, exec.seccomp)?;
-    plan.preserved = exec.preserved;
     plan.dies_with_parent = exec.dies_with_parent;
     plan.affinity = exec.affinity;
     let proc = host_proc(&plan)?;
     let (ours, theirs) = socket::packet_pair().context(|| "make a socket to the process")?;
-    let numbers = [theirs.as_raw_fd(), exec.target.as_raw_fd()].into_iter();
-    let numbers = numbers.chain(proc.as_ref().map(AsRawFd::as_raw_fd));
+    plan.keep(&exec.preserved, theirs.as_raw_fd());
+    let numbers = [exec.target.as_raw_fd()].into_iter().chain(proc.as_ref().map(AsRawFd::as_raw_fd));
     let join = Join {
         target: exec.target,
         namespaces: namespaces.kinds,
@@ -334,9 +334,8 @@ fn kept(
     plan: &ProcessPlan,
 ) -> Vec<i32> {
     let groups = group.entrances().iter().map(AsRawFd::as_raw_fd);
-    let hold = plan.hold.iter().flat_map(|hold| [hold.start.as_raw_fd(), hold.result.as_raw_fd()]);
-    let preserved = plan.preserved.iter().copied();
-    let mut kept: Vec<i32> = numbers.into_iter().chain(groups).chain(hold).chain(preserved).collect();
+    let last = plan.kept.iter().copied();
+    let mut kept: Vec<i32> = numbers.into_iter().chain(groups).chain(last).collect();
     if let Stdio::Descriptors(streams) = stdio {
         kept.extend(streams.iter().map(AsRawFd::as_raw_fd));
     }

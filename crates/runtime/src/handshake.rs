@@ -90,7 +90,7 @@ pub(crate) fn confirm(child: Child, sync: OwnedFd, expectation: Expectation<'_>)
 }
 
 /// Ends a process and reaps it. One that hangs in the kernel is left to whoever reaps orphans.
-pub(crate) fn end(child: &Child) {
+pub fn end(child: &Child) {
     let _ = process::signal(child.pidfd.as_fd(), 9);
     let timeout = Timespec { tv_sec: 2, tv_nsec: 0 };
     let mut ended = [PollFd::new(&child.pidfd, PollFlags::IN)];

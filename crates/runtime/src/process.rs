@@ -2,7 +2,7 @@
 //! system calls take.
 
 use std::ffi::CString;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use holm_spec::keeper::WindowSize;
 use holm_spec::runtime::{self, PosixRlimitType, Spec};
@@ -69,8 +69,8 @@ pub(crate) struct ProcessPlan {
     pub affinity: Option<Vec<u64>>,
     /// Files below `/proc` and the labels to write to them.
     pub labels: Vec<(CString, Vec<u8>)>,
-    /// Descriptors that the program inherits beside the standard streams, ascending.
-    pub preserved: Vec<i32>,
+    /// Descriptors that the last steps and the program need beside the standard streams, ascending.
+    pub kept: Vec<i32>,
     pub hold: Option<Hold>,
     pub dies_with_parent: bool,
 }
@@ -117,10 +117,17 @@ impl ProcessPlan {
             memory_policy: attributes::memory_policy(spec)?,
             affinity: None,
             labels: attributes::labels(process)?,
-            preserved: Vec::new(),
+            kept: Vec::new(),
             hold: None,
             dies_with_parent: false,
         })
+    }
+
+    /// Says which descriptors stay open to the end: those that the program inherits, `sync`, and those that hold it.
+    pub fn keep(&mut self, preserved: &[i32], sync: i32) {
+        let hold = self.hold.iter().flat_map(|hold| [hold.start.as_raw_fd(), hold.result.as_raw_fd()]);
+        self.kept = preserved.iter().copied().chain(hold).chain([sync]).collect();
+        self.kept.sort_unstable();
     }
 
     /// The program as the user wrote it.

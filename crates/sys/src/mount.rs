@@ -54,6 +54,14 @@ pub fn clone_tree(at: BorrowedFd<'_>, path: &CStr, recursive: bool) -> Result<Ow
     open_tree(at, path, flags)
 }
 
+/// Makes a detached read-only copy of the mount at `path`: whoever gets hold of a file through it cannot write.
+pub fn clone_read_only(path: &CStr) -> Result<OwnedFd, Errno> {
+    const RDONLY: u64 = 1;
+    let tree = clone_tree(rustix::fs::CWD, path, false)?;
+    set_attributes(tree.as_fd(), &AttributeChange { set: RDONLY, ..AttributeChange::default() }, false)?;
+    Ok(tree)
+}
+
 /// Attaches a detached mount on the object behind `target`. May be called in a child.
 pub fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), Errno> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;

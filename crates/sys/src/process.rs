@@ -392,24 +392,7 @@ pub fn reset_signals() {
     }
 }
 
-/// Blocks `signals` for this process and gives a descriptor that reads them (signalfd(2)).
-///
-/// Non-blocking and close-on-exec. Children inherit the mask: see [`reset_signals`].
-pub fn signal_descriptor(signals: &[i32]) -> Result<OwnedFd, Errno> {
-    // SAFETY: `set` is initialised by sigemptyset; signalfd gives a new descriptor or -1.
-    unsafe {
-        let mut set: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut set);
-        for &number in signals {
-            libc::sigaddset(&raw mut set, number);
-        }
-        libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
-        let fd = libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
-        if fd < 0 { Err(last_errno()) } else { Ok(OwnedFd::from_raw_fd(fd)) }
-    }
-}
-
-/// Next signal number from a [`signal_descriptor`]; `None` if none is pending.
+/// Next signal number from a [`crate::signals::descriptor`]; `None` if none is pending.
 pub fn read_signal(descriptor: BorrowedFd<'_>) -> Option<i32> {
     let mut record = [0_u8; size_of::<libc::signalfd_siginfo>()];
     let length = rustix::io::read(descriptor, &mut record).ok()?;

@@ -51,11 +51,16 @@ impl Freezer {
     }
 }
 
-pub(super) fn is_frozen(hierarchies: &Hierarchies, path: &Path) -> bool {
+/// Whether the processes of the group are frozen.
+pub fn is_frozen(hierarchies: &Hierarchies, path: &Path) -> bool {
     Freezer::find(hierarchies, path).is_some_and(|freezer| freezer.is(true))
 }
 
-pub(super) fn freeze(hierarchies: &Hierarchies, path: &Path, frozen: bool) -> Result<()> {
+/// Stops all processes of the group where they are, or lets them go on.
+///
+/// # Errors
+/// There is no group to do it with, or they do not stop within ten seconds.
+pub fn freeze(hierarchies: &Hierarchies, path: &Path, frozen: bool) -> Result<()> {
     let freezer = Freezer::find(hierarchies, path).ok_or_else(|| {
         Error::new(Kind::Unsupported, "the container has no control group that can be frozen")
     })?;

@@ -34,10 +34,11 @@ use holm_sys::{Errno, bpf};
 use crate::device::{self, Rule};
 use crate::error::{Context, Error, Kind, Result};
 
+pub use freezer::{freeze, is_frozen};
 pub use hierarchy::Hierarchies;
 pub use limits::LimitsInForce;
 use settings::Setting;
-pub use usage::Usage;
+pub use usage::{Usage, usage};
 
 /// A group below a container's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,7 +84,8 @@ impl Group {
             None => group.enter_first(hierarchies, path)?,
         }
         if let Some(resources) = resources {
-            group.set_limits(hierarchies, path, resources)?;
+            let mut enter = |controller, root: &Path| group.enter_legacy(controller, root, path);
+            set_limits(hierarchies, path, resources, &mut enter)?;
         }
         if group.unified.is_none() && !needs_no_guard(rules) {
             group.guard_devices_by_lines(hierarchies, path, rules)?;
@@ -139,32 +141,6 @@ impl Group {
             Some(name) => Err(Error::invalid(format!("unknown controller {name} in SubCgroupPaths"))),
             None => Ok(group),
         }
-    }
-
-    fn set_limits(
-        &mut self,
-        hierarchies: &Hierarchies,
-        path: &Path,
-        resources: &LinuxResources,
-    ) -> Result<()> {
-        let available = hierarchies.unified_controllers()?;
-        for controller in settings::CONTROLLERS {
-            let legacy = settings::legacy(resources, controller);
-            if legacy.is_empty() {
-                continue;
-            }
-            match place(hierarchies, &available, controller)? {
-                Place::Unified(root, name) => {
-                    enable_controller(&root, path, name)?;
-                    apply(&root.join(path), &settings::unified(resources, controller)?)?;
-                }
-                Place::Legacy(root) => {
-                    self.enter_legacy(controller, &root, path)?;
-                    apply(&root.join(path), &legacy)?;
-                }
-            }
-        }
-        apply_verbatim(hierarchies, &available, path, resources)
     }
 
     fn enter_legacy(&mut self, controller: &'static str, root: &Path, path: &Path) -> Result<()> {
@@ -245,11 +221,22 @@ fn place(hierarchies: &Hierarchies, available: &[String], controller: &'static s
     })
 }
 
-/// Changes the limits of the groups at `path`; those that have no group for a controller get none.
+/// Changes the limits of the groups at `path`; a running container that has no group of v1 for one gets it.
 ///
 /// # Errors
-/// A limit for which the container has no group; a value that the kernel refuses.
+/// A limit whose controller this host does not have; a value that the kernel refuses.
 pub fn update(hierarchies: &Hierarchies, path: &Path, resources: &LinuxResources) -> Result<()> {
+    let mut enter = |_, root: &Path| join_later(root, path, &processes(hierarchies, path));
+    set_limits(hierarchies, path, resources, &mut enter)
+}
+
+/// Sets limits wherever their controllers live. `enter` sees to it that there is a group of v1 below a root.
+fn set_limits(
+    hierarchies: &Hierarchies,
+    path: &Path,
+    resources: &LinuxResources,
+    enter: &mut dyn FnMut(&'static str, &Path) -> Result<()>,
+) -> Result<()> {
     let available = hierarchies.unified_controllers()?;
     for controller in settings::CONTROLLERS {
         let legacy = settings::legacy(resources, controller);
@@ -262,7 +249,7 @@ pub fn update(hierarchies: &Hierarchies, path: &Path, resources: &LinuxResources
                 apply(&root.join(path), &settings::unified(resources, controller)?)?;
             }
             Place::Legacy(root) => {
-                join_later(&root, path, &processes(hierarchies, path))?;
+                enter(controller, &root)?;
                 apply(&root.join(path), &legacy)?;
             }
         }
@@ -393,24 +380,6 @@ pub fn processes(hierarchies: &Hierarchies, path: &Path) -> Vec<i32> {
         directories.extend(remove::subgroups(&directory));
     }
     pids
-}
-
-/// What the container at `path` uses.
-pub fn usage(hierarchies: &Hierarchies, path: &Path) -> Usage {
-    usage::read(hierarchies, path)
-}
-
-/// Whether the processes of the group are frozen.
-pub fn is_frozen(hierarchies: &Hierarchies, path: &Path) -> bool {
-    freezer::is_frozen(hierarchies, path)
-}
-
-/// Stops all processes of the group where they are, or lets them go on.
-///
-/// # Errors
-/// There is no group to do it with, or they do not stop within ten seconds.
-pub fn freeze(hierarchies: &Hierarchies, path: &Path, frozen: bool) -> Result<()> {
-    freezer::freeze(hierarchies, path, frozen)
 }
 
 /// Sends a signal to every process of the group; SIGKILL to all at once where the kernel can.

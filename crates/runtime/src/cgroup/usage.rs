@@ -38,7 +38,8 @@ pub struct Usage {
     pub pids_limit: u64,
 }
 
-pub(super) fn read(hierarchies: &Hierarchies, path: &Path) -> Usage {
+/// What the container at `path` uses.
+pub fn usage(hierarchies: &Hierarchies, path: &Path) -> Usage {
     let files = Files(hierarchies.all().map(|root| root.join(path)).collect());
     let cpu = files.list("cpu.stat");
     let time = |name: &str| cpu.get(name).map(|micros| micros * 1000);

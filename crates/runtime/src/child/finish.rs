@@ -44,7 +44,7 @@ pub(super) fn run(
     set_stdio(descriptors)?;
     set_limits(plan)?;
     set_labels(plan, proc)?;
-    close_others(plan, sync)?;
+    close_others(plan)?;
     umask(Mode::from_raw_mode(plan.umask));
     set_attributes(plan)?;
     if plan.no_new_privileges {
@@ -149,29 +149,8 @@ fn set_labels(plan: &ProcessPlan, proc: Option<BorrowedFd<'_>>) -> Result<(), Fa
 }
 
 /// No descriptor of the keeper may be open when a path of the image is followed or its program runs.
-fn close_others(plan: &ProcessPlan, sync: BorrowedFd<'_>) -> Result<(), Failure> {
-    let hold = plan.hold.as_ref().map(|hold| [hold.start.as_raw_fd(), hold.result.as_raw_fd()]);
-    let mut last = [sync.as_raw_fd(), i32::MAX, i32::MAX];
-    if let Some([start, result]) = hold {
-        last = [sync.as_raw_fd(), start, result];
-    }
-    last.sort_unstable();
-    // Both lists ascend.
-    let mut next = 3_u32;
-    let (mut kept, mut own) = (plan.preserved.iter().copied().peekable(), last.into_iter().peekable());
-    loop {
-        let number = match (kept.peek().copied(), own.peek().copied()) {
-            (Some(a), Some(b)) if a <= b => kept.next(),
-            (_, Some(b)) if b != i32::MAX => own.next(),
-            (Some(_), _) => kept.next(),
-            _ => None,
-        };
-        let Some(number) = number else { break };
-        let number = u32::try_from(number).map_err(|_| Errno::BADF).at(Step::CloseDescriptors)?;
-        process::close_range_now(next, number.saturating_sub(1)).at(Step::CloseDescriptors)?;
-        next = next.max(number + 1);
-    }
-    process::close_range_now(next, u32::MAX).at(Step::CloseDescriptors)
+fn close_others(plan: &ProcessPlan) -> Result<(), Failure> {
+    process::close_all_but(&plan.kept).at(Step::CloseDescriptors)
 }
 
 fn set_attributes(plan: &ProcessPlan) -> Result<(), Failure> {

@@ -3,14 +3,14 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use holm_runtime::{Error, Result};
-use holm_sys::Errno;
-use holm_sys::process::{self, Child, read_signal, signal_descriptor};
+use holm_sys::process::{self, Child, read_signal};
 use holm_sys::rustix::event::{PollFd, PollFlags, Timespec, poll};
 use holm_sys::rustix::io::{read, write};
 use holm_sys::rustix::stdio::{stdin, stdout};
 use holm_sys::rustix::termios::{
     OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
 };
+use holm_sys::{Errno, signals};
 
 /// The window of the caller's terminal has another size.
 const SIGWINCH: i32 = 28;
@@ -25,7 +25,7 @@ impl Signals {
     pub fn hold() -> Result<Self> {
         let signals: Vec<i32> =
             (1..=64).filter(|signal| *signal == SIGWINCH || !NOT_HANDED_ON.contains(signal)).collect();
-        signal_descriptor(&signals).map(Self).map_err(|errno| Error::system("hold signals back", errno))
+        signals::descriptor(&signals).map(Self).map_err(|errno| Error::system("hold signals back", errno))
     }
 }
 

@@ -53,6 +53,8 @@ pub struct Launched {
     pub process: Child,
     /// Master of the terminal, unless it was sent away.
     pub terminal: Option<OwnedFd>,
+    /// The process is held before its program.
+    pub held: bool,
     pub spec: Spec,
 }
 
@@ -141,6 +143,7 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
     let record = record(id, &bundle, &root, &path, process.child());
     let container = claim.complete(record, &bundle.document)?;
     let written = pid_file.as_deref().map_or(Ok(()), |file| write_pid_file(file, process.child()));
+    let held = started.word.is_some();
     if let Err(error) = written.and_then(|()| started.word.map_or(Ok(()), Word::give)) {
         drop(process);
         drop(group);
@@ -148,7 +151,7 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
         return Err(error);
     }
     group.keep();
-    Ok(Launched { container, process: process.keep(), terminal, spec: bundle.spec })
+    Ok(Launched { container, process: process.keep(), terminal, held, spec: bundle.spec })
 }
 
 fn has_start_hooks(spec: &Spec) -> bool {
@@ -297,8 +300,7 @@ impl KillGuard {
 impl Drop for KillGuard {
     fn drop(&mut self) {
         if let Some(child) = &self.0 {
-            let _ = holm_sys::process::signal(child.pidfd.as_fd(), 9);
-            let _ = holm_sys::process::wait(child.pidfd.as_fd());
+            container::end(child);
         }
     }
 }

@@ -11,10 +11,10 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use holm_runtime::{Error, Result};
 use holm_sys::Errno;
 use holm_sys::exec::{StringArray, execute_descriptor};
-use holm_sys::mount::{AttributeChange, clone_tree, set_attributes};
+use holm_sys::mount::clone_read_only;
 use holm_sys::rustix::fs::{
-    CWD, MemfdFlags, Mode, OFlags, SealFlags, StatVfsMountFlags, fcntl_add_seals, fcntl_get_seals,
-    memfd_create, open, statvfs,
+    MemfdFlags, Mode, OFlags, SealFlags, StatVfsMountFlags, fcntl_add_seals, fcntl_get_seals, memfd_create,
+    open, statvfs,
 };
 
 const OWN_PROGRAM: &str = "/proc/self/exe";
@@ -39,7 +39,7 @@ fn is_protected() -> bool {
 /// Executes the own program again, from a copy; comes back only with an error.
 pub fn run_from_read_only_copy() -> Result<()> {
     let failed = |errno| Error::system("make a read-only copy of the runtime's own program", errno);
-    let program = match read_only_mount() {
+    let program = match clone_read_only(c"/proc/self/exe") {
         // Without rights to mount, memory will do.
         Err(Errno::PERM | Errno::NOSYS) => sealed_memory().map_err(failed)?,
         other => other.map_err(failed)?,
@@ -51,14 +51,6 @@ pub fn run_from_read_only_copy() -> Result<()> {
     let (words, environment) =
         (StringArray::new(words).expect(no_nul), StringArray::new(environment).expect(no_nul));
     Err(failed(execute_descriptor(program.as_fd(), &words, &environment)))
-}
-
-fn read_only_mount() -> std::result::Result<OwnedFd, Errno> {
-    const RDONLY: u64 = 1;
-    let program = clone_tree(CWD, c"/proc/self/exe", false)?;
-    let change = AttributeChange { set: RDONLY, ..AttributeChange::default() };
-    set_attributes(program.as_fd(), &change, false)?;
-    Ok(program)
 }
 
 fn sealed_memory() -> std::result::Result<OwnedFd, Errno> {

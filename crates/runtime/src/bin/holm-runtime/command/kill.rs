@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use holm_runtime::cgroup::{self, Hierarchies};
 use holm_runtime::state::Status;
 use holm_runtime::{Error, Result};
+use holm_spec::signal;
 use holm_sys::process;
 
 use crate::arguments::Global;
@@ -26,53 +27,31 @@ pub struct Args {
     all: bool,
 }
 
-const KILL: i32 = 9;
-
 pub fn run(args: &Args, global: &Global) -> Result<u8> {
-    let signal = number(&args.signal)?;
+    let wanted = number(&args.signal)?;
     let container = global.containers()?.get(&args.id)?;
     let Some(process) = container.process() else {
         return if args.all { Ok(0) } else { Err(Error::invalid("container not running")) };
     };
     let hierarchies = Hierarchies::detect()?;
     let group = &container.record.group;
-    if args.all || (signal == KILL && !container.record.own_pids) {
-        cgroup::signal_all(&hierarchies, group, signal);
+    if args.all || (wanted == signal::KILL && !container.record.own_pids) {
+        cgroup::signal_all(&hierarchies, group, wanted);
     } else {
-        process::signal(process.as_fd(), signal)
+        process::signal(process.as_fd(), wanted)
             .map_err(|errno| Error::system("unable to signal init", errno))?;
     }
-    if signal == KILL && container.status() == Status::Paused {
+    if wanted == signal::KILL && container.status() == Status::Paused {
         // In v1 what is frozen does not even die.
         cgroup::freeze(&hierarchies, group, false)?;
     }
     Ok(0)
 }
 
-/// Names of the signals of Linux, by number from 1.
-const NAMES: [&str; 31] = [
-    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
-    "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
-    "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
-];
-
-/// `9`, `KILL`, `SIGKILL`, `RTMIN+3`.
+/// `9`, `KILL`, `SIGKILL`, `RTMIN+3`; of a number the kernel decides, and 0 only asks whether the process is there.
 fn number(text: &str) -> Result<i32> {
-    const FIRST_REAL_TIME: i32 = 34;
-    const LAST_REAL_TIME: i32 = 64;
-    if let Ok(number) = text.parse() {
-        return Ok(number);
-    }
-    let upper = text.to_uppercase();
-    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    let named = NAMES.iter().position(|known| *known == name).and_then(|index| i32::try_from(index + 1).ok());
-    let real_time = || {
-        let offset = |rest: &str| if rest.is_empty() { Some(0) } else { rest.parse::<i32>().ok() };
-        let from_first = name.strip_prefix("RTMIN").and_then(offset).map(|offset| FIRST_REAL_TIME + offset);
-        let from_last = name.strip_prefix("RTMAX").and_then(offset).map(|offset| LAST_REAL_TIME + offset);
-        from_first.or(from_last).filter(|number| (FIRST_REAL_TIME..=LAST_REAL_TIME).contains(number))
-    };
-    named.or_else(real_time).ok_or_else(|| Error::invalid(format!("unknown signal \"{text}\"")))
+    let number = text.parse().ok().or_else(|| signal::parse(text));
+    number.ok_or_else(|| Error::invalid(format!("unknown signal \"{text}\"")))
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ pub fn run(args: &Args, global: &Global) -> Result<u8> {
     let mode = if args.detach { Mode::Detach } else { Mode::Foreground };
     let signals = (mode == Mode::Foreground).then(Signals::hold).transpose()?;
     let launched = launch(&args.id, &args.launch, mode, global)?;
-    if launched.container.status() == holm_runtime::state::Status::Created {
+    if launched.held {
         let started = start::start(&global.containers()?, &launched.container, &launched.spec);
         if let Err(error) = started {
             clean(&launched);
