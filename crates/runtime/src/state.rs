@@ -5,6 +5,7 @@
 //!   state.json            a [`Record`]; replaced by rename, there from the end of `create` on
 //!   config.json           the configuration as it was received
 //!   group                 path of its control groups, from before they are made
+//!   lock                  flock: held by whoever starts it
 //!   start, result         FIFOs of a container that is created and not started (see [`crate::Hold`])
 //! <root>/.seccomp@/       compiled filters; no id holds an `@`
 //! ```
@@ -25,6 +26,7 @@ use holm_spec::Timestamp;
 use holm_spec::runtime::Spec;
 use holm_sys::Errno;
 use holm_sys::file::{Durability, ensure_directory, read_limited, remove_tree, replace};
+use holm_sys::lock::{Lock, Mode as LockMode};
 use holm_sys::process::open_pidfd;
 use holm_sys::rustix::fs::{CWD, FileType, Mode, OFlags, mkdir, mknodat, open};
 use serde::{Deserialize, Serialize};
@@ -309,6 +311,15 @@ impl Container {
     fn knock(&self) -> Result<OwnedFd, Errno> {
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         open(self.directory.join("start"), flags, Mode::empty())
+    }
+
+    /// Keeps every other `start` out.
+    ///
+    /// # Errors
+    /// Another one takes too long.
+    pub fn lock(&self) -> Result<Lock> {
+        Lock::acquire(&self.directory.join("lock"), LockMode::Exclusive)
+            .map_err(|error| Error::caused(Kind::System, "start the container", error))
     }
 
     /// Lets a created container go on to its program; `Err` tells why that could not be executed.

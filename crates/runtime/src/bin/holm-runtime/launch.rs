@@ -47,25 +47,21 @@ pub struct Options {
     pub preserve_fds: u32,
 }
 
-/// A container whose first process is there.
+/// A container whose first process is there and held until it is started.
 pub struct Launched {
     pub container: Container,
     pub process: Child,
     /// Master of the terminal, unless it was sent away.
     pub terminal: Option<OwnedFd>,
-    /// The process is held before its program.
-    pub held: bool,
     pub spec: Spec,
 }
 
-/// How the process is to be started.
+/// Whether the caller waits for the process.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Held until `start`.
-    Hold,
-    /// The caller does not wait for it.
+    /// It does not.
     Detach,
-    /// The caller waits for it.
+    /// It does.
     Foreground,
 }
 
@@ -99,7 +95,8 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
     let group = GroupGuard::make(&hierarchies, &path, &bundle.spec, &rules)?;
     let spec = &bundle.spec;
     let seccomp = seccomp::container_program(spec, &containers.seccomp_cache())?;
-    let hold = (mode == Mode::Hold || has_start_hooks(spec)).then(|| claim.make_hold()).transpose()?;
+    // Also for `run`: a program must not run before it is written down that it does.
+    let hold = Some(claim.make_hold()?);
     let meets = [Point::Prestart, Point::CreateRuntime, Point::CreateContainer]
         .iter()
         .any(|point| !hooks::at(spec, *point).is_empty());
@@ -143,7 +140,6 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
     let record = record(id, &bundle, &root, &path, process.child());
     let container = claim.complete(record, &bundle.document)?;
     let written = pid_file.as_deref().map_or(Ok(()), |file| write_pid_file(file, process.child()));
-    let held = started.word.is_some();
     if let Err(error) = written.and_then(|()| started.word.map_or(Ok(()), Word::give)) {
         drop(process);
         drop(group);
@@ -151,11 +147,7 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
         return Err(error);
     }
     group.keep();
-    Ok(Launched { container, process: process.keep(), terminal, held, spec: bundle.spec })
-}
-
-fn has_start_hooks(spec: &Spec) -> bool {
-    !hooks::at(spec, Point::StartContainer).is_empty() || !hooks::at(spec, Point::Poststart).is_empty()
+    Ok(Launched { container, process: process.keep(), terminal, spec: bundle.spec })
 }
 
 /// Those of the caller's descriptors from 3 on that are open, and those that were announced by systemd.

@@ -15,8 +15,10 @@ use holm_sys::rustix::pipe::{PipeFlags, pipe_with};
 use crate::command::state::document;
 
 /// Runs the hooks that come first, releases the process, and runs those that come then. A failure ends the
-/// container, as the specification demands.
+/// container, as the specification demands, but for that of whoever comes too late.
 pub fn start(containers: &Containers, container: &Container, spec: &Spec) -> Result<()> {
+    let _alone = container.lock()?;
+    check_created(container)?;
     let started =
         run_start_hooks(containers, container, spec).and_then(|()| container.release()).and_then(|()| {
             hooks::run(spec, Point::Poststart, &state(container, Status::Running), Place::Runtime(None))
@@ -26,6 +28,15 @@ pub fn start(containers: &Containers, container: &Container, spec: &Spec) -> Res
             let _ = process::signal(process.as_fd(), 9);
         }
     })
+}
+
+fn check_created(container: &Container) -> Result<()> {
+    match container.status() {
+        Status::Created => Ok(()),
+        Status::Running => Err(Error::invalid("cannot start an already running container")),
+        Status::Stopped => Err(Error::invalid("cannot start a container that has stopped")),
+        Status::Paused => Err(Error::invalid("cannot start a container in the paused state")),
+    }
 }
 
 fn state(container: &Container, status: Status) -> Vec<u8> {

@@ -17,5 +17,5 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, global: &Global) -> Result<u8> {
-    launch(&args.id, &args.launch, Mode::Hold, global).map(|_| 0)
+    launch(&args.id, &args.launch, Mode::Detach, global).map(|_| 0)
 }

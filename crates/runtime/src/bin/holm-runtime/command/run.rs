@@ -33,12 +33,9 @@ pub fn run(args: &Args, global: &Global) -> Result<u8> {
     let mode = if args.detach { Mode::Detach } else { Mode::Foreground };
     let signals = (mode == Mode::Foreground).then(Signals::hold).transpose()?;
     let launched = launch(&args.id, &args.launch, mode, global)?;
-    if launched.held {
-        let started = start::start(&global.containers()?, &launched.container, &launched.spec);
-        if let Err(error) = started {
-            clean(&launched);
-            return Err(error);
-        }
+    if let Err(error) = start::start(&global.containers()?, &launched.container, &launched.spec) {
+        clean(&launched);
+        return Err(error);
     }
     let Some(signals) = signals else { return Ok(0) };
     let code = foreground::wait(&signals, &launched.process, launched.terminal.as_ref());

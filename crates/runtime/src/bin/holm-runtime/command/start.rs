@@ -1,7 +1,6 @@
 //! `holm-runtime start`: the program of a created container.
 
-use holm_runtime::state::Status;
-use holm_runtime::{Error, Result};
+use holm_runtime::Result;
 
 use crate::arguments::Global;
 
@@ -16,11 +15,5 @@ pub struct Args {
 pub fn run(args: &Args, global: &Global) -> Result<u8> {
     let containers = global.containers()?;
     let container = containers.get(&args.id)?;
-    match container.status() {
-        Status::Created => {}
-        Status::Running => return Err(Error::invalid("cannot start an already running container")),
-        Status::Stopped => return Err(Error::invalid("cannot start a container that has stopped")),
-        Status::Paused => return Err(Error::invalid("cannot start a container in the paused state")),
-    }
     crate::start::start(&containers, &container, &container.spec()?).map(|()| 0)
 }
