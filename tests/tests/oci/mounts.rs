@@ -5,18 +5,10 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use super::runtime::{Feature, lacks};
 use super::setup::Oci;
 
-/// A folder of the host with a file in it.
-fn shared(oci: &Oci) -> String {
-    let path = oci.path("shared");
-    std::fs::create_dir_all(&path).unwrap();
-    std::fs::write(path.join("file"), "of the host\n").unwrap();
-    path.into_os_string().into_string().unwrap()
-}
-
 #[test]
 fn a_folder_of_the_host() {
     let mut oci = Oci::new();
-    let source = shared(&oci);
+    let source = oci.shared();
     oci.mount("/mnt/a/b", "bind", &source, &["rbind", "rw"]);
     assert_eq!(oci.sh("cat /mnt/a/b/file; echo new > /mnt/a/b/made"), "of the host");
     assert_eq!(std::fs::read_to_string(oci.path("shared/made")).unwrap(), "new\n");
@@ -27,7 +19,7 @@ fn a_folder_of_the_host() {
 #[test]
 fn a_single_file_of_the_host() {
     let mut oci = Oci::new();
-    let source = format!("{}/file", shared(&oci));
+    let source = format!("{}/file", oci.shared());
     oci.mount("/new/place", "bind", &source, &["bind", "ro"]).mount(
         "/etc/passwd",
         "none",
@@ -57,7 +49,7 @@ fn a_source_is_relative_to_the_bundle() {
 #[test]
 fn read_only_holds_for_the_mount_alone() {
     let mut oci = Oci::new();
-    let source = shared(&oci);
+    let source = oci.shared();
     oci.mount("/mnt", "bind", &source, &["bind", "ro"]);
     assert_eq!(oci.sh("touch /mnt/x 2>/dev/null || echo no; touch /x && echo yes"), "no\nyes");
 }
@@ -66,7 +58,7 @@ fn read_only_holds_for_the_mount_alone() {
 fn the_kind_does_not_matter_beside_the_option_bind() {
     for kind in ["bind", "none", "", "ext4"] {
         let mut oci = Oci::new();
-        let source = shared(&oci);
+        let source = oci.shared();
         oci.mount("/mnt", kind, &source, &["rbind"]);
         assert_eq!(oci.sh("cat /mnt/file"), "of the host");
     }
@@ -112,7 +104,7 @@ fn a_temporary_file_system_may_begin_with_what_was_there() {
 #[test]
 fn later_mounts_cover_earlier_ones() {
     let mut oci = Oci::new();
-    let source = shared(&oci);
+    let source = oci.shared();
     oci.mount("/mnt", "bind", &source, &["bind"]).mount("/mnt", "tmpfs", "tmpfs", &[]);
     oci.mount("/mnt/in", "bind", &source, &["bind"]);
     assert_eq!(oci.sh("ls /mnt; ls /mnt/in"), "in\nfile");
@@ -122,7 +114,7 @@ fn later_mounts_cover_earlier_ones() {
 #[test]
 fn a_destination_is_resolved_inside_the_root() {
     let mut oci = Oci::new();
-    let source = shared(&oci);
+    let source = oci.shared();
     let outside = oci.path("outside");
     std::fs::create_dir(&outside).unwrap();
     symlink(&outside, oci.rootfs("absolute")).unwrap();
@@ -138,7 +130,7 @@ fn a_destination_is_resolved_inside_the_root() {
 #[test]
 fn dots_do_not_lead_out() {
     let mut oci = Oci::new();
-    let source = shared(&oci);
+    let source = oci.shared();
     oci.mount("/../../../../mnt/../x", "bind", &source, &["bind"]);
     assert_eq!(oci.sh("cat /x/file"), "of the host");
 }
@@ -146,7 +138,7 @@ fn dots_do_not_lead_out() {
 #[test]
 fn what_is_mounted_inside_is_not_seen_outside() {
     let mut oci = Oci::new();
-    let source = shared(&oci);
+    let source = oci.shared();
     oci.mount("/mnt", "bind", &source, &["rbind"]);
     oci.up("sleep 1000");
     assert_eq!(holm_tests::host::mounts_below(&oci.path("")), Vec::<std::path::PathBuf>::new());
@@ -186,7 +178,7 @@ fn a_bind_mount_takes_no_data() {
         return;
     }
     let mut oci = Oci::new();
-    let source = shared(&oci);
+    let source = oci.shared();
     oci.mount("/mnt", "bind", &source, &["bind", "size=1m"]);
     oci.refused(&["bind mounts cannot have any filesystem-specific options applied"]);
 }

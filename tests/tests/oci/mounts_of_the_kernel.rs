@@ -7,23 +7,15 @@ use serde_json::json;
 use super::runtime::{Feature, lacks};
 use super::setup::Oci;
 
-/// A folder of the host with a file in it.
-fn shared(oci: &Oci) -> String {
-    let path = oci.path("shared");
-    std::fs::create_dir_all(&path).unwrap();
-    std::fs::write(path.join("file"), "of the host\n").unwrap();
-    path.into_os_string().into_string().unwrap()
-}
-
 #[test]
 fn proc_is_covered_only_where_it_does_no_harm() {
     let mut oci = Oci::new();
-    let source = format!("{}/file", shared(&oci));
+    let source = format!("{}/file", oci.shared());
     for place in ["/proc/uptime", "/proc/meminfo", "/proc/cpuinfo", "/proc/loadavg", "/proc/stat"] {
         oci.mount(place, "bind", &source, &["bind"]);
     }
     assert_eq!(oci.sh("cat /proc/uptime"), "of the host");
-    let source = shared(&oci);
+    let source = oci.shared();
     for place in ["/proc/self/attr", "/proc/sys/kernel", "/proc/1", "/proc/acpi"] {
         let mut oci = Oci::new();
         oci.mount(place, "bind", &source, &["bind"]);
@@ -46,7 +38,7 @@ fn no_file_system_of_its_own_covers_proc() {
 #[test]
 fn proc_itself_is_covered_by_nothing_else() {
     let mut oci = Oci::new();
-    let source = shared(&oci);
+    let source = oci.shared();
     oci.set("/mounts/0", json!({"destination": "/proc", "type": "tmpfs", "source": "tmpfs"}));
     oci.refused(&["proc"]);
     oci.set(

@@ -79,6 +79,14 @@ impl Oci {
         command
     }
 
+    /// A folder of the host with a file in it, by its path.
+    pub fn shared(&self) -> String {
+        let path = self.path("shared");
+        std::fs::create_dir_all(&path).unwrap();
+        std::fs::write(path.join("file"), "of the host\n").unwrap();
+        path.into_os_string().into_string().unwrap()
+    }
+
     /// A call of the runtime with these arguments.
     pub fn call<S: AsRef<str>>(&self, arguments: impl IntoIterator<Item = S>) -> Call {
         let mut command = self.program(&[]);

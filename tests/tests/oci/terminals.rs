@@ -4,7 +4,7 @@ use holm_tests::Terminal;
 use rustix::termios::{isatty, tcgetwinsize};
 use serde_json::json;
 
-use super::console::Receiver;
+use super::console::{Received, Receiver};
 use super::setup::Oci;
 
 fn with_terminal(script: &str) -> Oci {
@@ -13,15 +13,20 @@ fn with_terminal(script: &str) -> Oci {
     oci
 }
 
-#[test]
-fn create_hands_the_terminal_over() {
-    let oci =
-        with_terminal("tty; test -t 0 && test -t 1 && test -t 2 && echo all; read x; echo got $x; sleep 100");
+/// Creates the container; its terminal as it comes over the socket.
+fn created(oci: &Oci) -> Received {
     oci.save();
     let socket = Receiver::listen(&oci.path("socket"));
     let words = ["create", "--bundle", "b", "--console-socket", socket.path(), "box"];
     oci.background("box", words).run().expect_code(0);
-    let terminal = socket.receive();
+    socket.receive()
+}
+
+#[test]
+fn create_hands_the_terminal_over() {
+    let oci =
+        with_terminal("tty; test -t 0 && test -t 1 && test -t 2 && echo all; read x; echo got $x; sleep 100");
+    let terminal = created(&oci);
     assert!(!terminal.text.is_empty() && terminal.text.len() < 4096, "{:?}", terminal.text);
     assert!(isatty(&terminal.descriptor));
     oci.start();
@@ -45,12 +50,7 @@ fn a_detached_run_hands_it_over_too() {
 fn it_has_the_size_of_the_configuration() {
     let mut oci = with_terminal("stty size; sleep 100");
     oci.set("/process/consoleSize", json!({"height": 33, "width": 99}));
-    oci.save();
-    let socket = Receiver::listen(&oci.path("socket"));
-    oci.background("box", ["create", "-b", "b", "--console-socket", socket.path(), "box"])
-        .run()
-        .expect_code(0);
-    let terminal = socket.receive();
+    let terminal = created(&oci);
     let size = tcgetwinsize(&terminal.descriptor).unwrap();
     assert_eq!((size.ws_row, size.ws_col), (33, 99));
     oci.start();
@@ -60,12 +60,7 @@ fn it_has_the_size_of_the_configuration() {
 #[test]
 fn the_console_is_the_terminal_and_the_sessions() {
     let oci = with_terminal("echo to the console > /dev/console; echo to tty > /dev/tty; sleep 100");
-    oci.save();
-    let socket = Receiver::listen(&oci.path("socket"));
-    oci.background("box", ["create", "-b", "b", "--console-socket", socket.path(), "box"])
-        .run()
-        .expect_code(0);
-    let terminal = socket.receive();
+    let terminal = created(&oci);
     oci.start();
     assert!(terminal.read_until("to tty").contains("to the console"));
 }
@@ -74,12 +69,7 @@ fn the_console_is_the_terminal_and_the_sessions() {
 fn its_owner_is_the_user_of_the_process() {
     let mut oci = with_terminal("stat -c '%u owns it' /proc/self/fd/0 -L; sleep 100");
     oci.set("/process/user", json!({"uid": 1000, "gid": 1000}));
-    oci.save();
-    let socket = Receiver::listen(&oci.path("socket"));
-    oci.background("box", ["create", "-b", "b", "--console-socket", socket.path(), "box"])
-        .run()
-        .expect_code(0);
-    let terminal = socket.receive();
+    let terminal = created(&oci);
     oci.start();
     terminal.read_until("1000 owns it");
 }
