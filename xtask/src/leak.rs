@@ -33,6 +33,8 @@ pub struct Scope {
 pub struct Census {
     scope: Scope,
     found: BTreeSet<String>,
+    /// The groups that stay: see [`standing_groups`].
+    standing: BTreeSet<PathBuf>,
 }
 
 impl Census {
@@ -48,7 +50,18 @@ impl Census {
         found.extend(named_namespaces());
         let ours = processes.iter().filter(|process| process.is_ours(&scope.binaries, &others));
         found.extend(ours.map(Process::describe));
-        Self { scope: scope.clone(), found }
+        Self { scope: scope.clone(), found, standing: standing_groups(Path::new("/sys/fs/cgroup")) }
+    }
+
+    /// Takes the groups that stay away again where they were not there then and nobody uses them now.
+    pub fn remove_new_standing_groups(&self) {
+        let now = standing_groups(Path::new("/sys/fs/cgroup"));
+        // From the leaves up: a group that lies in another comes behind it.
+        let new: Vec<_> = now.difference(&self.standing).collect();
+        for group in new.iter().rev() {
+            // One that is in use stays.
+            let _ = fs::remove_dir(group);
+        }
     }
 
     /// What is there now and was not then. Waits a little for processes and what they hold to go away.
@@ -123,6 +136,12 @@ fn control_groups(root: &Path, others: &BTreeSet<String>) -> Vec<String> {
         }
     }
     found
+}
+
+/// `holm` in every hierarchy, and the group of all keepers in it: they stay when nothing runs any more.
+fn standing_groups(root: &Path) -> BTreeSet<PathBuf> {
+    let parents = entries(root).chain([root.to_owned()]).map(|hierarchy| hierarchy.join("holm"));
+    parents.flat_map(|parent| [parent.join("keepers"), parent]).filter(|group| group.is_dir()).collect()
 }
 
 fn is_of_tests(group: &Path) -> bool {
@@ -234,6 +253,18 @@ mod tests {
         assert_eq!(mounts(MOUNTINFO, Path::new("/tmp/run")), ["mount /tmp/run/l/a", "mount /mnt/merged"]);
         assert_eq!(mount_points(MOUNTINFO, Path::new("/tmp/run")), ["/tmp/run/l/a"]);
         assert!(mounts(MOUNTINFO, Path::new("/srv")).is_empty());
+    }
+
+    #[test]
+    fn groups_that_stay_are_known_in_every_hierarchy() {
+        let root = std::env::temp_dir().join(format!("xtask-standing-{}", std::process::id()));
+        for folder in ["unified/holm/keepers", "cpu/holm/0123", "memory/other"] {
+            fs::create_dir_all(root.join(folder)).unwrap();
+        }
+        let found = standing_groups(&root);
+        remove_directory(&root).unwrap();
+        let expected = ["cpu/holm", "unified/holm", "unified/holm/keepers"].map(|path| root.join(path));
+        assert_eq!(found, BTreeSet::from(expected));
     }
 
     #[test]

@@ -185,6 +185,7 @@ fn leaks(before: &Census, scratch: &Path) -> Result<()> {
     let files = fs::read_dir(scratch).with_context(|| format!("reading `{}`", scratch.display()))?;
     left.extend(files.flatten().map(|entry| format!("file {}", entry.path().display())));
     leak::remove_directory(scratch)?;
+    before.remove_new_standing_groups();
     if left.is_empty() {
         println!("nothing was left behind");
         return Ok(());

@@ -87,6 +87,7 @@ fn tell(workspace: &Workspace, bases: &Bases) -> Result<()> {
 
 fn report(before: &Census) -> Result<()> {
     let left = before.left_since();
+    before.remove_new_standing_groups();
     if left.is_empty() {
         narrate::answered("no mount, control group, namespace, interface, loop device or process is left");
         return Ok(());
