@@ -7,7 +7,8 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use holm_sys::rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, open, openat2};
+use holm_sys::in_root;
+use holm_sys::rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, open};
 
 use crate::error::{Error, Result};
 
@@ -138,8 +139,7 @@ pub fn read_in_root(root: BorrowedFd<'_>, path: &str) -> String {
 
 /// First only a handle on the object, so that a FIFO or a device of the image is never opened.
 fn open_regular(root: BorrowedFd<'_>, path: &str) -> Option<OwnedFd> {
-    let handle =
-        openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::IN_ROOT).ok()?;
+    let handle = in_root::open(root, path, OFlags::PATH, ResolveFlags::empty()).ok()?;
     let stat = fstat(&handle).ok()?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return None;

@@ -9,6 +9,7 @@ pub mod bpf;
 pub mod exec;
 pub mod fail_point;
 pub mod file;
+pub mod in_root;
 pub mod interface;
 pub mod lock;
 pub mod mount;

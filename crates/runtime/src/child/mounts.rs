@@ -7,7 +7,6 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use holm_sys::Errno;
 use holm_sys::mount::{self, AttributeChange, FsOption};
 use holm_sys::rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags, Uid, chmodat, chownat, fstat,
@@ -18,6 +17,7 @@ use holm_sys::rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
     fsmount, fsopen,
 };
+use holm_sys::{Errno, in_root};
 
 use super::create::create;
 use crate::rootfs::{MountPlan, NewPlan, NodePlan, RootPlan, Source, Target};
@@ -64,7 +64,7 @@ fn make(plan: &NewPlan) -> Result<OwnedFd, Errno> {
 /// Opens a path inside the root, without following links if the target forbids it.
 pub(super) fn open_inside(root: BorrowedFd<'_>, path: &CStr, no_symlinks: bool) -> Result<OwnedFd, Errno> {
     let links = if no_symlinks { ResolveFlags::NO_SYMLINKS } else { ResolveFlags::empty() };
-    openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::IN_ROOT | links)
+    in_root::open(root, path, OFlags::PATH, links)
 }
 
 fn open_target(root: BorrowedFd<'_>, target: &Target, index: usize) -> Result<OwnedFd, Failure> {

@@ -3,10 +3,10 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use holm_spec::keeper::WindowSize;
-use holm_sys::rustix::fs::{Mode, OFlags, ResolveFlags, Uid, fchown, openat2};
+use holm_sys::rustix::fs::{OFlags, ResolveFlags, Uid, fchown};
 use holm_sys::rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
 use holm_sys::rustix::termios::{Winsize, tcsetwinsize};
-use holm_sys::{mount, socket};
+use holm_sys::{in_root, mount, socket};
 
 use super::mounts::check_device;
 use crate::step::{At, Failure, Step, TERMINAL};
@@ -19,13 +19,12 @@ pub(super) fn open(
     owner: u32,
     sync: BorrowedFd<'_>,
 ) -> Result<OwnedFd, Failure> {
-    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let flags = OFlags::RDWR | OFlags::NOCTTY;
     let handle =
-        openat2(root, c"/dev/pts/ptmx", OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::IN_ROOT)
-            .at(Step::OpenTerminal)?;
+        in_root::open(root, c"/dev/pts/ptmx", OFlags::PATH, ResolveFlags::empty()).at(Step::OpenTerminal)?;
     check_device(handle.as_fd(), 5, 2).at(Step::OpenTerminal)?;
-    let master = openat2(root, c"/dev/pts/ptmx", flags, Mode::empty(), ResolveFlags::IN_ROOT)
-        .at(Step::OpenTerminal)?;
+    let master =
+        in_root::open(root, c"/dev/pts/ptmx", flags, ResolveFlags::empty()).at(Step::OpenTerminal)?;
     check_device(master.as_fd(), 5, 2).at(Step::OpenTerminal)?;
     unlockpt(&master).at(Step::OpenTerminal)?;
     if let Some(WindowSize { rows, columns }) = window {
@@ -41,9 +40,7 @@ pub(super) fn open(
 
 /// Puts the terminal on `/dev/console`, which was made for it.
 pub(super) fn mount_console(root: BorrowedFd<'_>, slave: BorrowedFd<'_>) -> Result<(), Failure> {
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
-    let target = match openat2(root, c"/dev/console", OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)
-    {
+    let target = match in_root::open(root, c"/dev/console", OFlags::PATH, ResolveFlags::NO_SYMLINKS) {
         // Without a `/dev` of ours there is no place for it.
         Err(holm_sys::Errno::NOENT) => return Ok(()),
         other => other.at(Step::Console)?,

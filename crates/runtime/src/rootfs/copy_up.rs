@@ -8,11 +8,11 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use holm_sys::Errno;
 use holm_sys::rustix::fs::{
     AtFlags, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid, chmodat,
-    chownat, mkdirat, openat, openat2, readlinkat, statat, symlinkat, utimensat,
+    chownat, mkdirat, openat, readlinkat, statat, symlinkat, utimensat,
 };
+use holm_sys::{Errno, in_root};
 
 use crate::error::{Context, Result};
 
@@ -22,7 +22,7 @@ const DEPTH_LIMIT: usize = 128;
 /// Copies the directory at `path` of the image into the new file system.
 pub(super) fn copy(root: BorrowedFd<'_>, path: &Path, tree: BorrowedFd<'_>) -> Result<()> {
     let directory = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let copied = match openat2(root, path, directory, Mode::empty(), ResolveFlags::IN_ROOT) {
+    let copied = match in_root::open(root, path, directory, ResolveFlags::empty()) {
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
         Err(errno) => Err(errno),
         Ok(source) => openat(tree, c".", directory, Mode::empty())

@@ -4,8 +4,9 @@
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 
+use holm_sys::in_root;
 use holm_sys::mount::AttributeChange;
-use holm_sys::rustix::fs::{Mode, OFlags, ResolveFlags, fstat, openat2};
+use holm_sys::rustix::fs::{OFlags, ResolveFlags, fstat};
 
 use crate::error::{Error, Result};
 use crate::maps::Maps;
@@ -197,8 +198,8 @@ impl MountOptions {
         if self.data.iter().any(|(key, _)| key == "mode") {
             return;
         }
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let covered = openat2(root, destination, flags, Mode::empty(), ResolveFlags::IN_ROOT);
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        let covered = in_root::open(root, destination, flags, ResolveFlags::empty());
         if let Ok(stat) = covered.and_then(fstat) {
             self.data.push(("mode".to_owned(), Some(format!("{:o}", stat.st_mode & 0o7777))));
         }
