@@ -144,6 +144,28 @@ pub fn groups_named(name: &str) -> Vec<PathBuf> {
     roots.map(|root| root.join(name)).filter(|group| group.is_dir()).collect()
 }
 
+/// Groups of a name that a command makes for all that it runs and leaves when nothing runs any more. Those that were
+/// not there before go with this, unless something is in them.
+pub struct StandingGroups {
+    name: &'static str,
+    before: Vec<PathBuf>,
+}
+
+impl StandingGroups {
+    /// Notes which groups `name` are there.
+    pub fn named(name: &'static str) -> Self {
+        Self { name, before: groups_named(name) }
+    }
+}
+
+impl Drop for StandingGroups {
+    fn drop(&mut self) {
+        for group in groups_named(self.name).iter().filter(|group| !self.before.contains(group)) {
+            remove_empty_groups(group);
+        }
+    }
+}
+
 /// Every group below `group`, the deepest first.
 pub fn groups_below(group: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();

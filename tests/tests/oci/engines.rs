@@ -14,7 +14,17 @@ umount /sys/fs/cgroup/unified 2> /dev/null || true
 p() {
     podman --root "$DIRECTORY/r" --runroot "$DIRECTORY/x" --cgroup-manager cgroupfs --storage-driver vfs --runtime "$RUNTIME" "$@"
 }
-trap 'p rm -f -a -t 0 > /dev/null 2>&1; p rmi -a -f > /dev/null 2>&1' EXIT
+before=$(ls -d /sys/fs/cgroup/*/libpod_parent 2> /dev/null || true)
+clean() {
+    set +e
+    p rm -f -a -t 0 > /dev/null 2>&1
+    p rmi -a -f > /dev/null 2>&1
+    for group in /sys/fs/cgroup/*/libpod_parent; do
+        case "$before" in *"$group"*) ;; *) find "$group" -depth -type d -exec rmdir {} + 2> /dev/null ;; esac
+    done
+    true
+}
+trap clean EXIT
 flags="--network none --ulimit nofile=1024:1024 --ulimit nproc=1024:1024"
 p import "$DIRECTORY/base.tar" base > /dev/null
 p run --rm $flags base sh -c 'echo ran as $$; exit 3' || echo "code $?"

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::image::TestImage;
-use crate::driver::host;
+use crate::driver::host::{self, StandingGroups};
 use crate::driver::process::Launch;
 
 const IMAGE: &str = "holm-bench:latest";
@@ -18,6 +18,7 @@ pub struct Holm {
     program: PathBuf,
     directory: PathBuf,
     held: RefCell<Vec<String>>,
+    _groups: StandingGroups,
 }
 
 impl Holm {
@@ -33,7 +34,8 @@ impl Holm {
         }
         let directory = base.join("holm");
         std::fs::create_dir(&directory)?;
-        let holm = Self { program, directory, held: RefCell::default() };
+        let groups = StandingGroups::named("holm");
+        let holm = Self { program, directory, held: RefCell::default(), _groups: groups };
         holm.import(&image.tar, IMAGE).output()?;
         Ok(holm)
     }

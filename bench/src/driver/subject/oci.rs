@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::image::TestImage;
 use super::podman::without_unified;
+use crate::driver::host::StandingGroups;
 use crate::driver::process::{Launch, MountNamespace};
 
 const PROFILE: &str = "/usr/share/containers/seccomp.json";
@@ -39,6 +40,7 @@ pub struct OciRuntimes {
     bundle: PathBuf,
     state: PathBuf,
     namespace: Option<Rc<MountNamespace>>,
+    _groups: StandingGroups,
 }
 
 impl OciRuntimes {
@@ -60,7 +62,13 @@ impl OciRuntimes {
         std::fs::write(&file, config.to_string())?;
         let hybrid = Path::new(HYBRID).exists();
         let namespace = hybrid.then(without_unified).transpose()?.map(Rc::new);
-        Ok(Self { holm, bundle, state: base.join("oci-state"), namespace })
+        Ok(Self {
+            holm,
+            bundle,
+            state: base.join("oci-state"),
+            namespace,
+            _groups: StandingGroups::named("holm-runtime"),
+        })
     }
 
     /// `run` by holm-runtime, `crun` or `runc`.

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::Resource;
 
 use super::image::TestImage;
-use crate::driver::host;
+use crate::driver::host::{self, StandingGroups};
 use crate::driver::process::{Launch, MountNamespace};
 
 const IMAGE: &str = "holm-bench";
@@ -29,7 +29,7 @@ pub struct Podman {
     options: Vec<OsString>,
     namespace: Option<Rc<MountNamespace>>,
     directory: PathBuf,
-    groups_before: Vec<PathBuf>,
+    _groups: StandingGroups,
 }
 
 impl Podman {
@@ -40,8 +40,8 @@ impl Podman {
     pub fn prepare(base: &Path, image: &TestImage) -> Result<Self> {
         let directory = base.join("podman");
         std::fs::create_dir(&directory)?;
-        let groups_before = host::groups_named(PARENT_GROUP);
-        let mut podman = Self { options: options(&directory), namespace: None, directory, groups_before };
+        let groups = StandingGroups::named(PARENT_GROUP);
+        let mut podman = Self { options: options(&directory), namespace: None, directory, _groups: groups };
         podman.command(["import"]).with([image.tar.as_os_str(), IMAGE.as_ref()]).output()?;
         if let Err(refused) = podman.run().output() {
             if !Path::new(HYBRID).exists() {
@@ -94,11 +94,6 @@ impl Drop for Podman {
         drop(self.command(["rm", "--all", "--force", "--time", "0"]).output());
         drop(self.command(["rmi", "--all", "--force"]).output());
         host::detach_mounts_below(&self.directory);
-        for group in host::groups_named(PARENT_GROUP) {
-            if !self.groups_before.contains(&group) {
-                host::remove_empty_groups(&group);
-            }
-        }
     }
 }
 
