@@ -48,6 +48,7 @@ mod oci {
     mod process_limits;
     mod rootfs;
     mod seccomp;
+    mod shared_host;
     mod terminals;
     mod together;
     mod update;

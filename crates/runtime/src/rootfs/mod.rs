@@ -22,7 +22,7 @@ use std::path::Path;
 
 use holm_spec::rootfs::RootFs;
 use holm_spec::runtime::{Mount, Spec};
-use holm_sys::mount::{AttributeChange, FsOption, clone_tree, new_mount, set_attributes};
+use holm_sys::mount::{AttributeChange, FsOption, clone_peer_tree, clone_tree, new_mount, set_attributes};
 use holm_sys::rustix::fs::{CWD, FileType, Mode, OFlags, PROC_SUPER_MAGIC, fstat, fstatfs, makedev, openat};
 use holm_sys::rustix::mount::MountAttrFlags;
 
@@ -180,6 +180,9 @@ fn mount_root(root: Root<'_>) -> Result<(OwnedFd, CString)> {
             let place = path_string(path)?;
             let tree = clone_tree(CWD, &place, true)
                 .context(|| format!("open root file system `{}`", path.display()))?;
+            // What the host mounts there later is not for the container.
+            let change = AttributeChange { propagation: options::MS_PRIVATE, ..AttributeChange::default() };
+            set_attributes(tree.as_fd(), &change, false).context(|| "set the propagation of the root")?;
             Ok((tree, place))
         }
     }
@@ -247,12 +250,19 @@ impl Preparation<'_> {
             return Err(Error::invalid(message));
         }
         let source = self.audience.bundle.join(source);
-        let tree = clone_tree(CWD, &path_string(&source)?, options.recursive_bind)
+        let clone = if self.shares_with_host(options) { clone_peer_tree } else { clone_tree };
+        let tree = clone(CWD, &path_string(&source)?, options.recursive_bind)
             .context(|| format!("bind `{}` on `{destination}`", source.display()))?;
         idmapped::apply(tree.as_fd(), mount, options, self.audience.maps)?;
         change_attributes(tree.as_fd(), options)
             .context(|| format!("set options of the bind mount on `{destination}`"))?;
         Ok(tree)
+    }
+
+    /// What a container mounts in a bind mount reaches the host only if both the mount and the root are to be shared.
+    fn shares_with_host(&self, options: &MountOptions) -> bool {
+        let root = self.spec.linux().as_ref().and_then(|linux| linux.rootfs_propagation().as_deref());
+        options.is_shared() && matches!(root, Some("shared" | "rshared"))
     }
 
     fn new_file_system(&self, kind: &str, mount: &Mount, options: &MountOptions) -> Result<OwnedFd> {

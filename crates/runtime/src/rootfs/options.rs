@@ -24,7 +24,7 @@ const NOSYMFOLLOW: u64 = 0x20_0000;
 
 // MS_* of linux/mount.h, for propagation.
 const MS_UNBINDABLE: u64 = 1 << 17;
-const MS_PRIVATE: u64 = 1 << 18;
+pub(super) const MS_PRIVATE: u64 = 1 << 18;
 const MS_SLAVE: u64 = 1 << 19;
 const MS_SHARED: u64 = 1 << 20;
 
@@ -155,6 +155,11 @@ impl MountOptions {
 }
 
 impl MountOptions {
+    /// Whether mounts are to go both ways.
+    pub fn is_shared(&self) -> bool {
+        self.propagation == MS_SHARED
+    }
+
     /// The change of propagation that was asked for, and whether it is for all mounts below.
     pub fn propagation_change(&self) -> Option<(AttributeChange, bool)> {
         let change = AttributeChange { propagation: self.propagation, ..AttributeChange::default() };
