@@ -117,7 +117,10 @@ pub fn start(start: Start<'_>, answer: &mut Answer<'_>) -> Result<Started> {
     plan.dies_with_parent = options.dies_with_parent;
     let leave = leave(&namespaces, options.no_pivot);
     // The cgroup namespace's root is the group at the moment of its making.
-    let early_cgroup = namespaces.cgroup && group.entrances().is_empty() && !namespaces.needs_stage();
+    let early_cgroup = namespaces.cgroup
+        && group.entrances().is_empty()
+        && !group.needs_porter()
+        && !namespaces.needs_stage();
     let (ours, theirs) = socket::packet_pair().context(|| "make a socket to the container")?;
     plan.keep(&options.preserved, theirs.as_raw_fd());
     let numbers = root.descriptors().chain(namespaces.descriptors());
@@ -131,6 +134,7 @@ pub fn start(start: Start<'_>, answer: &mut Answer<'_>) -> Result<Started> {
         domainname: name(spec.domainname()),
         loopback: namespaces.made.contains(Namespaces::NETWORK),
         groups: group.entrances(),
+        is_carried: group.needs_porter(),
         cgroup_namespace: namespaces.cgroup && !early_cgroup,
         new_keyring: !options.keep_keyring,
         leave,
@@ -144,9 +148,10 @@ pub fn start(start: Start<'_>, answer: &mut Answer<'_>) -> Result<Started> {
     drop(theirs);
     let expectation = Expectation {
         staged: namespaces.needs_stage(),
+        is_carried: group.needs_porter(),
         waits: !options.meet_when_mounted,
         maps: namespaces.maps.as_ref(),
-        first: &mut |child| set_oom_score(child, process),
+        first: &mut |child| group.admit(child.pid).and_then(|()| set_oom_score(child, process)),
         answer,
         describe: &|failure| describe(failure, &plan, Some(&root)),
     };
@@ -274,9 +279,10 @@ pub fn exec(exec: Exec<'_>, answer: &mut Answer<'_>) -> Result<Started> {
     drop(theirs);
     let expectation = Expectation {
         staged: true,
+        is_carried: false,
         waits: false,
         maps: None,
-        first: &mut |child| set_oom_score(child, exec.process),
+        first: &mut |child| exec.group.admit(child.pid).and_then(|()| set_oom_score(child, exec.process)),
         answer,
         describe: &|failure| describe(failure, &plan, None),
     };

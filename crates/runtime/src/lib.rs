@@ -25,9 +25,11 @@ mod namespaces;
 mod process;
 pub mod release;
 pub mod rootfs;
+pub mod rootless;
 pub mod seccomp;
 pub mod state;
 mod step;
+pub mod systemd;
 pub mod user;
 
 pub use error::{Error, Kind, Result};

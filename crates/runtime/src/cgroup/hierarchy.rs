@@ -88,6 +88,13 @@ impl Hierarchies {
         Ok(text.split_whitespace().map(str::to_owned).collect())
     }
 
+    /// The group that this process is in: of cgroup2 if the host has it.
+    pub fn own_group(&self) -> Option<PathBuf> {
+        let table = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+        let path = table.lines().find_map(|line| line.strip_prefix("0::/"));
+        path.map(PathBuf::from)
+    }
+
     /// Roots of all hierarchies, cgroup2 first.
     pub fn all(&self) -> impl Iterator<Item = PathBuf> + '_ {
         let legacy = LEGACY_CONTROLLERS.iter().filter_map(|controller| self.legacy(controller));

@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use holm_runtime::bundle::{Bundle, parse_as};
-use holm_runtime::cgroup::{Group, Hierarchies, SubGroup};
+use holm_runtime::cgroup::SubGroup;
 use holm_runtime::container::{self, Exec};
 use holm_runtime::state::{Container, Status};
 use holm_runtime::{Error, Event, Kind, Result, Stdio, process_affinity, seccomp};
@@ -99,7 +99,7 @@ fn exec(args: &Args, global: &Global) -> Result<u8> {
     check_terminal(args, terminal)?;
     let signals = (!args.detach).then(Signals::hold).transpose()?;
     let target = container.process().ok_or_else(|| Error::invalid("cannot exec in a stopped container"))?;
-    let group = Group::find(&Hierarchies::detect()?, &container.record.group, &sub_groups(args)?)?;
+    let group = container.join_group(&sub_groups(args)?)?;
     let seccomp = seccomp::container_program(&spec, &containers.seccomp_cache())?;
     let affinity = process_affinity(&process)?;
     if let Some(words) = affinity.as_ref().filter(|_| global.debug) {
