@@ -47,6 +47,7 @@ mod oci {
     mod process;
     mod process_limits;
     mod rootfs;
+    mod rootless;
     mod seccomp;
     mod shared_host;
     mod terminals;

@@ -32,10 +32,11 @@ pub fn is_host_root() -> bool {
     geteuid().is_root() && !is_in_user_namespace()
 }
 
-/// The host's own namespace maps every id to itself.
-fn is_in_user_namespace() -> bool {
-    let table = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    !table.is_empty() && !table.split_whitespace().eq(["0", "0", "4294967295"])
+/// Whether this process is in another user namespace than the host's, whose number is always the same
+/// (`USER_NS_INIT_INO` of linux/nsfs.h).
+pub(crate) fn is_in_user_namespace() -> bool {
+    let own = std::fs::read_link("/proc/self/ns/user");
+    own.is_ok_and(|own| own.as_os_str() != "user:[4026531837]")
 }
 
 /// Enters the user namespace that the configuration asks for, which then asks for none any more. Nothing happens to a

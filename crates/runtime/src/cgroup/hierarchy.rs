@@ -66,6 +66,11 @@ impl Hierarchies {
         }
     }
 
+    /// Whether cgroup2 is all there is.
+    pub fn is_unified_alone(&self) -> bool {
+        self.version == Version::V2
+    }
+
     /// Root of the cgroup2 hierarchy.
     pub fn unified(&self) -> Option<&Path> {
         self.unified.as_deref()

@@ -122,6 +122,8 @@ pub(crate) struct Target {
 pub(crate) struct Audience<'a> {
     /// Control groups of the container.
     pub group: Option<&'a Group>,
+    /// It has a cgroup namespace of its own.
+    pub cgroup_namespace: bool,
     /// It has a terminal.
     pub terminal: bool,
     /// The maps of its user namespace.
@@ -216,9 +218,10 @@ impl Preparation<'_> {
         let source = match kind {
             "bind" | "none" => Source::Ready(self.bind(mount, &options)?),
             "cgroup" => {
-                return cgroups::prepare(&mut self.mounts, destination, &options, self.audience.group);
+                return cgroups::prepare(&mut self.mounts, destination, &options, self.audience);
             }
-            "proc" | "sysfs" | "mqueue" | "cgroup2" => in_namespace(kind, &options)?,
+            "cgroup2" => cgroups::unified(&options, self.audience)?,
+            "proc" | "sysfs" | "mqueue" => in_namespace(kind, &options)?,
             "tmpfs" if destination == Path::new("/dev") => {
                 return devices::prepare(&mut self.mounts, &options, self.spec, self.audience);
             }

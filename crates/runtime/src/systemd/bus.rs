@@ -18,8 +18,8 @@ use crate::error::{Context, Error, Kind, Result};
 
 /// How long systemd may take to answer, and to finish a job.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Longest line of the authentication, in bytes.
-const LINE_LIMIT: usize = 1024;
+/// `DATA`, and `OK` with the 32 digits of the server's id.
+const ANSWER_LENGTH: usize = 6 + 3 + 32 + 2;
 
 /// Whose manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,30 +84,21 @@ impl Bus {
         Ok(bus)
     }
 
-    /// Without a name: inside a user namespace this process does not know its own.
+    /// Without a name: inside a user namespace this process does not know its own. All at once, and nothing else before
+    /// the answer: a call that comes together with `BEGIN` lies at systemd until more comes.
     fn authenticate(&mut self) -> std::io::Result<()> {
-        self.stream.write_all(b"\0AUTH EXTERNAL\r\nDATA\r\n")?;
-        for expected in ["DATA", "OK "] {
-            let line = self.read_line()?;
-            if !line.starts_with(expected) {
-                return Err(std::io::Error::other(format!("it answered `{}`", line.escape_debug())));
+        self.stream.write_all(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")?;
+        let mut answer = [0; ANSWER_LENGTH];
+        let (challenge, welcome) = answer.split_at_mut(b"DATA\r\n".len());
+        self.stream.read_exact(challenge)?;
+        if challenge == b"DATA\r\n" {
+            self.stream.read_exact(welcome)?;
+            if welcome.starts_with(b"OK ") && welcome.ends_with(b"\r\n") {
+                return Ok(());
             }
         }
-        self.stream.write_all(b"BEGIN\r\n")
-    }
-
-    fn read_line(&mut self) -> std::io::Result<String> {
-        let mut line = Vec::new();
-        let mut byte = [0];
-        while !line.ends_with(b"\r\n") {
-            self.stream.read_exact(&mut byte)?;
-            line.push(byte[0]);
-            if line.len() > LINE_LIMIT {
-                return Err(std::io::Error::other("it answered a line without end"));
-            }
-        }
-        line.truncate(line.len() - 2);
-        Ok(String::from_utf8_lossy(&line).into_owned())
+        let answer = String::from_utf8_lossy(&answer).trim_end_matches('\0').escape_debug().to_string();
+        Err(std::io::Error::other(format!("it answered `{answer}`")))
     }
 
     /// A message bus wants to be greeted, and the manager behind it to be told that somebody listens.
