@@ -139,16 +139,29 @@ impl ProcessPlan {
     }
 }
 
-/// Processors that a process which joins a container may run on, a bit each (`process.execCPUAffinity`): the last
-/// that are asked for, since it begins after it has joined the container's groups.
+/// Processors that `exec` runs on, a bit each (`process.execCPUAffinity`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Affinity {
+    /// Of the runtime, before its child enters the container's control groups.
+    pub initial: Option<Vec<u64>>,
+    /// Of the process, once it is in them: `final`, or else what it had before, which the kernel may have reset.
+    pub last: Option<Vec<u64>>,
+}
+
+/// Reads the lists of processors.
 ///
 /// # Errors
 /// What is no list of processors.
-pub fn affinity(process: &runtime::Process) -> Result<Option<Vec<u64>>> {
-    let Some(asked) = process.exec_cpu_affinity() else { return Ok(None) };
-    let list = asked.cpu_affinity_final().as_deref().or(asked.initial().as_deref());
-    let at = |error: Error| error.at_field("process.execCPUAffinity");
-    list.filter(|list| !list.is_empty()).map(attributes::number_set).transpose().map_err(at)
+pub fn affinity(process: &runtime::Process) -> Result<Affinity> {
+    let Some(asked) = process.exec_cpu_affinity() else { return Ok(Affinity::default()) };
+    let set = |list: &Option<String>, name: &str| {
+        let list = list.as_deref().filter(|list| !list.is_empty());
+        let at = |error: Error| error.at_field(format!("process.execCPUAffinity.{name}"));
+        list.map(attributes::number_set).transpose().map_err(at)
+    };
+    let initial = set(asked.initial(), "initial")?;
+    let last = set(asked.cpu_affinity_final(), "final")?.or_else(|| initial.clone());
+    Ok(Affinity { initial, last })
 }
 
 fn own_capabilities() -> Result<CapabilitySet> {
