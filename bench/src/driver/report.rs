@@ -257,7 +257,7 @@ impl fmt::Display for Figures {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(formatter, "{}", self.title)?;
         for row in &self.rows {
-            write!(formatter, "  {:<48}{:>12.2} {}", row.name, row.value, row.unit)?;
+            write!(formatter, "  {:<60}{:>12.2} {}", row.name, row.value, row.unit)?;
             write_goal(formatter, row.goal, row.value)?;
             writeln!(formatter)?;
         }

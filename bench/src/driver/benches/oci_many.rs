@@ -68,10 +68,15 @@ fn at_once(runtime: &Runtime, floor: Option<&OciFloor>, count: usize, report: &m
         up.push(milliseconds(started.elapsed()));
         load.look(number)?;
     }
-    let down: Vec<f64> = held.into_iter().map(|held| take_down(runtime, held)).collect::<Result<_>>()?;
     let mut figures = Figures::new(format!("oci-many: {count} containers at once"));
     load.push(&mut figures, "create, start", &up);
-    push_growth(&mut figures, "kill, delete", &down, count / PART, None);
+    let mut load = Load::beside(floor, count);
+    let mut down = Vec::with_capacity(count);
+    for (number, held) in held.into_iter().enumerate() {
+        down.push(take_down(runtime, held)?);
+        load.look(number)?;
+    }
+    load.push(&mut figures, "kill, delete", &down);
     report.add(figures);
     Ok(())
 }
