@@ -151,7 +151,7 @@ impl Comparison<'_> {
 
     /// A runtime's side; what has to run meanwhile goes to `held`.
     fn side(&self, runtime: &Runtime, held: &mut Vec<Held>) -> Result<Side> {
-        let id = format!("bench-{}", runtime.name);
+        let id = id(runtime);
         let plain = |launch| Side::plain(runtime.name, launch);
         let (ours, its) = (runtime.clone(), id.clone());
         let removed = move |side: Side| Side { reset: Some(Box::new(move || ours.remove(&its))), ..side };
@@ -199,6 +199,21 @@ impl Comparison<'_> {
     }
 }
 
+/// Of the one container that a runtime has at a time.
+fn id(runtime: &Runtime) -> String {
+    format!("bench-{}", runtime.name)
+}
+
+/// Whatever is left of a runtime's container when a command failed or was interrupted; goes with this.
+struct Remains(Runtime);
+
+impl Drop for Remains {
+    fn drop(&mut self) {
+        // There is nothing to remove unless something failed, which was told.
+        drop(self.0.remove(&id(&self.0)));
+    }
+}
+
 /// Runs of which the highest peak counts: the kernel adds pages to a process's count in batches of 32 a processor, so
 /// one run may look smaller than it is.
 const PEAK_RUNS: usize = 5;
@@ -227,7 +242,8 @@ fn measure_peaks(machine: &Machine<'_>, runtimes: &OciRuntimes, report: &mut Rep
 }
 
 fn peaks(runtime: &Runtime, meter: &Path) -> Result<[(Verb, f64); 3]> {
-    let id = format!("bench-{}", runtime.name);
+    let _remains = Remains(runtime.clone());
+    let id = id(runtime);
     let run = highest(|| peak(&runtime.run(&id), meter))?;
     let create = highest(|| {
         let peak = peak(&runtime.create(&id, Program::True), meter);

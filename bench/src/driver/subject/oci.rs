@@ -263,10 +263,11 @@ impl Runtime {
     /// # Errors
     /// When it cannot be started.
     pub fn hold(&self, id: &str) -> Result<Held> {
+        // Removes it whatever fails from here on.
+        let mut held = Held { runtime: self.clone(), id: id.to_owned(), pid: Pid::INIT, gone: false };
         self.create(id, Program::Sleep).time_and_leave()?;
         let file = self.pid_file(id);
-        let pid = read_pid(&file).with_context(|| format!("reading `{}`", file.display()))?;
-        let held = Held { runtime: self.clone(), id: id.to_owned(), pid, gone: false };
+        held.pid = read_pid(&file).with_context(|| format!("reading `{}`", file.display()))?;
         self.start(id).time_and_leave()?;
         Ok(held)
     }
