@@ -41,6 +41,7 @@ mod oci {
     mod mounts;
     mod mounts_of_the_kernel;
     mod namespaces;
+    mod network_devices;
     mod notify;
     mod pause;
     mod pid_file;

@@ -22,6 +22,7 @@ mod handshake;
 pub mod hooks;
 mod maps;
 mod namespaces;
+pub mod network;
 mod process;
 pub mod release;
 pub mod rootfs;

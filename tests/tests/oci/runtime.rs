@@ -79,6 +79,8 @@ pub enum Feature {
     KillEndsAll,
     /// `list` with a root that is not there fails.
     MissingRootIsAnError,
+    /// `linux.netDevices`.
+    NetworkDevices,
     /// A user without rights gets a container without the limits that cannot be set, and what is wrong is named.
     RootlessIsToldWhy,
 }
@@ -116,6 +118,7 @@ impl Feature {
             Self::Features => "1.1 of Debian hides it and knows an older list",
             Self::LeanSpec => "1.1 writes inheritable and ambient sets",
             Self::KillEndsAll => "1.1 needs `--all` for that",
+            Self::NetworkDevices => "they came with 1.4",
             Self::RootlessIsToldWhy => "it refuses such limits, and words the rest otherwise",
             Self::MissingRootIsAnError => "`list` takes a given root that is not there for the default one",
         }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use holm_runtime::bundle::Bundle;
 use holm_runtime::container::{self, Start, StartOptions, Word};
 use holm_runtime::hooks::{self, Place, Point};
+use holm_runtime::network;
 use holm_runtime::rootfs::Root;
 use holm_runtime::rootless;
 use holm_runtime::seccomp;
@@ -108,7 +109,7 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
         },
     };
     let mut answer = |event: Event, child: &Child| match event {
-        Event::Made => groups.guard_devices(),
+        Event::Made => groups.guard_devices().and_then(|()| network::move_devices(&bundle.spec, child.pid)),
         Event::Mounted => run_creation_hooks(id, &bundle, &root, child),
         Event::Listener(listener) => {
             let asked = seccomp.as_ref().and_then(|(_, listener)| listener.as_ref());
