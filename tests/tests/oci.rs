@@ -28,6 +28,7 @@ mod oci {
     mod exec;
     mod exec_process;
     mod foreground;
+    mod habits;
     mod hook_failures;
     mod hooks;
     mod json_paths;

@@ -378,18 +378,19 @@ impl Container {
             .map_err(|error| Error::caused(Kind::System, "start the container", error))
     }
 
-    /// Lets a created container go on to its program; `Err` tells why that could not be executed.
+    /// Lets a created container go on to its program, which errors call by that name; `Err` tells why it could not be
+    /// executed.
     ///
     /// # Errors
     /// It does not wait; its program cannot be executed.
-    pub fn release(&self) -> Result<()> {
+    pub fn release(&self, program: &str) -> Result<()> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let failed = || "start the container";
         let result = open(self.directory.join("result"), flags, Mode::empty()).context(failed)?;
         let start = self.knock().context(failed)?;
         rustix::io::write(&start, b"0").context(failed)?;
         drop(start);
-        let outcome = crate::container::outcome(&result, self.record.pid);
+        let outcome = crate::container::outcome(&result, program);
         for name in ["start", "result"] {
             // They have done their work; the directory goes with the container.
             let _ = std::fs::remove_file(self.directory.join(name));

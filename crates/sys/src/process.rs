@@ -392,6 +392,20 @@ pub fn reset_signals() {
     }
 }
 
+/// Lets signals that end a process end this one, also if it is the first of its namespace, where the kernel drops what
+/// has no handler. Its program gets the default actions back. May be called in a child.
+pub fn end_on_signals() {
+    extern "C" fn end(signal: libc::c_int) {
+        // SAFETY: it ends the process and may be called in a handler.
+        unsafe { libc::_exit(128 + signal) }
+    }
+    let handler = end as extern "C" fn(libc::c_int) as libc::sighandler_t;
+    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+        // SAFETY: the handler does nothing that is not safe in one.
+        unsafe { libc::signal(signal, handler) };
+    }
+}
+
 /// Next signal number from a [`crate::signals::descriptor`]; `None` if none is pending.
 pub fn read_signal(descriptor: BorrowedFd<'_>) -> Option<i32> {
     let mut record = [0_u8; size_of::<libc::signalfd_siginfo>()];

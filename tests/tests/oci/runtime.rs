@@ -79,6 +79,14 @@ pub enum Feature {
     KillEndsAll,
     /// `list` with a root that is not there fails.
     MissingRootIsAnError,
+    /// Hooks of the container are processes of all its namespaces.
+    HooksAreInside,
+    /// The processors of the caller are not those of the container.
+    ExecAffinity,
+    /// Variables that are there twice, and an empty home.
+    Environment,
+    /// Masked paths that are there twice.
+    MaskedOnce,
     /// `linux.netDevices`.
     NetworkDevices,
     /// A user without rights gets a container without the limits that cannot be set, and what is wrong is named.
@@ -118,6 +126,10 @@ impl Feature {
             Self::Features => "1.1 of Debian hides it and knows an older list",
             Self::LeanSpec => "1.1 writes inheritable and ambient sets",
             Self::KillEndsAll => "1.1 needs `--all` for that",
+            Self::HooksAreInside => "1.1 ends the caller's process only when time is over",
+            Self::ExecAffinity => "it came with 1.2",
+            Self::Environment => "it came with 1.3",
+            Self::MaskedOnce => "1.1 covers it again",
             Self::NetworkDevices => "they came with 1.4",
             Self::RootlessIsToldWhy => "it refuses such limits, and words the rest otherwise",
             Self::MissingRootIsAnError => "`list` takes a given root that is not there for the default one",

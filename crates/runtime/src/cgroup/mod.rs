@@ -525,7 +525,10 @@ fn enable_controller(root: &Path, path: &Path, controller: &str) -> Result<()> {
 /// refused is tried again behind the rest.
 fn apply(directory: &Path, settings: &[Setting]) -> Result<()> {
     let write = |setting: &Setting| {
-        let file = directory.join(&*setting.file);
+        let mut file = directory.join(&*setting.file);
+        if !setting.instead.is_empty() && !file.exists() {
+            file = directory.join(setting.instead);
+        }
         if setting.optional && !file.exists() { Ok(()) } else { write_setting(&file, &setting.value) }
     };
     let refused: Vec<&Setting> = settings.iter().filter(|setting| write(setting).is_err()).collect();

@@ -89,6 +89,7 @@ fn wait_for_start(
     sync: BorrowedFd<'_>,
 ) -> Result<std::convert::Infallible, Failure> {
     // Without a parent that wrote down that this process is here, nobody would ever start or end it.
+    process::end_on_signals();
     meet_parent(sync, HELD, Step::Hold)?;
     let mut word = [0];
     while read(&hold.start, &mut word) == Err(Errno::INTR) {}
@@ -153,6 +154,9 @@ fn close_others(plan: &ProcessPlan) -> Result<(), Failure> {
     process::close_all_but(&plan.kept).at(Step::CloseDescriptors)
 }
 
+/// More than any kernel knows.
+static ALL_PROCESSORS: [u64; 128] = [u64::MAX; 128];
+
 fn set_attributes(plan: &ProcessPlan) -> Result<(), Failure> {
     if let Some(scheduling) = &plan.scheduling {
         attributes::set_scheduling(scheduling).at(Step::Scheduler)?;
@@ -166,10 +170,14 @@ fn set_attributes(plan: &ProcessPlan) -> Result<(), Failure> {
     if let Some((mode, nodes)) = &plan.memory_policy {
         attributes::set_memory_policy(*mode, nodes).at(Step::MemoryPolicy)?;
     }
-    if let Some(processors) = &plan.affinity {
-        attributes::set_affinity(processors).at(Step::Affinity)?;
+    match &plan.affinity {
+        Some(processors) => attributes::set_affinity(processors).at(Step::Affinity),
+        // Whatever the caller runs on: all that the container's group has.
+        None => {
+            let _ = attributes::set_affinity(&ALL_PROCESSORS);
+            Ok(())
+        }
     }
-    Ok(())
 }
 
 /// The parent takes the listener out of this process itself: sending it could be a call that asks the listener.

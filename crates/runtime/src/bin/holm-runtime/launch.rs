@@ -1,9 +1,10 @@
 //! What `create` and `run` have in common: from a bundle to a process that is held or runs.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use holm_runtime::bundle::Bundle;
+use holm_runtime::capability::ProcessCapabilities;
 use holm_runtime::container::{self, Start, StartOptions, Word};
 use holm_runtime::hooks::{self, Place, Point};
 use holm_runtime::network;
@@ -11,10 +12,10 @@ use holm_runtime::rootfs::Root;
 use holm_runtime::rootless;
 use holm_runtime::seccomp;
 use holm_runtime::state::{Container, Record, VERSION};
-use holm_runtime::{Error, Event, Result, Stdio};
+use holm_runtime::{Error, Event, NewTerminal, Result, Stdio};
 use holm_spec::Timestamp;
 use holm_spec::keeper::WindowSize;
-use holm_spec::runtime::{LinuxNamespaceType, Spec};
+use holm_spec::runtime::{LinuxNamespaceType, Process, Spec};
 use holm_sys::process::Child;
 
 use crate::arguments::Global;
@@ -78,6 +79,7 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
         let names = bundle.unknown_capabilities.join(" ");
         crate::talk::warn(&format!("ignoring unknown or unavailable capabilities: [{names}]"));
     }
+    warn_of_ambient(bundle.spec.process().as_ref());
     let containers = global.containers()?;
     let terminal = check_terminal(&bundle.spec, options, mode)?;
     let root = bundle.root()?;
@@ -98,7 +100,11 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
         group: groups.group(),
         user: None,
         seccomp: seccomp.as_ref().map(|(program, _)| program.clone()),
-        stdio: if terminal { Stdio::Terminal(window(spec)) } else { Stdio::Descriptors(standard_streams()) },
+        stdio: if terminal {
+            Stdio::Terminal(NewTerminal { window: window(spec), plain_output: mode == Mode::Foreground })
+        } else {
+            Stdio::Descriptors(standard_streams())
+        },
         options: StartOptions {
             hold,
             dies_with_parent: false,
@@ -139,6 +145,14 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
     }
     groups.keep();
     Ok(Launched { container, process: process.keep(), terminal, spec: bundle.spec })
+}
+
+/// Says which capabilities cannot be ambient, in runc's words.
+pub fn warn_of_ambient(process: Option<&Process>) {
+    let sets = ProcessCapabilities::from_oci(process.and_then(|process| process.capabilities().as_ref()));
+    for name in sets.never_ambient().names() {
+        crate::talk::warn(&format!("can't raise ambient capability {name}: operation not permitted"));
+    }
 }
 
 /// Those of the caller's descriptors from 3 on that are open, and those that were announced by systemd.
@@ -226,7 +240,7 @@ fn run_creation_hooks(id: &str, bundle: &Bundle, root: &Path, child: &Child) -> 
     let outside = Place::Runtime(Some(&bundle.directory));
     hooks::run(&bundle.spec, Point::Prestart, &state, outside)?;
     hooks::run(&bundle.spec, Point::CreateRuntime, &state, outside)?;
-    let inside = Place::Container(child.pidfd.as_fd(), root);
+    let inside = Place::Container(child, root);
     hooks::run(&bundle.spec, Point::CreateContainer, &state, inside)
 }
 
