@@ -7,12 +7,12 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use holm_sys::mount::{AttributeChange, FsOption, clone_tree, new_mount, set_attributes};
+use holm_sys::mount::{AttributeChange, FsOption, new_mount, set_attributes};
 use holm_sys::rustix::fs::{CWD, Mode, mkdirat};
 use holm_sys::rustix::mount::MountAttrFlags;
 
 use super::options::MountOptions;
-use super::{MountPlan, Source, Target, attribute_bits, in_namespace, path_string};
+use super::{MountPlan, Source, Target, attribute_bits, copy_of_host, in_namespace, path_string};
 use crate::cgroup::Group;
 use crate::error::{Context, Result};
 
@@ -48,7 +48,7 @@ pub(super) fn prepare(
         propagation: None,
     });
     for (folder, directory) in folders {
-        let tree = clone_tree(CWD, &path_string(directory)?, false)
+        let tree = copy_of_host(CWD, &path_string(directory)?, false)
             .context(|| format!("bind cgroup `{}`", directory.display()))?;
         set_attributes(tree.as_fd(), &change, false)
             .context(|| format!("set options of cgroup `{folder}`"))?;

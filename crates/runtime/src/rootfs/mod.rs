@@ -16,12 +16,13 @@ pub mod options;
 mod overlay;
 mod parameters;
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use holm_spec::rootfs::RootFs;
 use holm_spec::runtime::{Mount, Spec};
+use holm_sys::Errno;
 use holm_sys::mount::{AttributeChange, FsOption, clone_tree, new_mount, set_attributes};
 use holm_sys::rustix::fs::{CWD, FileType, Mode, OFlags, PROC_SUPER_MAGIC, fstat, fstatfs, makedev, openat};
 use holm_sys::rustix::mount::MountAttrFlags;
@@ -173,16 +174,26 @@ impl RootPlan {
     }
 }
 
-fn mount_root(root: Root<'_>) -> Result<(OwnedFd, CString)> {
+/// The root, detached, and where it is attached for the moment before `pivot_root`.
+pub(crate) fn mount_root(root: Root<'_>) -> Result<(OwnedFd, CString)> {
     match root {
         Root::Layers(layers) => Ok((overlay::mount(layers)?, path_string(overlay::place(layers))?)),
         Root::Directory(path) => {
             let place = path_string(path)?;
-            let tree = clone_tree(CWD, &place, true)
+            let tree = copy_of_host(CWD, &place, true)
                 .context(|| format!("open root file system `{}`", path.display()))?;
             Ok((tree, place))
         }
     }
+}
+
+/// A detached copy of a mount of the host's that takes part in nothing that is mounted there by the container: where
+/// the host's tree is shared, as systemd has it, a copy would be, too, and nobody could pivot to it.
+pub(crate) fn copy_of_host(at: BorrowedFd<'_>, path: &CStr, recursive: bool) -> Result<OwnedFd, Errno> {
+    let tree = clone_tree(at, path, recursive)?;
+    let slave = AttributeChange { propagation: options::MS_SLAVE, ..AttributeChange::default() };
+    set_attributes(tree.as_fd(), &slave, recursive)?;
+    Ok(tree)
 }
 
 /// The host's `/dev/null` as a detached mount, if it is what it should be.
@@ -194,7 +205,7 @@ fn null_device() -> Result<OwnedFd> {
     if !is_device || stat.st_rdev != makedev(1, 3) {
         return Err(Error::new(Kind::Unsupported, "the host's `/dev/null` is not the null device"));
     }
-    clone_tree(null.as_fd(), c"", false).context(|| "bind `/dev/null`")
+    copy_of_host(null.as_fd(), c"", false).context(|| "bind `/dev/null`")
 }
 
 /// Mounts being prepared.
@@ -247,7 +258,8 @@ impl Preparation<'_> {
             return Err(Error::invalid(message));
         }
         let source = self.audience.bundle.join(source);
-        let tree = clone_tree(CWD, &path_string(&source)?, options.recursive_bind)
+        let copy = if options.is_shared() { clone_tree } else { copy_of_host };
+        let tree = copy(CWD, &path_string(&source)?, options.recursive_bind)
             .context(|| format!("bind `{}` on `{destination}`", source.display()))?;
         idmapped::apply(tree.as_fd(), mount, options, self.audience.maps)?;
         change_attributes(tree.as_fd(), options)
@@ -300,7 +312,7 @@ fn is_directory(tree: BorrowedFd<'_>) -> Result<bool> {
     Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
 }
 
-fn change_attributes(tree: BorrowedFd<'_>, options: &MountOptions) -> Result<(), holm_sys::Errno> {
+fn change_attributes(tree: BorrowedFd<'_>, options: &MountOptions) -> Result<(), Errno> {
     if !options.recursive.is_empty() {
         set_attributes(tree, &options.recursive.change(), true)?;
     }
