@@ -21,6 +21,7 @@ mod oci {
     mod attacks_by_devices;
     mod bad_input;
     mod capabilities;
+    mod checkpoint;
     mod command_line;
     mod devices;
     mod engines;

@@ -34,7 +34,7 @@ use holm_sys::{Errno, bpf};
 use crate::device::{self, Rule};
 use crate::error::{Context, Error, Kind, Result};
 
-pub use freezer::{freeze, is_frozen};
+pub use freezer::{freeze, freezer_directory, is_frozen};
 pub use hierarchy::Hierarchies;
 pub use limits::LimitsInForce;
 use settings::Setting;

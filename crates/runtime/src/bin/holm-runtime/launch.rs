@@ -84,7 +84,7 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
         crate::talk::warn(&format!("ignoring unknown or unavailable capabilities: [{names}]"));
     }
     let containers = global.containers()?;
-    let terminal = check_terminal(&bundle.spec, options, mode)?;
+    let terminal = check_terminal(&bundle.spec, options.console_socket.as_deref(), mode)?;
     let root = bundle.root()?;
     let claim = containers.claim(id)?;
     let path = group_path(&bundle.spec, id);
@@ -180,13 +180,13 @@ fn pass_on_listeners(spec: &mut Spec, preserved: &[i32]) {
 }
 
 /// Whether the process gets a terminal, and somebody takes it.
-fn check_terminal(spec: &Spec, options: &Options, mode: Mode) -> Result<bool> {
+pub fn check_terminal(spec: &Spec, console_socket: Option<&Path>, mode: Mode) -> Result<bool> {
     let terminal = spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false);
     let detached = mode != Mode::Foreground;
-    if terminal && detached && options.console_socket.is_none() {
+    if terminal && detached && console_socket.is_none() {
         return Err(Error::invalid("cannot allocate tty if runc will detach without setting console socket"));
     }
-    if options.console_socket.is_some() && !(terminal && detached) {
+    if console_socket.is_some() && !(terminal && detached) {
         return Err(Error::invalid("cannot use console socket if runc will not detach or allocate tty"));
     }
     Ok(terminal)
@@ -205,7 +205,7 @@ pub fn standard_streams() -> [BorrowedFd<'static>; 3] {
 }
 
 /// The groups' place below each hierarchy's root, whatever is written in front of it.
-fn group_path(spec: &Spec, id: &str) -> PathBuf {
+pub fn group_path(spec: &Spec, id: &str) -> PathBuf {
     let asked = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().clone());
     let mut path = PathBuf::new();
     for component in asked.unwrap_or_default().components() {
@@ -219,7 +219,7 @@ fn group_path(spec: &Spec, id: &str) -> PathBuf {
 }
 
 /// Two containers in one group would end and freeze each other.
-fn check_group(hierarchies: &Hierarchies, path: &Path) -> Result<()> {
+pub fn check_group(hierarchies: &Hierarchies, path: &Path) -> Result<()> {
     let inside = cgroup::processes(hierarchies, path).len();
     if inside > 0 {
         return Err(Error::invalid(format!("container's cgroup is not empty: {inside} process(es) found")));
@@ -231,7 +231,7 @@ fn check_group(hierarchies: &Hierarchies, path: &Path) -> Result<()> {
 }
 
 /// What the configuration says, and behind it what every container may use.
-fn device_rules(spec: &Spec) -> Vec<Rule> {
+pub fn device_rules(spec: &Spec) -> Vec<Rule> {
     let Some(resources) = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref()) else {
         return Vec::new();
     };
@@ -240,25 +240,25 @@ fn device_rules(spec: &Spec) -> Vec<Rule> {
 }
 
 /// Control groups that go again unless the container comes to be.
-struct GroupGuard<'a> {
+pub struct GroupGuard<'a> {
     hierarchies: &'a Hierarchies,
     path: &'a Path,
     group: Option<Group>,
 }
 
 impl<'a> GroupGuard<'a> {
-    fn make(hierarchies: &'a Hierarchies, path: &'a Path, spec: &Spec, rules: &[Rule]) -> Result<Self> {
+    pub fn make(hierarchies: &'a Hierarchies, path: &'a Path, spec: &Spec, rules: &[Rule]) -> Result<Self> {
         let mut guard = Self { hierarchies, path, group: None };
         let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
         guard.group = Some(Group::create(hierarchies, path, resources, rules)?);
         Ok(guard)
     }
 
-    fn group(&self) -> &Group {
+    pub fn group(&self) -> &Group {
         self.group.as_ref().expect("it is there until the guard is given up")
     }
 
-    fn keep(mut self) {
+    pub fn keep(mut self) {
         self.path = Path::new("");
     }
 }
@@ -307,7 +307,7 @@ fn run_creation_hooks(id: &str, bundle: &Bundle, root: &Path, child: &Child) -> 
     hooks::run(&bundle.spec, Point::CreateContainer, &state, inside)
 }
 
-fn record(id: &str, bundle: &Bundle, root: &Path, group: &Path, child: &Child) -> Record {
+pub fn record(id: &str, bundle: &Bundle, root: &Path, group: &Path, child: &Child) -> Record {
     let pid = child.pid.as_raw_nonzero().get();
     let namespaces = bundle.spec.linux().as_ref().and_then(|linux| linux.namespaces().as_deref());
     let namespaces = namespaces.unwrap_or_default();
@@ -324,6 +324,7 @@ fn record(id: &str, bundle: &Bundle, root: &Path, group: &Path, child: &Child) -
         group: group.to_owned(),
         own_pids: own(LinuxNamespaceType::Pid),
         attached: !has(LinuxNamespaceType::Mount),
+        descriptors: standard_descriptors(pid),
         annotations: bundle
             .spec
             .annotations()
@@ -332,6 +333,12 @@ fn record(id: &str, bundle: &Bundle, root: &Path, group: &Path, child: &Child) -
             .map(|(k, v)| (k.clone(), v.clone()))
             .collect(),
     }
+}
+
+/// What the standard streams of a process are; less if they cannot be told.
+fn standard_descriptors(pid: i32) -> Vec<String> {
+    let links = (0..3).map_while(|number| std::fs::read_link(format!("/proc/{pid}/fd/{number}")).ok());
+    links.map(|link| link.to_string_lossy().into_owned()).collect()
 }
 
 /// The number and nothing else: callers read the whole file as a number. Never seen half written.
