@@ -37,7 +37,7 @@ pub const INIT: &str = r#"#!/bin/busybox sh
 /bin/busybox --install -s /bin
 mkdir /new
 mount -t tmpfs -o mode=755 root /new
-cp -a /bin /etc /usr /lib /steps /base.tar /new
+cp -a /bin /etc /usr /lib /lib64 /steps /base.tar /new
 cd /new
 mkdir dev proc run sys tmp var
 exec switch_root /new /bin/init
