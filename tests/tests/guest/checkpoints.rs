@@ -124,6 +124,65 @@ pub const STEPS: &[Step] = &[
         $R delete -f net; umount /tmp/net/ns; kill $(cat /tmp/net/holder)"#,
     ),
     step(
+        "users of its own",
+        r#". /tmp/lib; bundle user "$COUNT"; chown -R 100000:100000 /tmp/user/rootfs
+        edit user 's|"namespaces": \[|"uidMappings":[{"containerID":0,"hostID":100000,"size":65536}],"gidMappings":[{"containerID":0,"hostID":100000,"size":65536}],&{"type":"user"},|'
+        quietly $R run -d -b /tmp/user user; counts /tmp/user/rootfs/count
+        for round in 1 2; do
+            $R checkpoint --image-path /tmp/user/$round user; echo $?; stat -c '%u %g %a' /tmp/user/$round
+            quietly $R restore -d -b /tmp/user --image-path /tmp/user/$round user; echo $?
+            counts /tmp/user/rootfs/count
+        done
+        stat -c %u /tmp/user/rootfs/count; $R exec user sh -c 'id -u; test -c /dev/null && head -c 1 /dev/zero | wc -c'; $R exec user ls /dev | wc -l
+        $R delete -f user"#,
+    ),
+    step(
+        "again, and into another group",
+        r#". /tmp/lib; bundle again "$COUNT"
+        quietly $R run -d -b /tmp/again again; counts /tmp/again/rootfs/count
+        $R exec again sh -c 'sleep 1000 </dev/null >/dev/null 2>&1 & echo $! >/sleeper'
+        for round in 1 2; do
+            edit again 's|"cgroupsPath": "[^"]*",||; s|"namespaces": \[|"cgroupsPath": "/elsewhere/'$round'",&|'
+            $R checkpoint --manage-cgroups-mode ignore --image-path /tmp/again/$round again; echo $?
+            quietly $R restore -d --manage-cgroups-mode ignore -b /tmp/again --image-path /tmp/again/$round again; echo $?
+            counts /tmp/again/rootfs/count
+            cut -d: -f3 /proc/$($R state again | sed -n 's/.*"pid": \([0-9]*\).*/\1/p')/cgroup
+            find /sys/fs/cgroup/elsewhere /sys/fs/cgroup/holm-runtime -mindepth 1 -type d
+        done
+        $R exec again sh -c 'grep Name /proc/$(cat /sleeper)/status | cut -f2'; $R delete -f again"#,
+    ),
+    step(
+        "mount points that have gone",
+        r#". /tmp/lib; mkdir -p /tmp/outer /tmp/inner; bundle nested "$COUNT"
+        edit nested 's|"mounts": \[|&{"destination":"/a","type":"bind","source":"/tmp/outer","options":["bind"]},{"destination":"/a/b/c","type":"bind","source":"/tmp/inner","options":["bind"]},|'
+        quietly $R run -d -b /tmp/nested nested; counts /tmp/nested/rootfs/count
+        $R checkpoint --image-path /tmp/nested/i nested; rm -r /tmp/outer/b /tmp/nested/rootfs/a /tmp/nested/rootfs/proc
+        quietly $R restore -d -b /tmp/nested --image-path /tmp/nested/i nested; counts /tmp/nested/rootfs/count
+        touch /tmp/inner/file; $R exec nested ls /a/b/c; $R delete -f nested"#,
+    ),
+    step(
+        "settings of CRIU's",
+        r#". /tmp/lib; bundle set "$COUNT"; echo log-file=mine.log >/tmp/set/criu.conf
+        edit set 's|^{|{"annotations":{"org.criu.config":"/tmp/set/criu.conf"},|'
+        quietly $R run -d -b /tmp/set set; counts /tmp/set/rootfs/count
+        $R checkpoint --image-path /tmp/set/i --work-path /tmp/set/w set; ls /tmp/set/w"#,
+    ),
+    step(
+        "a restore that is killed",
+        r#". /tmp/lib; bundle cut "$COUNT"
+        quietly $R run -d -b /tmp/cut cut; counts /tmp/cut/rootfs/count; $R checkpoint --image-path /tmp/cut/i cut
+        ls /tmp/cut/rootfs >/tmp/cut/before
+        for delay in 1 2 3 4 6 8; do
+            $R restore -d -b /tmp/cut --image-path /tmp/cut/i cut >/dev/null 2>&1 & sleep 0.$delay
+            kill -9 $! 2>/dev/null; wait $! 2>/dev/null
+            eventually '! ps -o stat,args | grep -qE "^[^Z].*([c]riu swrk)"'
+            $R delete -f cut; $R list -q; ls -d /run/oci/cut /sys/fs/cgroup/holm-runtime/cut 2>/dev/null
+            grep /tmp/cut /proc/mounts
+        done
+        ls /tmp/cut/rootfs | diff /tmp/cut/before - && echo whole
+        quietly $R restore -d -b /tmp/cut --image-path /tmp/cut/i cut; counts /tmp/cut/rootfs/count; $R delete -f cut"#,
+    ),
+    step(
         "limits and a filter",
         r#". /tmp/lib; bundle limits "cd /dev/shm; $COUNT_HERE"
         edit limits 's|"devices": \[|"memory":{"limit":67108864},&|; s|"maskedPaths"|"seccomp":{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO"}]},&|; s/"readonly": false/"readonly": true/'
@@ -258,6 +317,37 @@ fn streams_lead_to_whoever_restores() {
 fn networks_are_kept() {
     answer("an open connection").says("1\n0\n0");
     answer("a network of somebody else").says("0\njoined");
+}
+
+#[test]
+#[ignore = "boots a virtual machine: cargo xtask test --slow"]
+fn users_of_its_own_are_restored() {
+    answer("users of its own").says("0\n0 100000 750\n0\n0\n0 100000 750\n0\n100000\n0\n1\n15");
+}
+
+#[test]
+#[ignore = "boots a virtual machine: cargo xtask test --slow"]
+fn a_container_can_be_restored_again_and_in_other_groups() {
+    let round = |number| format!("0\n0\n/elsewhere/{number}\n/sys/fs/cgroup/elsewhere/{number}\n");
+    answer("again, and into another group").says(&format!("{}{}sleep", round(1), round(2)));
+}
+
+#[test]
+#[ignore = "boots a virtual machine: cargo xtask test --slow"]
+fn mount_points_are_made_where_they_are_missing() {
+    answer("mount points that have gone").says("file");
+}
+
+#[test]
+#[ignore = "boots a virtual machine: cargo xtask test --slow"]
+fn an_annotation_names_settings_of_criu() {
+    answer("settings of CRIU's").says("mine.log\nstats-dump");
+}
+
+#[test]
+#[ignore = "boots a virtual machine: cargo xtask test --slow"]
+fn a_restore_that_is_killed_leaves_nothing_and_the_root_whole() {
+    answer("a restore that is killed").says("whole");
 }
 
 #[test]

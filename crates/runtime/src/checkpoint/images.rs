@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use holm_spec::runtime::Spec;
 use holm_sys::file::read_limited;
-use holm_sys::rustix::fs::{Gid, Uid, fchown};
+use holm_sys::rustix::fs::{Gid, Mode, OFlags, fchmod, fchown, open};
 
 use super::Settings;
 use crate::error::{Context, Error, Kind, Result};
@@ -69,22 +69,25 @@ impl Images {
     }
 
     /// Lets the root of the container's user namespace look into the directory of CRIU's files, since CRIU reads some
-    /// of them as that one: as its owner, for nobody else is to read a container's memory.
+    /// of them as that one: by its group, for nobody else is to read a container's memory, and before the namespace
+    /// has its maps CRIU reads as the owner.
     ///
     /// # Errors
-    /// The owner cannot be changed.
-    pub fn give_to_root_of(&self, spec: &Spec) -> Result<()> {
+    /// The group or the mode cannot be changed.
+    pub fn open_to_root_of(&self, spec: &Spec) -> Result<()> {
         let linux = spec.linux().as_ref();
         let maps =
             linux.map(|linux| Maps::from_oci(linux.uid_mappings().as_ref(), linux.gid_mappings().as_ref()));
-        let Some(maps) = maps.transpose()?.flatten() else { return Ok(()) };
-        let (Some(uid), Some(gid)) = (maps.uids.to_host(0), maps.gids.to_host(0)) else { return Ok(()) };
-        let data = self.directory.metadata().context(|| format!("look at `{}`", self.path.display()))?;
-        if (data.uid(), data.gid()) == (uid, gid) || data.mode() & 0o005 == 0o005 {
+        let Some(group) = maps.transpose()?.flatten().and_then(|maps| maps.gids.to_host(0)) else {
+            return Ok(());
+        };
+        let failed = || format!("open directory `{}` to the container's root", self.path.display());
+        let data = self.directory.metadata().context(failed)?;
+        if data.mode() & 0o005 == 0o005 || (data.gid() == group && data.mode() & 0o050 == 0o050) {
             return Ok(());
         }
-        fchown(&self.directory, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
-            .context(|| format!("give directory `{}` to the container's root", self.path.display()))
+        fchown(&self.directory, None, Some(Gid::from_raw(group))).context(failed)?;
+        fchmod(&self.directory, Mode::from_raw_mode(data.mode() & 0o7777 | 0o050)).context(failed)
     }
 
     /// All of them, with their paths.
@@ -163,7 +166,6 @@ fn make_directory(path: &Path) -> Result<()> {
 }
 
 fn open_directory(path: &Path) -> Result<File> {
-    use holm_sys::rustix::fs::{Mode, OFlags, open};
     let opened = open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     opened.map(File::from).context(|| format!("open directory `{}`", path.display()))
 }

@@ -19,6 +19,7 @@ mod namespaces;
 mod options;
 mod restore;
 mod service;
+mod trees;
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -146,7 +147,7 @@ pub fn dump(mut dump: Dump<'_>) -> Result<()> {
     check_version()?;
     namespaces::check(dump.spec)?;
     let images = Images::create(dump.settings)?;
-    images.give_to_root_of(dump.spec)?;
+    images.open_to_root_of(dump.spec)?;
     if dump.memory_only {
         check_feature(TRACKS_MEMORY, "MemTrack")?;
     }
@@ -185,7 +186,7 @@ fn quietly(
     let null = null.context(|| "open `/dev/null`")?;
     use std::os::fd::AsFd;
     let streams = [null.as_fd(); 3];
-    let service = Service::start(&Surroundings { streams, images, handed: &[], group: None, root: None })?;
+    let service = Service::start(&Surroundings { streams, images, handed: &[], group: None, trees: &[] })?;
     let explain = |error| match images {
         Some(images) => images.explain(error, Log::Dump),
         None => error,

@@ -13,6 +13,7 @@ use holm_sys::rustix::fs::{
 };
 use holm_sys::{Errno, in_root};
 
+use super::namespaces;
 use crate::cgroup::Hierarchies;
 use crate::error::{Context, Result};
 use crate::rootfs::options::MountOptions;
@@ -25,6 +26,11 @@ pub(super) struct External {
 }
 
 const NULL: &str = "/dev/null";
+const DEV: &str = "/dev";
+/// Where a new `/dev` is mounted for CRIU in its own mount namespace: a directory that is there on every host, that
+/// everybody may look into, and that CRIU has no need of. The kernel has made it to be mounted on: elsewhere the mount
+/// would hide a part of sysfs, and a user namespace may mount sysfs only where all of it can be seen.
+pub(super) const DEVICES_PLACE: &str = "/sys/fs/bpf";
 
 /// The external mounts of a container that runs.
 ///
@@ -37,7 +43,7 @@ pub(super) fn of_container(spec: &Spec, pid: i32, hierarchies: &Hierarchies) -> 
         .context(|| format!("open `{path}`"))?;
     let owners = owners(spec, &root, &mounts, hierarchies);
     let outside = |mount: &Mounted| match owner_of(&owners, &mount.place) {
-        Some(owner) if owner.is_external => Some(owner.name_of(&mount.place)),
+        Some(owner) if owner.has(&mount.place) => Some(owner.name_of(&mount.place)),
         _ => device_name(&root, mount),
     };
     let named = mounts.iter().filter(|mount| mount.place != Path::new("/"));
@@ -65,6 +71,9 @@ pub(super) fn of_configuration(
                 place: text(directory),
             }));
         }
+    }
+    if namespaces::changes_user(spec) {
+        externals.push(External { name: DEV.to_owned(), place: DEVICES_PLACE.to_owned() });
     }
     let devices = spec.linux().as_ref().and_then(|linux| linux.devices().as_deref()).unwrap_or_default();
     let devices = devices.iter().map(|device| text(device.path()));
@@ -99,10 +108,29 @@ struct Owner {
     destination: PathBuf,
     /// Where it really is.
     place: PathBuf,
-    is_external: bool,
+    outside: Outside,
+}
+
+/// What of a mount comes from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outside {
+    Nothing,
+    /// It does, and so does what is mounted below it.
+    All,
+    /// It does, and nothing below it.
+    Itself,
 }
 
 impl Owner {
+    /// Whether what is mounted at a place inside is from outside.
+    fn has(&self, place: &Path) -> bool {
+        match self.outside {
+            Outside::Nothing => false,
+            Outside::All => true,
+            Outside::Itself => place == self.place,
+        }
+    }
+
     fn name_of(&self, place: &Path) -> String {
         let rest = place.strip_prefix(&self.place).unwrap_or(Path::new(""));
         let name =
@@ -114,12 +142,14 @@ impl Owner {
 fn owners(spec: &Spec, root: &OwnedFd, mounts: &[Mounted], hierarchies: &Hierarchies) -> Vec<Owner> {
     // In v2 it is a mount of the container's own.
     let groups_are_bound = hierarchies.version() != "v2";
+    let changes_user = namespaces::changes_user(spec);
     let owner = |mount: &Mount| {
         let destination = absolute(mount.destination());
         let place =
             mounts.iter().rfind(|found| Some(found.id) == mount_at(root, &destination))?.place.clone();
         let is_group = mount.typ().as_deref() == Some("cgroup") && groups_are_bound;
-        Some((is_group, Owner { destination, place, is_external: is_bind(mount) }))
+        let outside = outside(mount, &destination, changes_user);
+        Some((is_group, Owner { destination, place, outside }))
     };
     let found = spec.mounts().iter().flatten().filter_map(owner);
     let mut owners = Vec::new();
@@ -130,12 +160,22 @@ fn owners(spec: &Spec, root: &OwnedFd, mounts: &[Mounted], hierarchies: &Hierarc
             owners.extend(below.map(|mount| Owner {
                 destination: owner.destination.join(mount.place.file_name().unwrap_or_default()),
                 place: mount.place.clone(),
-                is_external: true,
+                outside: Outside::All,
             }));
         }
         owners.push(owner);
     }
     owners
+}
+
+/// CRIU restores the files of `/dev` as the container's root, who may make no devices if it has users of its own:
+/// then `/dev` is as new.
+fn outside(mount: &Mount, destination: &Path, changes_user: bool) -> Outside {
+    match mount.typ().as_deref() {
+        _ if is_bind(mount) => Outside::All,
+        Some("tmpfs") if changes_user && destination == Path::new(DEV) => Outside::Itself,
+        _ => Outside::Nothing,
+    }
 }
 
 /// The innermost that a place is in; of two at the same place the later.
@@ -238,14 +278,18 @@ mod tests {
 
     #[test]
     fn a_mount_belongs_to_the_innermost() {
-        let owner =
-            |path: &str, is_external| Owner { destination: path.into(), place: path.into(), is_external };
-        let owners = [owner("/", false), owner("/data", true), owner("/data/tmp", false)];
+        let owner = |path: &str, outside| Owner { destination: path.into(), place: path.into(), outside };
+        let owners =
+            [owner("/", Outside::Nothing), owner("/data", Outside::All), owner("/data/tmp", Outside::Itself)];
         let found = |path: &str| owner_of(&owners, Path::new(path)).map(|owner| owner.destination.clone());
         assert_eq!(found("/data/sub/mount"), Some("/data".into()));
         assert_eq!(found("/data/tmp"), Some("/data/tmp".into()));
         assert_eq!(found("/database"), Some("/".into()));
         assert_eq!(owners[1].name_of(Path::new("/data/sub")), "/data/sub");
+        let has =
+            |path: &str| owner_of(&owners, Path::new(path)).is_some_and(|owner| owner.has(Path::new(path)));
+        assert!(has("/data") && has("/data/sub") && has("/data/tmp"));
+        assert!(!has("/data/tmp/below") && !has("/other"));
     }
 
     #[test]

@@ -34,6 +34,11 @@ pub(super) fn check(spec: &Spec) -> Result<()> {
     Err(Error::new(Kind::Unsupported, message).at_field("linux.namespaces"))
 }
 
+/// Whether the container has users of its own.
+pub(super) fn changes_user(spec: &Spec) -> bool {
+    of(spec).any(|(kind, _)| kind == LinuxNamespaceType::User)
+}
+
 /// Whether the container has a network of its own, made for it.
 pub(super) fn makes_network(spec: &Spec) -> bool {
     of(spec).any(|(kind, path)| kind == LinuxNamespaceType::Network && path.is_none())

@@ -1,29 +1,22 @@
 //! A container from the files of a checkpoint.
 
-use std::ffi::CString;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use holm_spec::runtime::Spec;
-use holm_sys::mount::{AttributeChange, set_attributes};
-use holm_sys::process::{self, Child, CloneOptions, Namespaces, clone};
+use holm_sys::process::{self, Child, CloneOptions, clone};
 use holm_sys::rustix::process::{Pid, PidfdFlags, pidfd_open};
 use holm_sys::rustix::stdio::{stderr, stdin, stdout};
-use holm_sys::socket;
 
 use super::images::{Images, Log};
 use super::message::Subject;
 use super::namespaces::{self, Joined};
 use super::options::{self, Inside};
 use super::service::{Notification, Service, Surroundings};
-use super::{Settings, check_version, mounts};
+use super::{Settings, check_version, mounts, trees};
 use crate::cgroup::Group;
-use crate::child::{Rehearsal, set_loopback_up};
-use crate::container::describe_mounting;
+use crate::child::{Tree, set_loopback_up};
 use crate::error::{Context, Error, Kind, Result};
-use crate::namespaces::NamespacePlan;
-use crate::rootfs::{Audience, Root, RootPlan, mount_root};
-use crate::step::Failure;
 
 /// A container to be restored.
 #[derive(Debug)]
@@ -64,13 +57,11 @@ pub fn restore(restoration: &Restoration<'_>, answer: &mut dyn FnMut(Progress) -
     check_version()?;
     namespaces::check(restoration.spec)?;
     let images = Images::open(restoration.settings)?;
-    images.give_to_root_of(restoration.spec)?;
+    images.open_to_root_of(restoration.spec)?;
     let streams = inherited_streams(&images.read_descriptors()?);
     let joined = Joined::prepare(restoration.spec)?;
-    make_mount_points(restoration)?;
-    let (tree, place) = mount_root(Root::Directory(restoration.root))?;
-    protect_root(&tree, restoration.spec)?;
-    let service = start(restoration, &images, &joined, (&tree, &place))?;
+    trees::make_mount_points(restoration)?;
+    let service = start(restoration, &images, &joined, &trees::prepare(restoration)?)?;
     let inside = Inside {
         mounts: &mounts::of_configuration(restoration.spec, restoration.bundle, restoration.group.folders())?,
         joined: &joined,
@@ -84,29 +75,14 @@ pub fn restore(restoration: &Restoration<'_>, answer: &mut dyn FnMut(Progress) -
     done.map(drop)
 }
 
-fn start(
-    restoration: &Restoration<'_>,
-    images: &Images,
-    joined: &Joined,
-    root: (&OwnedFd, &CString),
-) -> Result<Service> {
+fn start(restoration: &Restoration<'_>, images: &Images, joined: &Joined, trees: &[Tree]) -> Result<Service> {
     Service::start(&Surroundings {
         streams: standard_streams(),
         images: Some(images),
         handed: &joined.descriptors,
         group: Some(restoration.group),
-        root: Some(root),
+        trees,
     })
-}
-
-/// CRIU leaves the root as it finds it.
-fn protect_root(tree: &OwnedFd, spec: &Spec) -> Result<()> {
-    if !spec.root().as_ref().and_then(|root| root.readonly()).unwrap_or(false) {
-        return Ok(());
-    }
-    const RDONLY: u64 = 1;
-    let change = AttributeChange { set: RDONLY, ..AttributeChange::default() };
-    set_attributes(tree.as_fd(), &change, false).context(|| "make the root file system read-only")
 }
 
 fn standard_streams() -> [BorrowedFd<'static>; 3] {
@@ -165,27 +141,6 @@ fn start_loopback(pid: i32) -> Result<()> {
         0 => Ok(()),
         _ => Err(Error::new(Kind::System, "set the loopback interface up")),
     }
-}
-
-/// Makes the mount points that the root has not, by mounting everything once where nobody sees it.
-fn make_mount_points(restoration: &Restoration<'_>) -> Result<()> {
-    let namespaces = NamespacePlan::prepare(restoration.spec)?;
-    let audience =
-        Audience { group: None, terminal: true, maps: namespaces.maps.as_ref(), bundle: restoration.bundle };
-    let plan = RootPlan::prepare(restoration.spec, Root::Directory(restoration.root), &audience)?;
-    let (ours, theirs) = socket::packet_pair().context(|| "make a socket to the mounting process")?;
-    let mut kept: Vec<i32> = plan.descriptors().chain([theirs.as_raw_fd()]).collect();
-    kept.sort_unstable();
-    let rehearsal = Rehearsal { root: &plan, sync: theirs.as_fd(), kept: &kept };
-    let options = CloneOptions { namespaces: Namespaces::MOUNT, cgroup: None };
-    let child = clone(&options, || rehearsal.run()).context(|| "make a mount namespace")?;
-    drop(theirs);
-    let mut packet = [0; 8];
-    let received = socket::receive_packet(ours.as_fd(), &mut packet);
-    let _ = process::wait(child.pidfd.as_fd());
-    let (length, _) = received.context(|| "make mount points")?;
-    let failure = Failure::decode(&packet[..length]);
-    failure.map_or(Ok(()), |failure| Err(describe_mounting(failure, Some(&plan))))
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use holm_sys::socket;
 use super::images::Images;
 use super::message::{Message, Response, Subject, confirmation};
 use crate::cgroup::Group;
-use crate::child::Criu;
+use crate::child::{Criu, Tree};
 use crate::error::{Context, Error, Kind, Result};
 use crate::rootfs::path_string;
 use crate::step::{Failure, Step};
@@ -43,8 +43,8 @@ pub(super) struct Surroundings<'a> {
     pub handed: &'a [OwnedFd],
     /// Control groups that it, and so whatever it restores, is born in.
     pub group: Option<&'a Group>,
-    /// A detached mount, and where it is attached in a mount namespace of CRIU's own.
-    pub root: Option<(&'a OwnedFd, &'a CString)>,
+    /// What is mounted in a mount namespace of CRIU's own; it has none if that is nothing.
+    pub trees: &'a [Tree],
 }
 
 /// What CRIU tells on its way.
@@ -93,11 +93,11 @@ impl Service {
             directories: &directories,
             handed: surroundings.handed,
             groups: surroundings.group.map_or(&[], Group::entrances),
-            root: surroundings.root.map(|(tree, place)| (tree.as_fd(), place.as_c_str())),
+            trees: surroundings.trees,
             sync: their_sync.as_fd(),
             kept: &kept(surroundings, &directories, &place, &their_sync),
         };
-        let namespaces = if surroundings.root.is_some() { Namespaces::MOUNT } else { Namespaces::NONE };
+        let namespaces = if surroundings.trees.is_empty() { Namespaces::NONE } else { Namespaces::MOUNT };
         let options = CloneOptions { namespaces, cgroup: surroundings.group.and_then(Group::birthplace) };
         let process = clone(&options, || criu.run()).context(|| "make a process for criu")?;
         let mut service = Self { socket: None, process };
@@ -193,10 +193,10 @@ fn kept(
 ) -> Vec<i32> {
     let groups = surroundings.group.map_or(&[][..], Group::entrances);
     let owned = surroundings.handed.iter().chain(groups).chain([socket, sync]);
-    let root = surroundings.root.map(|(tree, _)| tree.as_raw_fd());
+    let trees = surroundings.trees.iter().map(|tree| tree.tree.as_raw_fd());
     let streams = surroundings.streams.iter().chain(directories.iter().map(|(place, _)| place));
     let streams = streams.map(AsRawFd::as_raw_fd);
-    let mut kept: Vec<i32> = owned.map(AsRawFd::as_raw_fd).chain(root).chain(streams).collect();
+    let mut kept: Vec<i32> = owned.map(AsRawFd::as_raw_fd).chain(trees).chain(streams).collect();
     kept.sort_unstable();
     kept
 }

@@ -13,6 +13,13 @@ use super::{enter_groups, mounts, report};
 use crate::rootfs::RootPlan;
 use crate::step::{At, Failure, SOCKET, Step};
 
+/// A detached mount, and a directory of the host to attach it on.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    pub tree: OwnedFd,
+    pub place: CString,
+}
+
 /// Everything that CRIU's process needs.
 #[derive(Debug)]
 pub(crate) struct Criu<'a> {
@@ -29,8 +36,8 @@ pub(crate) struct Criu<'a> {
     pub handed: &'a [OwnedFd],
     /// Entrances of the v1 groups.
     pub groups: &'a [OwnedFd],
-    /// A detached mount, and where to attach it.
-    pub root: Option<(BorrowedFd<'a>, &'a CStr)>,
+    /// What is mounted in its own mount namespace, if it has one.
+    pub trees: &'a [Tree],
     pub sync: BorrowedFd<'a>,
     /// Descriptors that the steps need, ascending.
     pub kept: &'a [i32],
@@ -46,8 +53,11 @@ impl Criu<'_> {
         process::close_all_but(self.kept).at(Step::CloseDescriptors)?;
         process::reset_signals();
         enter_groups(self.groups)?;
-        if let Some((tree, place)) = self.root {
-            mounts::attach_root(tree, place)?;
+        if !self.trees.is_empty() {
+            mounts::part_from_host()?;
+        }
+        for Tree { tree, place } in self.trees {
+            mounts::attach_at(tree.as_fd(), place)?;
         }
         for (number, stream) in (0..).zip(self.streams) {
             process::place_descriptor(stream, number).at(Step::Stdio)?;
@@ -102,7 +112,8 @@ impl Rehearsal<'_> {
         process::close_all_but(self.kept).at(Step::CloseDescriptors)?;
         process::reset_signals();
         let root = self.root.root.as_fd();
-        mounts::attach_root(root, &self.root.place)?;
+        mounts::part_from_host()?;
+        mounts::attach_at(root, &self.root.place)?;
         mounts::make_all(self.root, root)?;
         mounts::make_devices(self.root, root)
     }

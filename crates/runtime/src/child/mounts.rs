@@ -23,10 +23,14 @@ use super::create::create;
 use crate::rootfs::{MountPlan, NewPlan, NodePlan, RootPlan, Source, Target};
 use crate::step::{At, Failure, Step};
 
-/// Makes a detached tree a part of this mount namespace, at `place`, and keeps what is mounted here from the host.
-pub(super) fn attach_root(tree: BorrowedFd<'_>, place: &CStr) -> Result<(), Failure> {
+/// Keeps what is mounted in this mount namespace from the host.
+pub(super) fn part_from_host() -> Result<(), Failure> {
     let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
-    mount_change(c"/", slave).at(Step::Propagation)?;
+    mount_change(c"/", slave).at(Step::Propagation)
+}
+
+/// Makes a detached tree a part of this mount namespace, on a directory of the host.
+pub(super) fn attach_at(tree: BorrowedFd<'_>, place: &CStr) -> Result<(), Failure> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let place = openat2(CWD, place, flags, Mode::empty(), ResolveFlags::empty()).at(Step::OpenRoot)?;
     mount::attach(tree, place.as_fd()).at(Step::AttachRoot)
