@@ -14,13 +14,13 @@ pub const STEPS: &[Step] = &[
         r#". /tmp/lib; bundle box "$COUNT"
         quietly $R run -d -b /tmp/box box; counts /tmp/box/rootfs/count
         $R checkpoint --image-path /tmp/box/i box; echo $?
-        $R list -q; find /sys/fs/cgroup -name box; before=$(cat /tmp/box/rootfs/count)
+        $R list -q; find /sys/fs/cgroup -name box; grep -o nsdelegate /proc/mounts; before=$(cat /tmp/box/rootfs/count)
         cat /tmp/box/i/descriptors.json; echo; ls /tmp/box/i | grep -xE 'dump.log|inventory.img'
         quietly $R restore -d -b /tmp/box --image-path /tmp/box/i --pid-file /tmp/box/pid box; echo $?
         now=$(cat /tmp/box/rootfs/count); [ $now -ge $before ] && [ $now -lt $((before + 40)) ] && echo goes on
         counts /tmp/box/rootfs/count
         $R list | awk 'NR == 2 { print $1, $3 }'
-        $R state box | grep -c "\"pid\": $(cat /tmp/box/pid),""#,
+        $R state box | grep -c "\"pid\": $(cat /tmp/box/pid),"; grep -o nsdelegate /proc/mounts"#,
     ),
     step(
         "commands on a restored container",
@@ -246,7 +246,7 @@ pub const STEPS: &[Step] = &[
     ),
 ];
 
-const TOOLS: &str = r#"ip link set lo up
+const TOOLS: &str = r#"ip link set lo up; mount -o remount,nsdelegate /sys/fs/cgroup
 cat >/tmp/lib <<'X'
 export PATH=/usr/sbin:$PATH
 R="/usr/bin/holm-runtime --root /run/oci --log /tmp/oci.log"
@@ -274,7 +274,10 @@ fn a_container_goes_on_where_it_was() {
     answer("tools").says("Looks good.");
     let text = answer("checkpoint and restore").ok();
     let streams = r#"["/dev/null","/dev/null","/dev/null"]"#;
-    assert_eq!(text, format!("0\n{streams}\ndump.log\ninventory.img\n0\ngoes on\nbox running\n1"));
+    assert_eq!(
+        text,
+        format!("0\nnsdelegate\n{streams}\ndump.log\ninventory.img\n0\ngoes on\nbox running\n1\nnsdelegate")
+    );
 }
 
 #[test]

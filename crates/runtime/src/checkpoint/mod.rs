@@ -12,6 +12,7 @@
 //! has the container's root as a mount: whatever happens to it, no mount stays behind. The restored first process
 //! becomes a child of the runtime, not of CRIU.
 
+mod group_options;
 mod images;
 mod message;
 mod mounts;
@@ -28,6 +29,7 @@ use holm_spec::runtime::Spec;
 
 use crate::cgroup::{self, Hierarchies};
 use crate::error::{Context, Error, Kind, Result};
+use group_options::GroupOptions;
 use images::{Images, Log};
 use message::{Subject, feature_question};
 use service::{Service, Surroundings};
@@ -155,6 +157,7 @@ pub fn dump(mut dump: Dump<'_>) -> Result<()> {
         check_feature(BRINGS_LAZILY, "LazyPages")?;
     }
     let hierarchies = Hierarchies::detect()?;
+    let _options = GroupOptions::remember(&hierarchies);
     let mut outside = options::Outside {
         namespaces: namespaces::external(dump.spec)?,
         freezer: cgroup::freezer_directory(&hierarchies, dump.group),

@@ -209,15 +209,21 @@ fn mount_at(root: &OwnedFd, path: &Path) -> Option<u64> {
 
 /// A mount as the kernel tells of it (proc_pid_mountinfo(5)).
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Mounted {
+pub(super) struct Mounted {
     id: u64,
     /// Mount point, from the root of whoever was asked.
-    place: PathBuf,
+    pub place: PathBuf,
     /// Type of its file system.
     kind: String,
+    /// Options of its file system, which all its mounts share.
+    pub options: Vec<String>,
 }
 
-fn read_mounts(file: &str) -> Result<Vec<Mounted>> {
+/// The mounts of a mount namespace.
+///
+/// # Errors
+/// The file cannot be read.
+pub(super) fn read_mounts(file: &str) -> Result<Vec<Mounted>> {
     let text = std::fs::read_to_string(file).context(|| format!("read `{file}`"))?;
     Ok(text.lines().filter_map(parse_mount).collect())
 }
@@ -227,7 +233,10 @@ fn parse_mount(line: &str) -> Option<Mounted> {
     let mut fields = first.split(' ');
     let id = fields.next()?.parse().ok()?;
     let place = unescape(fields.nth(3)?);
-    Some(Mounted { id, place: place.into(), kind: second.split(' ').next()?.to_owned() })
+    let mut fields = second.split(' ');
+    let kind = fields.next()?.to_owned();
+    let options = fields.nth(1).unwrap_or_default().split(',').map(str::to_owned).collect();
+    Some(Mounted { id, place: place.into(), kind, options })
 }
 
 /// Space, tab, line break and backslash are written as `\` and three octal digits.
@@ -272,6 +281,7 @@ mod tests {
             (mount.id, mount.place.to_str(), mount.kind.as_str()),
             (36, Some("/with space\\"), "ext3")
         );
+        assert_eq!(mount.options, ["rw", "errors=continue"]);
         assert_eq!(parse_mount("36 35"), None);
         assert_eq!(unescape(r"a\9z\"), r"a\9z\");
     }

@@ -8,13 +8,14 @@ use holm_sys::process::{self, Child, CloneOptions, clone};
 use holm_sys::rustix::process::{Pid, PidfdFlags, pidfd_open};
 use holm_sys::rustix::stdio::{stderr, stdin, stdout};
 
+use super::group_options::GroupOptions;
 use super::images::{Images, Log};
 use super::message::Subject;
 use super::namespaces::{self, Joined};
 use super::options::{self, Inside};
 use super::service::{Notification, Service, Surroundings};
 use super::{Settings, check_version, mounts, trees};
-use crate::cgroup::Group;
+use crate::cgroup::{Group, Hierarchies};
 use crate::child::{Tree, set_loopback_up};
 use crate::error::{Context, Error, Kind, Result};
 
@@ -61,6 +62,7 @@ pub fn restore(restoration: &Restoration<'_>, answer: &mut dyn FnMut(Progress) -
     let streams = inherited_streams(&images.read_descriptors()?);
     let joined = Joined::prepare(restoration.spec)?;
     trees::make_mount_points(restoration)?;
+    let _options = GroupOptions::remember(&Hierarchies::detect()?);
     let service = start(restoration, &images, &joined, &trees::prepare(restoration)?)?;
     let inside = Inside {
         mounts: &mounts::of_configuration(restoration.spec, restoration.bundle, restoration.group.folders())?,
