@@ -23,6 +23,7 @@ mod oci {
     mod capabilities;
     mod checkpoint;
     mod command_line;
+    mod criu_stand_in;
     mod devices;
     mod engines;
     mod events;
