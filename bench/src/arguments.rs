@@ -15,7 +15,7 @@ pub struct Arguments {
     /// Measured runs of each command in each comparison.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub runs: u32,
-    /// Few runs and 40 containers instead of 200: shows that all works, not how fast it is.
+    /// Few runs and 40 containers instead of 200 or 1,000: shows that all works, not how fast it is.
     #[arg(long)]
     pub quick: bool,
     /// Leave out these commands.
@@ -49,8 +49,10 @@ pub enum Bench {
     Many,
     /// CPU time of importing a tarball.
     Import,
-    /// An OCI runtime's `run` of a bundle with Docker's configuration.
+    /// Each command of an OCI runtime on bundles with Docker's configuration, and the peak of its memory.
     Oci,
+    /// 1,000 containers in a row and 200 at once through the OCI runtime, and what is left of them.
+    OciMany,
     /// All of them.
     All,
 }
@@ -97,9 +99,14 @@ impl Arguments {
         if self.quick { self.runs.min(5) } else { self.runs }
     }
 
-    /// Containers held at once by `memory` and `many`.
+    /// Containers held at once by `memory`, `many` and `oci-many`.
     pub fn held_containers(&self) -> usize {
         if self.quick { 40 } else { 200 }
+    }
+
+    /// Containers run by `oci-many` one after another.
+    pub fn containers_in_a_row(&self) -> usize {
+        if self.quick { 40 } else { 1000 }
     }
 
     /// Pauses between runs: none, and long enough that no RCU grace period is under way.

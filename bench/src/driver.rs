@@ -29,7 +29,7 @@ struct Machine<'a> {
     bare: Available<Bare>,
     runtimes: Available<OciRuntimes>,
     /// Dropped last: everything above has things in it.
-    _scratch: Scratch,
+    scratch: Scratch,
 }
 
 /// A command that takes part, or the reason why it does not; `None` when it was not asked for.
@@ -66,6 +66,7 @@ const BENCHES: &[(Bench, BenchFunction)] = &[
     (Bench::Many, benches::many::measure),
     (Bench::Import, benches::import::measure),
     (Bench::Oci, benches::oci::measure),
+    (Bench::OciMany, benches::oci_many::measure),
 ];
 
 impl<'a> Machine<'a> {
@@ -86,7 +87,7 @@ impl<'a> Machine<'a> {
                 OciRuntimes::prepare(base, &image, arguments.bin_dir.as_deref())
             }),
             arguments,
-            _scratch: scratch,
+            scratch,
         })
     }
 }

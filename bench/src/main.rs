@@ -14,9 +14,9 @@
 //! | `driver::process` | starting one command, timing it, waiting for its orphans |
 //! | `driver::pairing` | runs by turns, minimum, median, maximum |
 //! | `driver::report` | figures, goals, tables and JSON |
-//! | `driver::subject` | holm, the floor, podman, unshare, a bare process, the test image |
+//! | `driver::subject` | holm, the floor, podman, OCI runtimes, unshare, a bare process, the test image |
 //! | `driver::host` | what `/proc` and `/sys` say: memory, mounts, groups |
-//! | `driver::benches` | start, exec, memory, many, import |
+//! | `driver::benches` | start, exec, memory, many, import, oci, oci-many |
 
 mod arguments;
 mod driver;

@@ -49,7 +49,9 @@ mod oci {
     mod process;
     mod process_limits;
     mod rootfs;
+    mod rootless;
     mod seccomp;
+    mod shared_host;
     mod terminals;
     mod together;
     mod update;

@@ -4,7 +4,15 @@
 //! holm-floor run --image FILE --directory DIR [--memory BYTES] [--report-pid] [--print-calls] [-- COMMAND…]
 //! holm-floor exec --pid PID [--print-calls] [-- COMMAND…]
 //! holm-floor import TAR OUT [--print-calls]
+//! holm-floor oci-run --directory DIR --group NAME [--user-namespace] [--print-calls] [-- COMMAND…]
+//! holm-floor oci-create --directory DIR --group NAME --fifo FILE [--user-namespace] [--print-calls] [-- COMMAND…]
+//! holm-floor oci-exec --pid PID --group PATH [--print-calls] [-- COMMAND…]
+//! holm-floor true
+//! holm-floor peak -- COMMAND…
 //! ```
+//!
+//! `true` only ends: what the start of a static program takes. `peak` runs a command and prints the most memory, in
+//! KiB, that it or one of its children had in use; it is here because a child begins with what its parent has.
 //!
 //! It ends with the command's status, or with 125 when it could not start one. Arguments are parsed by hand:
 //! a parser's start would be part of what is measured.
@@ -13,19 +21,26 @@ use std::ffi::{CString, OsString};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use holm_bench::floor::calls::Calls;
+use holm_bench::floor::oci::{self, LEFT_OUT_OF_OCI, LEFT_OUT_OF_OCI_EXEC};
 use holm_bench::floor::{LEFT_OUT_OF_EXEC, LEFT_OUT_OF_IMPORT, LEFT_OUT_OF_RUN, exec, import, run, sys};
 use rustix::process::Pid;
 
 const USAGE: &str = "usage: holm-floor run --image FILE --directory DIR [--memory BYTES] [--report-pid] \
 [--print-calls] [-- COMMAND...]\n       holm-floor exec --pid PID [--print-calls] [-- COMMAND...]\n       \
-holm-floor import TAR OUT [--print-calls]";
+holm-floor import TAR OUT [--print-calls]\n       holm-floor oci-run --directory DIR --group NAME [--user-namespace] \
+[--print-calls] [-- COMMAND...]\n       holm-floor oci-create --directory DIR --group NAME --fifo FILE \
+[--user-namespace] [--print-calls] [-- COMMAND...]\n       holm-floor oci-exec --pid PID --group PATH [--print-calls] \
+[-- COMMAND...]\n       holm-floor true\n       holm-floor peak -- COMMAND...";
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|verb| verb == "true") {
+        return ExitCode::SUCCESS;
+    }
     // The guards must release what has a name; see `run::wait`.
     let caught = sys::catch_interrupts();
     let result = caught
@@ -50,6 +65,9 @@ struct Arguments {
     directory: Option<PathBuf>,
     memory: Option<u64>,
     pid: Option<Pid>,
+    group: Option<OsString>,
+    fifo: Option<PathBuf>,
+    user_namespace: bool,
     report_pid: bool,
     print_calls: bool,
     command: Vec<CString>,
@@ -65,6 +83,9 @@ impl Arguments {
                 Some("--directory") => parsed.directory = Some(value()?.into()),
                 Some("--memory") => parsed.memory = Some(number(&value()?)?),
                 Some("--pid") => parsed.pid = Some(Pid::from_raw(number(&value()?)?).ok_or(USAGE)?),
+                Some("--group") => parsed.group = Some(value()?),
+                Some("--fifo") => parsed.fifo = Some(value()?.into()),
+                Some("--user-namespace") => parsed.user_namespace = true,
                 Some("--report-pid") => parsed.report_pid = true,
                 Some("--print-calls") => parsed.print_calls = true,
                 Some("--") => break,
@@ -87,6 +108,10 @@ impl Arguments {
             "run" => self.run(calls),
             "exec" => self.exec(calls),
             "import" => self.import(),
+            "oci-run" => self.oci_run(calls),
+            "oci-create" => self.oci_create(calls),
+            "oci-exec" => self.oci_exec(calls),
+            "peak" => self.peak(),
             _ => Err(USAGE.into()),
         }
     }
@@ -126,6 +151,47 @@ impl Arguments {
             print_calls(&calls.map(str::to_owned), LEFT_OUT_OF_IMPORT)?;
         }
         Ok(0)
+    }
+}
+
+/// The floors of OCI runtimes.
+impl Arguments {
+    fn oci_request(&mut self) -> Result<oci::Request> {
+        let group = self.group.take().and_then(|group| group.into_string().ok());
+        Ok(oci::Request {
+            root: self.directory.take().ok_or(USAGE)?,
+            group: group.ok_or(USAGE)?,
+            command: std::mem::take(&mut self.command),
+            user_namespace: self.user_namespace,
+        })
+    }
+
+    fn oci_run(mut self, calls: Calls) -> Result<i32> {
+        let status = oci::run(&self.oci_request()?, calls)?;
+        print_calls(&calls.lines(), LEFT_OUT_OF_OCI)?;
+        Ok(status)
+    }
+
+    fn oci_create(mut self, calls: Calls) -> Result<i32> {
+        let request = self.oci_request()?;
+        oci::create(&request, &self.fifo.ok_or(USAGE)?, calls)?;
+        print_calls(&calls.lines(), LEFT_OUT_OF_OCI)?;
+        Ok(0)
+    }
+
+    fn oci_exec(self, calls: Calls) -> Result<i32> {
+        let (pid, group) = (self.pid.ok_or(USAGE)?, self.group.ok_or(USAGE)?.into());
+        let status = oci::exec::exec(&oci::exec::Request { pid, group, command: self.command }, calls)?;
+        print_calls(&calls.lines(), LEFT_OUT_OF_OCI_EXEC)?;
+        Ok(status)
+    }
+
+    fn peak(self) -> Result<i32> {
+        let mut words = self.command.into_iter().map(|word| OsString::from_vec(word.into_bytes()));
+        let mut command = Command::new(words.next().ok_or(USAGE)?);
+        let status = command.args(words).status()?;
+        writeln!(io::stdout(), "{}", sys::peak_of_children())?;
+        Ok(status.code().unwrap_or(run::COULD_NOT_START))
     }
 }
 

@@ -5,7 +5,9 @@ pub mod import;
 pub mod many;
 pub mod memory;
 pub mod oci;
+pub mod oci_many;
 pub mod start;
+mod traces;
 
 use holm_bench::floor::sys;
 
@@ -68,7 +70,7 @@ fn take_part<T>(
         Some(Ok(subject)) => launch(subject).map_err(|error| format!("{error:#}")),
     };
     match launch {
-        Ok(launch) => sides.push(Side { name: name.to_owned(), launch, reset: None }),
+        Ok(launch) => sides.push(Side::plain(name, launch)),
         Err(why) => report.could_not_run(name, why),
     }
 }

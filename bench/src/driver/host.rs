@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use rustix::mount::UnmountFlags;
+use rustix::process::Pid;
 
 const CGROUPS: &str = "/sys/fs/cgroup";
 
@@ -142,6 +143,15 @@ pub fn groups_named(name: &str) -> Vec<PathBuf> {
     let hierarchies = std::fs::read_dir(CGROUPS).into_iter().flatten().flatten().map(|entry| entry.path());
     let roots = std::iter::once(PathBuf::from(CGROUPS)).chain(hierarchies.filter(|path| !path.is_symlink()));
     roots.map(|root| root.join(name)).filter(|group| group.is_dir()).collect()
+}
+
+/// Every process in a group of that name.
+pub fn processes_in_groups(name: &str) -> Vec<Pid> {
+    let lists =
+        groups_named(name).into_iter().map(|group| std::fs::read_to_string(group.join("cgroup.procs")));
+    let text: String = lists.map(Result::unwrap_or_default).collect();
+    let pids: std::collections::BTreeSet<i32> = text.lines().filter_map(|line| line.parse().ok()).collect();
+    pids.into_iter().filter_map(Pid::from_raw).collect()
 }
 
 /// Groups of a name that a command makes for all that it runs and leaves when nothing runs any more. Those that were

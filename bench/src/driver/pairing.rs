@@ -12,8 +12,20 @@ pub struct Side {
     pub name: String,
     /// What is run.
     pub launch: Launch,
-    /// Undoes what a run left on disk, outside the measured time.
-    pub reset: Option<Box<dyn Fn() -> anyhow::Result<()>>>,
+    /// Makes what a run needs, outside the measured time and before the pause.
+    pub prepare: Option<Step>,
+    /// Undoes what a run left, outside the measured time; also after one that failed.
+    pub reset: Option<Step>,
+}
+
+/// What is done around a run.
+pub type Step = Box<dyn Fn() -> anyhow::Result<()>>;
+
+impl Side {
+    /// One that needs nothing around it.
+    pub fn plain(name: &str, launch: Launch) -> Self {
+        Self { name: name.to_owned(), launch, prepare: None, reset: None }
+    }
 }
 
 /// All samples of one side, or why it dropped out.
@@ -73,12 +85,14 @@ fn once(side: &Side, gap: Duration) -> Result<Sample, String> {
     if sys::interrupted() {
         return Err("interrupted by a signal".to_owned());
     }
-    pause(gap);
-    let sample = side.launch.time().map_err(|error| format!("{error:#}"))?;
-    if let Some(reset) = &side.reset {
-        reset().map_err(|error| format!("{error:#}"))?;
-    }
-    Ok(sample)
+    let step = |step: &Option<Step>| step.as_ref().map_or(Ok(()), |step| step());
+    let sample = step(&side.prepare).and_then(|()| {
+        pause(gap);
+        side.launch.time()
+    });
+    // What failed first is what is told.
+    let reset = step(&side.reset);
+    sample.and_then(|sample| reset.map(|()| sample)).map_err(|error| format!("{error:#}"))
 }
 
 /// Sleeps in full, signals or not.
@@ -102,11 +116,7 @@ mod tests {
 
     #[test]
     fn a_side_that_fails_drops_out_alone() {
-        let side = |name: &str, program: &str| Side {
-            name: name.to_owned(),
-            launch: Launch::new(program),
-            reset: None,
-        };
+        let side = |name, program| Side::plain(name, Launch::new(program));
         let series = alternate(&[&side("good", "/bin/true"), &side("bad", "/bin/false")], 3, Duration::ZERO);
         assert_eq!(series[0].samples.as_ref().unwrap().len(), 3);
         assert!(series[1].samples.as_ref().unwrap_err().contains("exit status: 1"));

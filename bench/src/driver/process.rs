@@ -10,7 +10,7 @@
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{Read, Seek};
+use std::io::{BufRead, BufReader, Read, Seek};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
@@ -57,6 +57,7 @@ pub struct Launch {
     arguments: Vec<OsString>,
     mount_namespace: Option<Rc<MountNamespace>>,
     bounds: Bounds,
+    leaves: bool,
 }
 
 impl Launch {
@@ -70,6 +71,7 @@ impl Launch {
             arguments: Vec::new(),
             mount_namespace: None,
             bounds: Bounds::default(),
+            leaves: false,
         }
     }
 
@@ -98,6 +100,22 @@ impl Launch {
         self
     }
 
+    /// What it leaves behind is meant to stay: [`Self::time`] counts the processor time that it took so far.
+    #[must_use]
+    pub fn leaving(mut self) -> Self {
+        self.leaves = true;
+        self
+    }
+
+    /// The same command as the argument of another one.
+    #[must_use]
+    pub fn through(&self, program: impl AsRef<OsStr>, words: &[&str]) -> Self {
+        let inner = std::iter::once(&self.program).chain(&self.arguments);
+        let outer = words.iter().map(OsString::from);
+        let arguments = outer.chain(inner.cloned()).collect();
+        Self { program: program.as_ref().to_owned(), arguments, ..self.clone() }
+    }
+
     /// Runs the command and waits for it and for its orphans.
     ///
     /// # Errors
@@ -107,6 +125,11 @@ impl Launch {
         let cpu = sys::time_of_children();
         let started = Instant::now();
         let wall = self.run_to_end(started)?.0;
+        if self.leaves {
+            let left: Duration = children()?.difference(&before).copied().map(time_of).sum();
+            let cpu = sys::time_of_children().saturating_sub(cpu) + left;
+            return Ok(Sample { wall, settled: wall, cpu });
+        }
         reap_orphans(&before, started + wall + self.bounds.orphans).with_context(|| self.to_string())?;
         Ok(Sample { wall, settled: started.elapsed(), cpu: sys::time_of_children().saturating_sub(cpu) })
     }
@@ -188,6 +211,30 @@ impl MountNamespace {
         })
     }
 
+    /// One like the present one, changed by a shell's `commands`. A short-lived process makes it; the descriptor keeps
+    /// it.
+    ///
+    /// # Errors
+    /// When the commands fail.
+    pub fn made_by(commands: &str) -> Result<Self> {
+        let script = format!("{commands} && echo ready && exec sleep 10");
+        let mut maker = Launch::new("unshare")
+            .with(["--mount", "--propagation", "private", "sh", "-c", &script])
+            .spawn(Stdio::piped(), Stdio::null())?;
+        let out = maker.stdout.take().expect("stdout is piped");
+        let mut line = String::new();
+        let read = BufReader::new(out).read_line(&mut line);
+        let namespace = Self::of(maker.id());
+        // It sleeps, or has failed and ended.
+        drop(maker.kill());
+        maker.wait()?;
+        read?;
+        if line.trim() != "ready" {
+            bail!("`{commands}` failed in a mount namespace of its own");
+        }
+        namespace
+    }
+
     fn enter(&self) -> Result<Entered<'_>> {
         rustix::thread::move_into_link_name_space(self.other.as_fd(), Some(LinkNameSpaceType::Mount))
             .context("entering a mount namespace")?;
@@ -223,19 +270,44 @@ pub fn children() -> Result<BTreeSet<i32>> {
     Ok(list.split_ascii_whitespace().filter_map(|word| word.parse().ok()).collect())
 }
 
+/// Processor time of a process, in all. Zero when the kernel does not tell (CONFIG_SCHED_INFO).
+fn time_of(pid: i32) -> Duration {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
+    let nanoseconds = text.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(0);
+    Duration::from_nanos(nanoseconds)
+}
+
+/// Kills a child and reaps it.
+///
+/// # Errors
+/// When it is no child of this process.
+pub fn kill(pid: Pid) -> Result<()> {
+    // It may have ended by itself.
+    let _ = rustix::process::kill_process(pid, Signal::KILL);
+    reap(pid, Instant::now() + Bounds::default().orphans)
+}
+
+/// Waits until a child has ended, and reaps it.
+///
+/// # Errors
+/// When it is still there at the deadline; it is killed. When it is no child of this process.
+pub fn reap(pid: Pid, deadline: Instant) -> Result<()> {
+    let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
+    let ended = wait_for_exit(&pidfd, deadline);
+    if ended.is_err() {
+        rustix::process::kill_process(pid, Signal::KILL)?;
+    }
+    rustix::process::waitpid(Some(pid), WaitOptions::empty())?;
+    ended.with_context(|| format!("waiting for process {}, left behind", pid.as_raw_nonzero()))
+}
+
 /// Waits until every child that is not in `before` has ended, and reaps it.
 ///
 /// # Errors
 /// When one is still there at the deadline; it is killed.
 pub fn reap_orphans(before: &BTreeSet<i32>, deadline: Instant) -> Result<()> {
     while let Some(pid) = children()?.difference(before).next().copied().and_then(Pid::from_raw) {
-        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
-        let ended = wait_for_exit(&pidfd, deadline);
-        if ended.is_err() {
-            rustix::process::kill_process(pid, Signal::KILL)?;
-        }
-        rustix::process::waitpid(Some(pid), WaitOptions::empty())?;
-        ended.with_context(|| format!("waiting for process {pid}, left behind"))?;
+        reap(pid, deadline)?;
     }
     Ok(())
 }

@@ -12,6 +12,8 @@ mod podman;
 pub use floor::{Floor, Held as HeldFloor};
 pub use holm::Holm;
 pub use image::TestImage;
-pub use oci::OciRuntimes;
+pub use oci::{
+    Held, OURS, OciFloor, OciRuntimes, Program, RUNTIMES, Runtime, Setting, View, crun_can_use_v2,
+};
 pub use plain::{Bare, Unshare};
 pub use podman::Podman;

@@ -21,6 +21,11 @@ pub fn unified_root() -> &'static str {
     if at_top { UNIFIED } else { HYBRID }
 }
 
+/// Whether the host has v2 alone.
+pub fn is_unified() -> bool {
+    unified_root() == UNIFIED
+}
+
 /// A group that is removed when its owner is dropped.
 pub struct Group {
     parent: OwnedFd,
@@ -56,6 +61,11 @@ impl Group {
         self.calls.make("openat", file, || {
             rustix::fs::openat(&self.group, file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
         })
+    }
+
+    /// Leaves the group where it is.
+    pub fn keep(self) {
+        std::mem::forget(self);
     }
 
     fn write(&self, file: &'static str, value: &str) -> Result<(), Failure> {
@@ -103,7 +113,7 @@ impl MemoryLimit {
     /// When no hierarchy offers the memory controller.
     pub fn set(group: &Group, name: &str, bytes: u64, calls: Calls) -> Result<Self, Failure> {
         let bytes = bytes.to_string();
-        if unified_root() == UNIFIED {
+        if is_unified() {
             group.write("memory.max", &bytes)?;
             return Ok(Self { join: None, _v1: None });
         }

@@ -43,8 +43,9 @@ pub fn exec(request: &Request, calls: Calls) -> Result<i32, Failure> {
     calls.make("setns", "all namespaces of the container", || {
         rustix::thread::move_into_thread_name_spaces(rustix::fd::AsFd::as_fd(&pidfd), namespaces())
     })?;
-    let cloned = calls
-        .make("clone3", "pidfd, into cgroup", || sys::clone_child(0, rustix::fd::AsFd::as_fd(&group)))?;
+    let cloned = calls.make("clone3", "pidfd, into cgroup", || {
+        sys::clone_child(0, Some(rustix::fd::AsFd::as_fd(&group)))
+    })?;
     let Some(child) = cloned else {
         let calls = calls.in_child();
         let failure = confine(calls).err().unwrap_or_else(|| execute(&request.command, &arguments, calls));

@@ -7,11 +7,12 @@
 //! | module | holds |
 //! |---|---|
 //! | [`calls`] | the record of system calls, shared between the parent and the child |
-//! | [`sys`] | the calls that rustix does not wrap: `clone3`, `seccomp`, `execve`, `getrusage`, signals |
+//! | [`sys`] | the calls that rustix does not wrap: `clone3`, `seccomp`, `bpf`, `execve`, `getrusage`, signals |
 //! | [`cgroup`] | the group on cgroup v2, and the memory group where a limit is asked for |
 //! | [`confine`] | the seccomp filter and the capabilities, in the child |
 //! | [`run`] | start a container, wait for it, release everything |
 //! | [`exec`] | a process in a running container |
+//! | [`oci`] | the same for an OCI runtime, with Docker's configuration |
 //! | [`import`] | read, hash and write a file once |
 //!
 //! File-backed EROFS mounts need Linux 6.12; an overlay over a mount that is attached nowhere needs 6.15. On
@@ -22,6 +23,7 @@ pub mod cgroup;
 pub mod confine;
 pub mod exec;
 pub mod import;
+pub mod oci;
 pub mod run;
 pub mod sys;
 

@@ -69,7 +69,7 @@ pub fn run(request: &Request, calls: Calls) -> Result<i32, Failure> {
     let arguments = sys::argument_pointers(request.command.iter().map(CString::as_c_str));
 
     let cloned = calls.make("clone3", "all namespaces, pidfd, into cgroup", || {
-        sys::clone_child(NAMESPACES, group.as_fd())
+        sys::clone_child(NAMESPACES, Some(group.as_fd()))
     })?;
     let Some(child) = cloned else {
         let plan = Plan { root, mount_point: &writable.root, limit, request, arguments };

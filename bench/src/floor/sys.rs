@@ -1,7 +1,10 @@
 //! The system calls that rustix has no safe wrapper for.
 //!
 //! Everything here is called from single-threaded programs; [`clone_child`] relies on it.
-#![expect(unsafe_code, reason = "clone3, seccomp, execve, getrusage and sigaction have no safe wrapper")]
+#![expect(
+    unsafe_code,
+    reason = "clone3, seccomp, bpf, execve, getrusage, sigaction and SIOCSIFFLAGS have no safe wrapper"
+)]
 
 use std::ffi::CStr;
 use std::io;
@@ -43,18 +46,20 @@ pub struct Child {
     pub pidfd: OwnedFd,
 }
 
-/// clone3(2) with the semantics of fork, a pidfd, and `CLONE_INTO_CGROUP`. `None` in the child.
+/// clone3(2) with the semantics of fork, a pidfd, and `CLONE_INTO_CGROUP` if there is a group of v2 to be born in.
+/// `None` in the child.
 ///
 /// # Errors
 /// What the kernel answers; `EBUSY` when `cgroup` cannot hold processes.
-pub fn clone_child(namespaces: libc::c_int, cgroup: BorrowedFd<'_>) -> Result<Option<Child>, Errno> {
+pub fn clone_child(namespaces: libc::c_int, cgroup: Option<BorrowedFd<'_>>) -> Result<Option<Child>, Errno> {
     let mut pidfd: libc::c_int = -1;
     let namespaces = u64::try_from(namespaces).map_err(|_| Errno::INVAL)?;
+    let born_in = if cgroup.is_some() { CLONE_INTO_CGROUP } else { 0 };
     let arguments = CloneArguments {
-        flags: namespaces | libc::CLONE_PIDFD as u64 | CLONE_INTO_CGROUP,
+        flags: namespaces | libc::CLONE_PIDFD as u64 | born_in,
         pidfd: ptr::from_mut(&mut pidfd) as u64,
         exit_signal: libc::SIGCHLD as u64,
-        cgroup: cgroup.as_raw_fd() as u64,
+        cgroup: cgroup.map_or(0, |cgroup| cgroup.as_raw_fd() as u64),
         ..CloneArguments::default()
     };
     // SAFETY: the structure is live and its size is passed; without CLONE_VM the child gets a copy of the
@@ -83,6 +88,94 @@ pub fn install_seccomp_filter(filter: &[libc::sock_filter]) -> Result<(), Errno>
     let result = unsafe {
         libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, ptr::from_ref(&program))
     };
+    if result < 0 { Err(last_errno()) } else { Ok(()) }
+}
+
+/// The part of `union bpf_attr` that loads a program (Linux 4.15).
+#[repr(C)]
+struct BpfLoad {
+    program_type: u32,
+    count: u32,
+    instructions: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log: u64,
+    kernel_version: u32,
+    flags: u32,
+}
+
+/// The part of `union bpf_attr` that attaches a program.
+#[repr(C)]
+struct BpfAttach {
+    target: u32,
+    program: u32,
+    attach_type: u32,
+    flags: u32,
+}
+
+/// bpf(2), `BPF_PROG_LOAD` of a program of the kind `BPF_PROG_TYPE_CGROUP_DEVICE`.
+///
+/// # Errors
+/// What the kernel answers; `EINVAL` for a program that it refuses.
+pub fn load_device_program(instructions: &[u64]) -> Result<OwnedFd, Errno> {
+    const BPF_PROG_LOAD: libc::c_int = 5;
+    const BPF_PROG_TYPE_CGROUP_DEVICE: u32 = 15;
+    let attributes = BpfLoad {
+        program_type: BPF_PROG_TYPE_CGROUP_DEVICE,
+        count: u32::try_from(instructions.len()).map_err(|_| Errno::INVAL)?,
+        instructions: instructions.as_ptr() as u64,
+        license: c"Apache-2.0".as_ptr() as u64,
+        log_level: 0,
+        log_size: 0,
+        log: 0,
+        kernel_version: 0,
+        flags: 0,
+    };
+    // SAFETY: the structure, the instructions and the license are live; the kernel only reads them.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, ptr::from_ref(&attributes), size_of::<BpfLoad>())
+    };
+    let number = libc::c_int::try_from(result).ok().filter(|number| *number >= 0).ok_or_else(last_errno)?;
+    // SAFETY: the kernel made a new descriptor, which nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// bpf(2), `BPF_PROG_ATTACH` of a device program to a group of v2.
+///
+/// # Errors
+/// What the kernel answers.
+pub fn attach_device_program(group: BorrowedFd<'_>, program: BorrowedFd<'_>) -> Result<(), Errno> {
+    const BPF_PROG_ATTACH: libc::c_int = 8;
+    const BPF_CGROUP_DEVICE: u32 = 6;
+    let number = |fd: BorrowedFd<'_>| u32::try_from(fd.as_raw_fd()).map_err(|_| Errno::BADF);
+    let attributes = BpfAttach {
+        target: number(group)?,
+        program: number(program)?,
+        attach_type: BPF_CGROUP_DEVICE,
+        flags: 0,
+    };
+    // SAFETY: the structure is live; the kernel only reads it.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, BPF_PROG_ATTACH, ptr::from_ref(&attributes), size_of::<BpfAttach>())
+    };
+    if result < 0 { Err(last_errno()) } else { Ok(()) }
+}
+
+/// ioctl(2) `SIOCSIFFLAGS`: sets the loopback interface up, through any socket of its network namespace.
+///
+/// # Errors
+/// What the kernel answers.
+pub fn set_loopback_up(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    // SAFETY: all zero is a valid request; the name is filled below and ends with a zero.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (slot, byte) in request.ifr_name.iter_mut().zip(*b"lo") {
+        *slot = byte as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    // SAFETY: the request is live and of the type that this call reads.
+    let result =
+        unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, ptr::from_mut(&mut request)) };
     if result < 0 { Err(last_errno()) } else { Ok(()) }
 }
 
@@ -141,13 +234,23 @@ pub fn shared_log() -> Result<&'static Log, Errno> {
 
 /// User and system time of all children that this process has waited for, and of theirs.
 pub fn time_of_children() -> Duration {
+    let usage = usage_of_children();
+    duration(usage.ru_utime) + duration(usage.ru_stime)
+}
+
+/// The most memory that any one of these children had in use, in KiB (`ru_maxrss`). A child begins with what its
+/// parent has.
+pub fn peak_of_children() -> u64 {
+    u64::try_from(usage_of_children().ru_maxrss).unwrap_or_default()
+}
+
+fn usage_of_children() -> libc::rusage {
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
     // SAFETY: the kernel fills a structure that is live; all zero is valid, should it answer an error.
-    let usage = unsafe {
+    unsafe {
         libc::getrusage(libc::RUSAGE_CHILDREN, usage.as_mut_ptr());
         usage.assume_init()
-    };
-    duration(usage.ru_utime) + duration(usage.ru_stime)
+    }
 }
 
 fn duration(time: libc::timeval) -> Duration {

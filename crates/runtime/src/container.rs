@@ -22,6 +22,7 @@ use crate::maps::Maps;
 use crate::namespaces::{NamespacePlan, write_oom_score};
 use crate::process::{Hold, ProcessPlan, Stdio};
 use crate::rootfs::{Audience, MountPlan, Root, RootPlan};
+use crate::rootless::is_in_user_namespace;
 use crate::seccomp::Program;
 use crate::step::{Failure, PROCEED, Step};
 use crate::user::{Identity, check_ids, read_in_root};
@@ -105,6 +106,7 @@ pub fn start(start: Start<'_>, answer: &mut Answer<'_>) -> Result<Started> {
     let namespaces = NamespacePlan::prepare(spec)?;
     let audience = Audience {
         group: Some(group),
+        cgroup_namespace: namespaces.has_cgroup(),
         terminal: matches!(start.stdio, Stdio::Terminal(_)),
         maps: namespaces.maps.as_ref(),
         bundle: start.bundle,
@@ -112,12 +114,15 @@ pub fn start(start: Start<'_>, answer: &mut Answer<'_>) -> Result<Started> {
     let root = RootPlan::prepare(spec, start.root, &audience)?;
     let identity = identity_of(root.root.as_fd(), start.user, process)?;
     give_streams(&start.stdio, &identity, namespaces.maps.as_ref())?;
-    let mut plan = ProcessPlan::prepare(spec, process, &identity, start.seccomp)?;
+    let mut plan = ProcessPlan::prepare(spec, process, &identity, start.seccomp, namespaces.changes_user())?;
     plan.hold = options.hold;
     plan.dies_with_parent = options.dies_with_parent;
     let leave = leave(&namespaces, options.no_pivot);
     // The cgroup namespace's root is the group at the moment of its making.
-    let early_cgroup = namespaces.cgroup && group.entrances().is_empty() && !namespaces.needs_stage();
+    let early_cgroup = namespaces.cgroup
+        && group.entrances().is_empty()
+        && !group.needs_porter()
+        && !namespaces.needs_stage();
     let (ours, theirs) = socket::packet_pair().context(|| "make a socket to the container")?;
     plan.keep(&options.preserved, theirs.as_raw_fd());
     let numbers = root.descriptors().chain(namespaces.descriptors());
@@ -131,10 +136,14 @@ pub fn start(start: Start<'_>, answer: &mut Answer<'_>) -> Result<Started> {
         domainname: name(spec.domainname()),
         loopback: namespaces.made.contains(Namespaces::NETWORK),
         groups: group.entrances(),
+        is_carried: group.needs_porter(),
         cgroup_namespace: namespaces.cgroup && !early_cgroup,
         new_keyring: !options.keep_keyring,
         leave,
-        mount_first: options.meet_when_mounted || namespaces.changes_user() || leave != Leave::Pivot,
+        mount_first: options.meet_when_mounted
+            || namespaces.changes_user()
+            || is_in_user_namespace()
+            || leave != Leave::Pivot,
         meet_when_mounted: options.meet_when_mounted,
         kept: &kept(numbers, group, &start.stdio, &plan),
     };
@@ -144,9 +153,10 @@ pub fn start(start: Start<'_>, answer: &mut Answer<'_>) -> Result<Started> {
     drop(theirs);
     let expectation = Expectation {
         staged: namespaces.needs_stage(),
+        is_carried: group.needs_porter(),
         waits: !options.meet_when_mounted,
         maps: namespaces.maps.as_ref(),
-        first: &mut |child| set_oom_score(child, process),
+        first: &mut |child| group.admit(child.pid).and_then(|()| set_oom_score(child, process)),
         answer,
         describe: &|failure| describe(failure, &plan, Some(&root)),
     };
@@ -251,7 +261,8 @@ pub fn exec(exec: Exec<'_>, answer: &mut Answer<'_>) -> Result<Started> {
     drop(root);
     let namespaces = JoinedNamespaces::of(exec.target_pid)?;
     give_streams(&exec.stdio, &identity, None)?;
-    let mut plan = ProcessPlan::prepare(exec.spec, exec.process, &identity, exec.seccomp)?;
+    let mut plan =
+        ProcessPlan::prepare(exec.spec, exec.process, &identity, exec.seccomp, namespaces.changes_user)?;
     plan.dies_with_parent = exec.dies_with_parent;
     plan.affinity = exec.affinity;
     let proc = host_proc(&plan)?;
@@ -274,9 +285,10 @@ pub fn exec(exec: Exec<'_>, answer: &mut Answer<'_>) -> Result<Started> {
     drop(theirs);
     let expectation = Expectation {
         staged: true,
+        is_carried: false,
         waits: false,
         maps: None,
-        first: &mut |child| set_oom_score(child, exec.process),
+        first: &mut |child| exec.group.admit(child.pid).and_then(|()| set_oom_score(child, exec.process)),
         answer,
         describe: &|failure| describe(failure, &plan, None),
     };
@@ -299,32 +311,35 @@ struct JoinedNamespaces {
 }
 
 impl JoinedNamespaces {
-    /// All that differ from this process's. One that is shared changes nothing, but a user namespace that is
-    /// shared cannot be entered again.
+    /// All that differ from this process's. Joining one that is shared changes nothing, but a user namespace that is
+    /// shared cannot be entered again, and from another user namespace those of the host cannot.
     fn of(target: i32) -> Result<Self> {
         let own = |kind: &str| std::fs::read_link(format!("/proc/self/ns/{kind}")).ok();
         let others = |kind: &str| {
             let path = format!("/proc/{target}/ns/{kind}");
             std::fs::read_link(&path).context(|| format!("read `{path}`"))
         };
+        // Kernels may be built without one.
+        let differs = |kind: &str| own(kind).is_some_and(|own| others(kind).is_ok_and(|other| other != own));
         let changes_user = Some(others("user")?) != own("user");
-        let mut kinds = ALWAYS_JOINED;
+        let mut kinds = ThreadNameSpaceType::empty();
+        for (kind, bit) in ALWAYS_JOINED {
+            kinds.set(bit, !changes_user || differs(kind));
+        }
         kinds.set(ThreadNameSpaceType::USER, changes_user);
-        // Kernels may be built without it.
-        kinds.set(
-            ThreadNameSpaceType::TIME,
-            own("time").is_some_and(|own| others("time").is_ok_and(|other| other != own)),
-        );
+        kinds.set(ThreadNameSpaceType::TIME, differs("time"));
         Ok(Self { kinds, changes_user })
     }
 }
 
-const ALWAYS_JOINED: ThreadNameSpaceType = ThreadNameSpaceType::MOUNT
-    .union(ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME)
-    .union(ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION)
-    .union(ThreadNameSpaceType::NETWORK)
-    .union(ThreadNameSpaceType::CONTROL_GROUP)
-    .union(ThreadNameSpaceType::PROCESS_ID);
+const ALWAYS_JOINED: [(&str, ThreadNameSpaceType); 6] = [
+    ("mnt", ThreadNameSpaceType::MOUNT),
+    ("uts", ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME),
+    ("ipc", ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION),
+    ("net", ThreadNameSpaceType::NETWORK),
+    ("cgroup", ThreadNameSpaceType::CONTROL_GROUP),
+    ("pid", ThreadNameSpaceType::PROCESS_ID),
+];
 
 /// Numbers of the descriptors that a child needs, ascending.
 fn kept(

@@ -75,8 +75,12 @@ impl Error {
     /// The kernel does not know a system call that Holm builds on: it is older than Linux 6.1, or
     /// something filters it.
     pub fn is_kernel_too_old(&self) -> bool {
-        let errno = self.source.as_deref().and_then(|source| source.downcast_ref::<std::io::Error>());
-        errno.and_then(std::io::Error::raw_os_error) == Some(Errno::NOSYS.raw_os_error())
+        self.os_error() == Some(Errno::NOSYS.raw_os_error())
+    }
+
+    /// The error number that the kernel gave, if it was the kernel.
+    pub(crate) fn os_error(&self) -> Option<i32> {
+        self.source.as_deref()?.downcast_ref::<std::io::Error>()?.raw_os_error()
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! child                              parent
-//! (first stage)        <------------ P           groups, out-of-memory score and limits stand
+//! (stage, or carried)  <------------ P           groups, out-of-memory score and limits stand
 //! U  maps wanted       ------------>
 //!                      <------------ P           maps written
 //! C  born inside       ------------> (with a pidfd)
@@ -53,6 +53,8 @@ pub type Answer<'a> = dyn FnMut(Event, &Child) -> Result<()> + 'a;
 pub(crate) struct Expectation<'a> {
     /// The first child is a stage: the process is born later.
     pub staged: bool,
+    /// The first child waits until it was moved into its group, though it is no stage.
+    pub is_carried: bool,
     /// The process waits for a word once what is done outside for it is done; otherwise it gets that word at a
     /// meeting, or needs none.
     pub waits: bool,
@@ -123,6 +125,9 @@ impl Talk<'_> {
         if self.expectation.staged {
             self.proceed();
         } else {
+            if self.expectation.is_carried {
+                self.proceed();
+            }
             if let Some(maps) = self.expectation.maps {
                 write_maps(self.first.pid, maps)?;
                 self.proceed();

@@ -27,11 +27,13 @@ mod namespaces;
 mod process;
 pub mod release;
 pub mod rootfs;
+pub mod rootless;
 pub mod seccomp;
 pub mod state;
 mod step;
+pub mod systemd;
 pub mod user;
 
 pub use error::{Error, Kind, Result};
 pub use handshake::{Answer, Event};
-pub use process::{Hold, Stdio, affinity as process_affinity};
+pub use process::{Affinity, Hold, Stdio, affinity as process_affinity};

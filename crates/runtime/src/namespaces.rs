@@ -211,6 +211,12 @@ impl NamespacePlan {
             || self.joined.iter().any(|joined| joined.kind == LinkNameSpaceType::Mount)
     }
 
+    /// Whether the container has a cgroup namespace of its own.
+    pub fn has_cgroup(&self) -> bool {
+        let joined = self.joined.iter().chain(&self.joined_outside);
+        self.cgroup || joined.into_iter().any(|joined| joined.kind == LinkNameSpaceType::ControlGroup)
+    }
+
     /// Descriptors that the child needs.
     pub fn descriptors(&self) -> impl Iterator<Item = i32> + '_ {
         let joined = self.joined.iter().chain(&self.joined_outside).map(|joined| &joined.namespace);

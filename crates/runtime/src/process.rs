@@ -76,13 +76,16 @@ pub(crate) struct ProcessPlan {
 }
 
 impl ProcessPlan {
-    /// Prepares `process` of the container that `spec` describes to run as `identity`.
+    /// Prepares `process` of the container that `spec` describes to run as `identity`. One that enters another user
+    /// namespace has all capabilities there, whatever this process has.
     pub fn prepare(
         spec: &Spec,
         process: &runtime::Process,
         identity: &Identity,
         seccomp: Option<Program>,
+        changes_user: bool,
     ) -> Result<Self> {
+        let own = if changes_user { CapabilitySet::ALL } else { own_capabilities()? };
         let arguments = process.args().as_deref().unwrap_or_default();
         let Some(program) = arguments.first().filter(|program| !program.is_empty()) else {
             return Err(Error::invalid("the process has no program to run").at_field("process.args"));
@@ -107,7 +110,7 @@ impl ProcessPlan {
             gid: identity.gid,
             groups: identity.groups.iter().map(|gid| Gid::from_raw(*gid)).collect(),
             umask: process.user().umask().unwrap_or(0o022),
-            capabilities: process.capabilities().as_ref().map(grantable).transpose()?,
+            capabilities: process.capabilities().as_ref().map(|asked| grantable(asked, own)),
             no_new_privileges: process.no_new_privileges().unwrap_or(false),
             seccomp,
             limits: resource_limits(process)?,
@@ -136,31 +139,47 @@ impl ProcessPlan {
     }
 }
 
-/// Processors that a process which joins a container may run on, a bit each (`process.execCPUAffinity`): the last
-/// that are asked for, since it begins after it has joined the container's groups.
+/// Processors that `exec` runs on, a bit each (`process.execCPUAffinity`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Affinity {
+    /// Of the runtime, before its child enters the container's control groups.
+    pub initial: Option<Vec<u64>>,
+    /// Of the process, once it is in them: `final`, or else what it had before, which the kernel may have reset.
+    pub last: Option<Vec<u64>>,
+}
+
+/// Reads the lists of processors.
 ///
 /// # Errors
 /// What is no list of processors.
-pub fn affinity(process: &runtime::Process) -> Result<Option<Vec<u64>>> {
-    let Some(asked) = process.exec_cpu_affinity() else { return Ok(None) };
-    let list = asked.cpu_affinity_final().as_deref().or(asked.initial().as_deref());
-    let at = |error: Error| error.at_field("process.execCPUAffinity");
-    list.filter(|list| !list.is_empty()).map(attributes::number_set).transpose().map_err(at)
+pub fn affinity(process: &runtime::Process) -> Result<Affinity> {
+    let Some(asked) = process.exec_cpu_affinity() else { return Ok(Affinity::default()) };
+    let set = |list: &Option<String>, name: &str| {
+        let list = list.as_deref().filter(|list| !list.is_empty());
+        let at = |error: Error| error.at_field(format!("process.execCPUAffinity.{name}"));
+        list.map(attributes::number_set).transpose().map_err(at)
+    };
+    let initial = set(asked.initial(), "initial")?;
+    let last = set(asked.cpu_affinity_final(), "final")?.or_else(|| initial.clone());
+    Ok(Affinity { initial, last })
 }
 
-/// What the configuration grants and this process itself may grant: on a host that withholds a
-/// capability from its root, a default set must not fail for it.
-fn grantable(asked: &runtime::LinuxCapabilities) -> Result<ProcessCapabilities> {
+fn own_capabilities() -> Result<CapabilitySet> {
     let own = capabilities(None).context(|| "read the own capabilities")?;
-    let own = CapabilitySet::from_bits(own.permitted.bits());
+    Ok(CapabilitySet::from_bits(own.permitted.bits()))
+}
+
+/// What the configuration grants and whoever makes the process may grant: on a host that withholds a
+/// capability from its root, a default set must not fail for it.
+fn grantable(asked: &runtime::LinuxCapabilities, own: CapabilitySet) -> ProcessCapabilities {
     let asked = ProcessCapabilities::from_oci(Some(asked));
-    Ok(ProcessCapabilities {
+    ProcessCapabilities {
         bounding: asked.bounding,
         effective: asked.effective.and(own),
         permitted: asked.permitted.and(own),
         inheritable: asked.inheritable.and(own),
         ambient: asked.ambient.and(own),
-    })
+    }
 }
 
 /// Every variable is a name and a value.

@@ -5,6 +5,7 @@
 //!   state.json            a [`Record`]; replaced by rename, there from the end of `create` on
 //!   config.json           the configuration as it was received
 //!   group                 path of its control groups, from before they are made
+//!   unit                  name of the systemd unit that they are, from before it is started
 //!   lock                  flock: held by whoever starts it
 //!   start, result         FIFOs of a container that is created and not started (see [`crate::Hold`])
 //! <root>/.seccomp@/       compiled filters; no id holds an `@`
@@ -32,9 +33,11 @@ use holm_sys::rustix::fs::{CWD, FileType, Mode, OFlags, mkdir, mknodat, open};
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::{CONFIG_LIMIT, parse, parse_as};
-use crate::cgroup::{self, Hierarchies};
+use crate::cgroup::{self, Group, Hierarchies, SubGroup};
 use crate::error::{Context, Error, Kind, Result};
 use crate::process::Hold;
+use crate::rootless::is_host_root;
+use crate::systemd::Unit;
 
 /// Version of [`Record`] that this code writes; it reads no other.
 pub const VERSION: u32 = 1;
@@ -59,8 +62,11 @@ pub struct Record {
     pub pid: i32,
     /// Start time of that process in clock ticks since boot: with the pid it names one process.
     pub pid_start: u64,
-    /// Its control groups, relative to each hierarchy's root.
-    pub group: PathBuf,
+    /// Its control groups, relative to each hierarchy's root; none where its user may not make any.
+    pub group: Option<PathBuf>,
+    /// The systemd unit that its control groups are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
     /// It has process ids of its own, so they end with the first.
     pub own_pids: bool,
     /// Its root is attached in the host's mount namespace and must be taken from there.
@@ -185,9 +191,15 @@ impl Containers {
     pub fn remove_remains(&self, id: &str) -> Result<()> {
         check_id(id)?;
         let directory = self.root.join(id);
-        let group = read_limited(&directory.join("group"), RECORD_LIMIT).ok().map(String::from_utf8);
-        if let Some(Ok(group)) = group.filter(|group| group.as_ref().is_ok_and(|group| !group.is_empty())) {
+        let note = |name: &str| {
+            let text = read_limited(&directory.join(name), RECORD_LIMIT).ok()?;
+            String::from_utf8(text).ok().filter(|text| !text.is_empty())
+        };
+        if let Some(group) = note("group") {
             cgroup::remove(&Hierarchies::detect()?, Path::new(&group))?;
+        }
+        if let Some(unit) = note("unit") {
+            Unit::named(&unit).stop()?;
         }
         remove_tree(&directory).context(|| format!("remove `{}`", directory.display()))
     }
@@ -237,8 +249,19 @@ impl Claim {
     /// # Errors
     /// It cannot be written.
     pub fn note_group(&self, group: &Path) -> Result<()> {
-        let file = self.directory().join("group");
-        let text = group.as_os_str().as_encoded_bytes();
+        self.note("group", group.as_os_str().as_encoded_bytes())
+    }
+
+    /// Notes which systemd unit they will be.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn note_unit(&self, unit: &Unit) -> Result<()> {
+        self.note("unit", unit.name().as_bytes())
+    }
+
+    fn note(&self, name: &str, text: &[u8]) -> Result<()> {
+        let file = self.directory().join(name);
         std::fs::write(&file, text).context(|| format!("write `{}`", file.display()))
     }
 
@@ -297,12 +320,45 @@ impl Container {
         if self.process().is_none() {
             return Status::Stopped;
         }
-        let frozen = Hierarchies::detect().is_ok_and(|all| cgroup::is_frozen(&all, &self.record.group));
-        match (frozen, self.knock().is_ok()) {
+        match (self.is_frozen(), self.knock().is_ok()) {
             (true, _) => Status::Paused,
             (false, true) => Status::Created,
             (false, false) => Status::Running,
         }
+    }
+
+    fn is_frozen(&self) -> bool {
+        let group = self.record.group.as_deref();
+        group.is_some_and(|group| Hierarchies::detect().is_ok_and(|all| cgroup::is_frozen(&all, group)))
+    }
+
+    /// Its control groups, for what cannot be done without.
+    ///
+    /// # Errors
+    /// Its user may not make any.
+    pub fn group(&self) -> Result<&Path> {
+        self.record.group.as_deref().ok_or_else(|| {
+            let message = "the container has no control group (its user may make none)";
+            Error::new(Kind::Unsupported, message)
+        })
+    }
+
+    /// The systemd unit that its control groups are.
+    pub fn unit(&self) -> Option<Unit> {
+        self.record.unit.as_deref().map(Unit::named)
+    }
+
+    /// What another process of it joins.
+    ///
+    /// # Errors
+    /// As [`Group::find`].
+    pub fn join_group(&self, below: &[SubGroup]) -> Result<Group> {
+        let Some(path) = &self.record.group else { return Ok(Group::none()) };
+        let group = Group::find(&Hierarchies::detect()?, path, below)?;
+        Ok(match self.unit().filter(|_| !is_host_root()) {
+            Some(unit) => group.entered_through(unit),
+            None => group,
+        })
     }
 
     /// The first process, if it has not ended.
@@ -406,7 +462,8 @@ mod tests {
             created: Timestamp::from_nanos(0),
             pid: i32::MAX,
             pid_start: 1,
-            group: "x".into(),
+            group: Some("x".into()),
+            unit: None,
             own_pids: true,
             attached: false,
             descriptors: Vec::new(),

@@ -43,8 +43,17 @@ pub fn new_mount(
 }
 
 /// Makes a detached copy of the mount at `path` below `at` (recursively if asked): a bind mount that
-/// is nowhere yet. May be called in a child.
+/// is nowhere yet. What is mounted on the original later appears in the copy, and nothing goes the other way. May
+/// be called in a child.
 pub fn clone_tree(at: BorrowedFd<'_>, path: &CStr, recursive: bool) -> Result<OwnedFd, Errno> {
+    let tree = clone_peer_tree(at, path, recursive)?;
+    let change = AttributeChange { propagation: libc::MS_SLAVE, ..AttributeChange::default() };
+    set_attributes(tree.as_fd(), &change, recursive)?;
+    Ok(tree)
+}
+
+/// As [`clone_tree`], but of a shared mount the copy is a peer: what is mounted on either appears on both.
+pub fn clone_peer_tree(at: BorrowedFd<'_>, path: &CStr, recursive: bool) -> Result<OwnedFd, Errno> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     if path.is_empty() {
         flags |= OpenTreeFlags::AT_EMPTY_PATH;

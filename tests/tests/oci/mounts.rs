@@ -2,8 +2,6 @@
 
 use std::os::unix::fs::{MetadataExt, symlink};
 
-use holm_tests::Call;
-
 use super::runtime::{Feature, lacks};
 use super::setup::Oci;
 
@@ -183,21 +181,6 @@ fn a_bind_mount_takes_no_data() {
     let source = oci.shared();
     oci.mount("/mnt", "bind", &source, &["bind", "size=1m"]);
     oci.refused(&["bind mounts cannot have any filesystem-specific options applied"]);
-}
-
-/// As systemd has the tree of a whole machine: what is mounted in one namespace appears in all others.
-#[test]
-fn a_shared_tree_of_the_host_is_no_obstacle_and_shares_nothing_with_the_container() {
-    let mut oci = Oci::script("cat /proc/self/mountinfo");
-    let source = oci.shared();
-    oci.mount("/mnt", "bind", &source, &["rbind"]);
-    oci.save();
-    let runtime = oci.program(&[]);
-    let mut command = std::process::Command::new("unshare");
-    command.args(["--mount", "--propagation", "shared"]).arg(runtime.get_program()).args(runtime.get_args());
-    command.args(["run", "--bundle", "b", "box"]).current_dir(oci.path(""));
-    let text = Call::new(command).run().ok();
-    assert!(text.contains(" /mnt ") && !text.contains(" shared:"), "{text}");
 }
 
 #[test]

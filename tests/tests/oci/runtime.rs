@@ -79,6 +79,8 @@ pub enum Feature {
     KillEndsAll,
     /// `list` with a root that is not there fails.
     MissingRootIsAnError,
+    /// A user without rights gets a container without the limits that cannot be set, and what is wrong is named.
+    RootlessIsToldWhy,
 }
 
 impl Feature {
@@ -114,6 +116,7 @@ impl Feature {
             Self::Features => "1.1 of Debian hides it and knows an older list",
             Self::LeanSpec => "1.1 writes inheritable and ambient sets",
             Self::KillEndsAll => "1.1 needs `--all` for that",
+            Self::RootlessIsToldWhy => "it refuses such limits, and words the rest otherwise",
             Self::MissingRootIsAnError => "`list` takes a given root that is not there for the default one",
         }
     }

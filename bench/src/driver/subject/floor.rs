@@ -64,6 +64,16 @@ impl Floor {
         Launch::new(&self.program).with(["exec", "--pid", &pid.to_string()])
     }
 
+    /// The program, for its other uses.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// Ends at once: the start of a static program.
+    pub fn nothing(&self) -> Launch {
+        Launch::new(&self.program).with(["true"])
+    }
+
     /// Reads, hashes and writes `tar` once.
     pub fn import(&self, tar: &Path) -> Launch {
         Launch::new(&self.program).with(["import".as_ref(), tar.as_os_str(), self.copy().as_os_str()])

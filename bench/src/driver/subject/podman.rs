@@ -6,12 +6,10 @@
 //! makes it slower.
 
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::rc::Rc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use rustix::process::Resource;
 
 use super::image::TestImage;
@@ -47,7 +45,8 @@ impl Podman {
             if !Path::new(HYBRID).exists() {
                 return Err(refused);
             }
-            podman.namespace = Some(Rc::new(without_unified().context("hiding cgroup v2 from podman")?));
+            let hidden = MountNamespace::made_by(&format!("umount {HYBRID}"));
+            podman.namespace = Some(Rc::new(hidden.context("hiding cgroup v2 from podman")?));
             podman.run().output()?;
         }
         Ok(podman)
@@ -111,25 +110,4 @@ fn limit(name: &str, resource: Resource) -> String {
     const CONMON: u64 = 32 << 10;
     let bound = rustix::process::getrlimit(resource).maximum.map_or(CONMON, |most| most.min(CONMON));
     format!("{name}={bound}:{bound}")
-}
-
-/// A mount namespace like the present one, but without cgroup v2. A short-lived process makes it; the
-/// descriptor keeps it.
-pub(super) fn without_unified() -> Result<MountNamespace> {
-    let script = format!("umount {HYBRID} && echo ready && exec sleep 10");
-    let mut maker = Launch::new("unshare")
-        .with(["--mount", "--propagation", "private", "sh", "-c", &script])
-        .spawn(Stdio::piped(), Stdio::null())?;
-    let out = maker.stdout.take().expect("stdout is piped");
-    let mut line = String::new();
-    let read = BufReader::new(out).read_line(&mut line);
-    let namespace = MountNamespace::of(maker.id());
-    // It sleeps, or has failed and ended.
-    drop(maker.kill());
-    maker.wait()?;
-    read?;
-    if line.trim() != "ready" {
-        bail!("`umount {HYBRID}` failed");
-    }
-    namespace
 }

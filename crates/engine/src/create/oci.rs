@@ -162,6 +162,12 @@ fn bind_mount(bind: &Bind) -> Result<Mount> {
     Ok(mount(&bind.target, "bind", &bind.source.to_string_lossy(), &options))
 }
 
+/// A bind mount that goes both ways needs a root that does.
+fn root_propagation(request: &CreateRequest) -> Option<String> {
+    let asked = |bind: &Bind| matches!(bind.propagation.as_deref(), Some("shared" | "rshared"));
+    request.binds.iter().any(asked).then(|| "shared".to_owned())
+}
+
 fn linux(request: &CreateRequest, resolved: &Resolved) -> Result<Linux> {
     let paths = |paths: &[&str]| Some(paths.iter().map(|&path| path.to_owned()).collect::<Vec<_>>());
     let mut linux = Linux::default();
@@ -171,6 +177,7 @@ fn linux(request: &CreateRequest, resolved: &Resolved) -> Result<Linux> {
         .set_devices(if request.privileged { Some(host_devices()?) } else { None })
         .set_masked_paths(if request.privileged { None } else { Some(masked()) })
         .set_readonly_paths(if request.privileged { None } else { paths(&READ_ONLY) })
+        .set_rootfs_propagation(root_propagation(request))
         .set_seccomp(resolved.seccomp.document.clone());
     Ok(linux)
 }

@@ -66,6 +66,11 @@ impl Hierarchies {
         }
     }
 
+    /// Whether cgroup2 is all there is.
+    pub fn is_unified_alone(&self) -> bool {
+        self.version == Version::V2
+    }
+
     /// Root of the cgroup2 hierarchy.
     pub fn unified(&self) -> Option<&Path> {
         self.unified.as_deref()
@@ -86,6 +91,13 @@ impl Hierarchies {
         let file = root.join("cgroup.controllers");
         let text = std::fs::read_to_string(&file).context(|| format!("read `{}`", file.display()))?;
         Ok(text.split_whitespace().map(str::to_owned).collect())
+    }
+
+    /// The group that this process is in: of cgroup2 if the host has it.
+    pub fn own_group(&self) -> Option<PathBuf> {
+        let table = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+        let path = table.lines().find_map(|line| line.strip_prefix("0::/"));
+        path.map(PathBuf::from)
     }
 
     /// Roots of all hierarchies, cgroup2 first.

@@ -33,6 +33,7 @@ use holm_sys::{Errno, bpf};
 
 use crate::device::{self, Rule};
 use crate::error::{Context, Error, Kind, Result};
+use crate::systemd::Unit;
 
 pub use freezer::{freeze, freezer_directory, is_frozen};
 pub use hierarchy::Hierarchies;
@@ -64,6 +65,8 @@ pub struct Group {
     entrances: Vec<OwnedFd>,
     /// On hybrid and v1 hosts: each hierarchy's folder name below `/sys/fs/cgroup`, and the group in it.
     folders: Vec<(&'static str, PathBuf)>,
+    /// Moves processes in, where their user may not.
+    porter: Option<Unit>,
 }
 
 impl Group {
@@ -78,19 +81,76 @@ impl Group {
         resources: Option<&LinuxResources>,
         rules: &[Rule],
     ) -> Result<Self> {
-        let mut group = Self { unified: None, entrances: Vec::new(), folders: Vec::new() };
-        match hierarchies.unified() {
-            Some(root) => group.enter_unified(root, path, hierarchies.version() == "hybrid")?,
-            None => group.enter_first(hierarchies, path)?,
-        }
+        let mut group = Self::none();
+        group.make(hierarchies, path)?;
         if let Some(resources) = resources {
             let mut enter = |controller, root: &Path| group.enter_legacy(controller, root, path);
-            set_limits(hierarchies, path, resources, &mut enter)?;
+            set_limits(hierarchies, path, resources, &mut enter, &mut |_, error| Err(error))?;
         }
         if group.unified.is_none() && !needs_no_guard(rules) {
             group.guard_devices_by_lines(hierarchies, path, rules)?;
         }
         Ok(group)
+    }
+
+    /// As [`Group::create`] for who is not the host's root: what it may not do is left out, and the controllers of
+    /// limits that are not in force are named. Device rules are nothing that it could set, and its user namespace
+    /// lets nobody make a device.
+    ///
+    /// # Errors
+    /// A value that the kernel refuses.
+    pub fn create_within_rights(
+        hierarchies: &Hierarchies,
+        path: &Path,
+        resources: Option<&LinuxResources>,
+    ) -> Result<(Option<Self>, Vec<&'static str>)> {
+        let mut group = Self::none();
+        let asked = || resources.map(asked_controllers).unwrap_or_default();
+        match group.make(hierarchies, path) {
+            Err(error) if is_beyond_rights(&error) => return Ok((None, asked())),
+            other => other?,
+        }
+        let Some(resources) = resources else { return Ok((Some(group), Vec::new())) };
+        let mut left_out = Vec::new();
+        let mut forgive = |controller, error| {
+            if !is_beyond_rights(&error) {
+                return Err(error);
+            }
+            left_out.push(controller);
+            Ok(())
+        };
+        let mut enter = |controller, root: &Path| group.enter_legacy(controller, root, path);
+        set_limits(hierarchies, path, resources, &mut enter, &mut forgive)?;
+        Ok((Some(group), left_out))
+    }
+
+    /// No group: the process stays where its parent is.
+    pub fn none() -> Self {
+        Self { unified: None, entrances: Vec::new(), folders: Vec::new(), porter: None }
+    }
+
+    /// Processes are not born in the group but moved into it by systemd, whose unit it is.
+    #[must_use]
+    pub fn entered_through(mut self, unit: Unit) -> Self {
+        self.porter = Some(unit);
+        self
+    }
+
+    /// Whether a new process has to wait until it was moved into the group.
+    pub(crate) fn needs_porter(&self) -> bool {
+        self.porter.is_some()
+    }
+
+    /// Moves a new process into the group, where it could not be born.
+    pub(crate) fn admit(&self, process: Pid) -> Result<()> {
+        self.porter.as_ref().map_or(Ok(()), |unit| unit.attach(process))
+    }
+
+    fn make(&mut self, hierarchies: &Hierarchies, path: &Path) -> Result<()> {
+        match hierarchies.unified() {
+            Some(root) => self.enter_unified(root, path, hierarchies.version() == "hybrid"),
+            None => self.enter_first(hierarchies, path),
+        }
     }
 
     fn enter_unified(&mut self, root: &Path, path: &Path, hybrid: bool) -> Result<()> {
@@ -119,7 +179,7 @@ impl Group {
     /// # Errors
     /// A group that cannot be opened; a controller that the container has no group of.
     pub fn find(hierarchies: &Hierarchies, path: &Path, below: &[SubGroup]) -> Result<Self> {
-        let mut group = Self { unified: None, entrances: Vec::new(), folders: Vec::new() };
+        let mut group = Self::none();
         let place = |root: &Path, controller: &str| {
             let sub = below.iter().find(|sub| sub.is_for(controller));
             sub.map_or_else(|| root.join(path), |sub| root.join(path).join(&sub.path))
@@ -183,9 +243,9 @@ impl Group {
         Ok(())
     }
 
-    /// The v2 group to be born in, if the host has v2.
+    /// The v2 group to be born in, if the host has v2 and the caller may.
     pub fn birthplace(&self) -> Option<BorrowedFd<'_>> {
-        self.unified.as_ref().map(AsFd::as_fd)
+        self.unified.as_ref().filter(|_| self.porter.is_none()).map(AsFd::as_fd)
     }
 
     /// The `tasks` files of the v1 groups, which a process enters by writing `0` to each while it has no
@@ -227,34 +287,62 @@ fn place(hierarchies: &Hierarchies, available: &[String], controller: &'static s
 /// A limit whose controller this host does not have; a value that the kernel refuses.
 pub fn update(hierarchies: &Hierarchies, path: &Path, resources: &LinuxResources) -> Result<()> {
     let mut enter = |_, root: &Path| join_later(root, path, &processes(hierarchies, path));
-    set_limits(hierarchies, path, resources, &mut enter)
+    set_limits(hierarchies, path, resources, &mut enter, &mut |_, error| Err(error))
 }
 
-/// Sets limits wherever their controllers live. `enter` sees to it that there is a group of v1 below a root.
+/// Names of files and values of all settings that limits are on this host.
+pub(crate) fn settings_of(
+    hierarchies: &Hierarchies,
+    resources: &LinuxResources,
+) -> Result<Vec<(String, String)>> {
+    let available = hierarchies.unified_controllers()?;
+    let mut settings = Vec::new();
+    for controller in asked_controllers(resources) {
+        settings.extend(match place(hierarchies, &available, controller)? {
+            Place::Unified(..) => settings::unified(resources, controller)?,
+            Place::Legacy(_) => settings::legacy(resources, controller),
+        });
+    }
+    settings.extend(settings::verbatim(resources)?);
+    Ok(settings.into_iter().map(|setting| (setting.file.into_owned(), setting.value)).collect())
+}
+
+/// Controllers that have something to set.
+fn asked_controllers(resources: &LinuxResources) -> Vec<&'static str> {
+    let asked = settings::CONTROLLERS.into_iter();
+    asked.filter(|controller| !settings::legacy(resources, controller).is_empty()).collect()
+}
+
+/// Whether somebody with more rights would not have failed.
+fn is_beyond_rights(error: &Error) -> bool {
+    let refused = [Errno::ACCESS, Errno::PERM, Errno::ROFS, Errno::NOENT].map(Errno::raw_os_error);
+    error.kind() == Kind::Unsupported || error.os_error().is_some_and(|number| refused.contains(&number))
+}
+
+/// Sets limits wherever their controllers live. `enter` sees to it that there is a group of v1 below a root; `forgive`
+/// decides what becomes of a controller's failure.
 fn set_limits(
     hierarchies: &Hierarchies,
     path: &Path,
     resources: &LinuxResources,
     enter: &mut dyn FnMut(&'static str, &Path) -> Result<()>,
+    forgive: &mut dyn FnMut(&'static str, Error) -> Result<()>,
 ) -> Result<()> {
     let available = hierarchies.unified_controllers()?;
-    for controller in settings::CONTROLLERS {
-        let legacy = settings::legacy(resources, controller);
-        if legacy.is_empty() {
-            continue;
-        }
-        match place(hierarchies, &available, controller)? {
+    for controller in asked_controllers(resources) {
+        let set = place(hierarchies, &available, controller).and_then(|place| match place {
             Place::Unified(root, name) => {
                 enable_controller(&root, path, name)?;
-                apply(&root.join(path), &settings::unified(resources, controller)?)?;
+                apply(&root.join(path), &settings::unified(resources, controller)?)
             }
             Place::Legacy(root) => {
                 enter(controller, &root)?;
-                apply(&root.join(path), &legacy)?;
+                apply(&root.join(path), &settings::legacy(resources, controller))
             }
-        }
+        });
+        set.or_else(|error| forgive(controller, error))?;
     }
-    apply_verbatim(hierarchies, &available, path, resources)
+    apply_verbatim(hierarchies, &available, path, resources).or_else(|error| forgive("unified", error))
 }
 
 /// Makes a v1 group for a container that runs already and moves its processes there; this takes a grace period

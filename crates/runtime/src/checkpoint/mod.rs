@@ -29,6 +29,7 @@ use holm_spec::runtime::Spec;
 
 use crate::cgroup::{self, Hierarchies};
 use crate::error::{Context, Error, Kind, Result};
+use crate::rootless::is_host_root;
 use group_options::GroupOptions;
 use images::{Images, Log};
 use message::{Subject, feature_question};
@@ -121,8 +122,8 @@ pub struct Dump<'a> {
     pub pid: i32,
     /// Directory of its root file system.
     pub root: &'a Path,
-    /// Its control groups, relative to each hierarchy's root.
-    pub group: &'a Path,
+    /// Its control groups, relative to each hierarchy's root, if it has any.
+    pub group: Option<&'a Path>,
     /// What its standard streams were when it was made.
     pub descriptors: &'a [String],
     /// Files of a dump before, relative to the images: what has not changed since is not written again.
@@ -146,7 +147,7 @@ pub struct Dump<'a> {
 /// # Errors
 /// [`Kind::Unsupported`] without CRIU or with one that is too old; [`Kind::System`] with what CRIU says.
 pub fn dump(mut dump: Dump<'_>) -> Result<()> {
-    check_version()?;
+    check_criu()?;
     namespaces::check(dump.spec)?;
     let images = Images::create(dump.settings)?;
     images.open_to_root_of(dump.spec)?;
@@ -160,7 +161,7 @@ pub fn dump(mut dump: Dump<'_>) -> Result<()> {
     let _options = GroupOptions::remember(&hierarchies);
     let mut outside = options::Outside {
         namespaces: namespaces::external(dump.spec)?,
-        freezer: cgroup::freezer_directory(&hierarchies, dump.group),
+        freezer: dump.group.and_then(|group| cgroup::freezer_directory(&hierarchies, group)),
         ..options::Outside::default()
     };
     if !dump.memory_only {
@@ -200,7 +201,11 @@ fn quietly(
     })
 }
 
-fn check_version() -> Result<()> {
+/// Whether there is a CRIU that does all of this for this user.
+fn check_criu() -> Result<()> {
+    if !is_host_root() {
+        return Err(Error::new(Kind::Unsupported, "checkpoints need root's rights, since criu does"));
+    }
     let failed = |error: Error| Error::caused(error.kind(), "CRIU version check failed", error);
     let found = quietly(&Subject::Version.request(), None, &mut |_| {}).map_err(failed)?.version;
     if found[..2] >= OLDEST[..] {

@@ -14,7 +14,7 @@ use super::message::Subject;
 use super::namespaces::{self, Joined};
 use super::options::{self, Inside};
 use super::service::{Notification, Service, Surroundings};
-use super::{Settings, check_version, mounts, trees};
+use super::{Settings, check_criu, mounts, trees};
 use crate::cgroup::{Group, Hierarchies};
 use crate::child::{Tree, set_loopback_up};
 use crate::error::{Context, Error, Kind, Result};
@@ -55,7 +55,7 @@ pub enum Progress {
 /// # Errors
 /// As [`super::dump`], and what `answer` cannot do. Nothing is left then but the control group.
 pub fn restore(restoration: &Restoration<'_>, answer: &mut dyn FnMut(Progress) -> Result<()>) -> Result<()> {
-    check_version()?;
+    check_criu()?;
     namespaces::check(restoration.spec)?;
     let images = Images::open(restoration.settings)?;
     images.open_to_root_of(restoration.spec)?;

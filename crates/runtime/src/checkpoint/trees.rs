@@ -40,6 +40,7 @@ fn plan(restoration: &Restoration<'_>) -> Result<RootPlan> {
     let process = restoration.spec.process().as_ref();
     let audience = Audience {
         group: None,
+        cgroup_namespace: namespaces.has_cgroup(),
         terminal: process.and_then(|process| process.terminal()).unwrap_or(false),
         maps: namespaces.maps.as_ref(),
         bundle: restoration.bundle,

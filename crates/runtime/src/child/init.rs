@@ -46,6 +46,8 @@ pub(crate) struct Init<'a> {
     pub loopback: bool,
     /// Entrances of the v1 groups.
     pub groups: &'a [OwnedFd],
+    /// The parent moves this process into its group.
+    pub is_carried: bool,
     /// Make a cgroup namespace once the groups are entered.
     pub cgroup_namespace: bool,
     /// Leave the caller's session keyring.
@@ -68,6 +70,9 @@ impl Init<'_> {
     /// The steps of a process that all namespaces were made with.
     fn whole(&self) -> Result<std::convert::Infallible, Failure> {
         self.leave_caller()?;
+        if self.is_carried {
+            await_parent(self.sync)?;
+        }
         enter_groups(self.groups)?;
         self.steps()
     }

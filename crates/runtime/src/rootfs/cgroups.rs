@@ -1,32 +1,33 @@
 //! `/sys/fs/cgroup`: what a workload sees of control groups.
 //!
-//! On pure v2 the cgroup2 file system as the workload's cgroup namespace shows it. On hybrid and v1
-//! hosts a tmpfs with one folder for each hierarchy where the workload owns a group, and nothing of
-//! the others.
+//! On pure v2 the cgroup2 file system as the workload's cgroup namespace shows it; without one of its own a
+//! copy of the host's mount. (A mount made from the host's cgroup namespace would set its options for the whole host,
+//! and waits for a grace period of the kernel: 8 to 15 ms.) On hybrid and v1 hosts a tmpfs with one folder for each
+//! hierarchy where the workload owns a group, and nothing of the others.
 
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use holm_sys::mount::{AttributeChange, FsOption, new_mount, set_attributes};
+use holm_sys::mount::{AttributeChange, FsOption, clone_tree, new_mount, set_attributes};
 use holm_sys::rustix::fs::{CWD, Mode, mkdirat};
 use holm_sys::rustix::mount::MountAttrFlags;
 
 use super::options::MountOptions;
-use super::{MountPlan, Source, Target, attribute_bits, copy_of_host, in_namespace, path_string};
-use crate::cgroup::Group;
-use crate::error::{Context, Result};
+use super::{Audience, MountPlan, Source, Target, attribute_bits, in_namespace, path_string};
+use crate::cgroup::Hierarchies;
+use crate::error::{Context, Error, Kind, Result};
 
 /// Adds the mounts for a `cgroup` entry of the configuration.
 pub(super) fn prepare(
     mounts: &mut Vec<MountPlan>,
     destination: &Path,
     options: &MountOptions,
-    group: Option<&Group>,
+    audience: &Audience<'_>,
 ) -> Result<()> {
-    let Some(group) = group else { return Ok(()) };
+    let Some(group) = audience.group else { return Ok(()) };
     let folders = group.folders();
-    if folders.is_empty() {
-        let source = in_namespace("cgroup2", options)?;
+    if folders.is_empty() && Hierarchies::detect()?.is_unified_alone() {
+        let source = unified(options, audience)?;
         mounts.push(MountPlan { source, target: Target::new(destination, false)?, propagation: None });
         return Ok(());
     }
@@ -48,7 +49,7 @@ pub(super) fn prepare(
         propagation: None,
     });
     for (folder, directory) in folders {
-        let tree = copy_of_host(CWD, &path_string(directory)?, false)
+        let tree = clone_tree(CWD, &path_string(directory)?, false)
             .context(|| format!("bind cgroup `{}`", directory.display()))?;
         set_attributes(tree.as_fd(), &change, false)
             .context(|| format!("set options of cgroup `{folder}`"))?;
@@ -59,4 +60,20 @@ pub(super) fn prepare(
         });
     }
     Ok(())
+}
+
+/// The cgroup2 hierarchy for an entry of the configuration that names it, or that stands for it.
+pub(super) fn unified(options: &MountOptions, audience: &Audience<'_>) -> Result<Source> {
+    if audience.cgroup_namespace {
+        return in_namespace("cgroup2", options);
+    }
+    let hierarchies = Hierarchies::detect()?;
+    let root = hierarchies.unified().ok_or_else(|| {
+        Error::new(Kind::Unsupported, "make the file system `cgroup2`: this host has no cgroup v2")
+    })?;
+    let failed = || format!("bind `{}`", root.display());
+    let tree = clone_tree(CWD, &path_string(root)?, false).context(failed)?;
+    let change = AttributeChange { set: attribute_bits(options).into(), ..AttributeChange::default() };
+    set_attributes(tree.as_fd(), &change, false).context(failed)?;
+    Ok(Source::Ready(tree))
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use holm_spec::runtime::{LinuxDevice, LinuxDeviceType, Spec};
 use holm_sys::Errno;
-use holm_sys::mount::{FsOption, new_mount};
+use holm_sys::mount::{FsOption, clone_tree, new_mount};
 use holm_sys::rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid, chmodat, chownat, makedev, mkdirat, mknodat, openat,
     symlinkat,
@@ -18,9 +18,7 @@ use holm_sys::rustix::fs::{
 use holm_sys::rustix::mount::MountAttrFlags;
 
 use super::options::MountOptions;
-use super::{
-    Audience, MountPlan, Source, Target, attribute_bits, c_options, copy_of_host, fs_options, path_string,
-};
+use super::{Audience, MountPlan, Source, Target, attribute_bits, c_options, fs_options, path_string};
 use crate::error::{Context, Error, Result};
 use crate::maps::Maps;
 
@@ -175,7 +173,7 @@ impl Folder<'_> {
     /// The host's device of that name, over an empty file.
     fn bind(&mut self, node: &Node<'_>) -> Result<()> {
         let path = Path::new("/dev").join(node.name);
-        let tree = copy_of_host(CWD, &path_string(&path)?, false)
+        let tree = clone_tree(CWD, &path_string(&path)?, false)
             .context(|| format!("bind the host's device `{}`", path.display()))?;
         self.make_file(node.name)?;
         self.bound.push(MountPlan {

@@ -16,14 +16,13 @@ pub mod options;
 mod overlay;
 mod parameters;
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use holm_spec::rootfs::RootFs;
 use holm_spec::runtime::{Mount, Spec};
-use holm_sys::Errno;
-use holm_sys::mount::{AttributeChange, FsOption, clone_tree, new_mount, set_attributes};
+use holm_sys::mount::{AttributeChange, FsOption, clone_peer_tree, clone_tree, new_mount, set_attributes};
 use holm_sys::rustix::fs::{CWD, FileType, Mode, OFlags, PROC_SUPER_MAGIC, fstat, fstatfs, makedev, openat};
 use holm_sys::rustix::mount::MountAttrFlags;
 
@@ -123,6 +122,8 @@ pub(crate) struct Target {
 pub(crate) struct Audience<'a> {
     /// Control groups of the container.
     pub group: Option<&'a Group>,
+    /// It has a cgroup namespace of its own.
+    pub cgroup_namespace: bool,
     /// It has a terminal.
     pub terminal: bool,
     /// The maps of its user namespace.
@@ -180,20 +181,14 @@ pub(crate) fn mount_root(root: Root<'_>) -> Result<(OwnedFd, CString)> {
         Root::Layers(layers) => Ok((overlay::mount(layers)?, path_string(overlay::place(layers))?)),
         Root::Directory(path) => {
             let place = path_string(path)?;
-            let tree = copy_of_host(CWD, &place, true)
+            let tree = clone_tree(CWD, &place, true)
                 .context(|| format!("open root file system `{}`", path.display()))?;
+            // What the host mounts there later is not for the container.
+            let change = AttributeChange { propagation: options::MS_PRIVATE, ..AttributeChange::default() };
+            set_attributes(tree.as_fd(), &change, false).context(|| "set the propagation of the root")?;
             Ok((tree, place))
         }
     }
-}
-
-/// A detached copy of a mount of the host's that takes part in nothing that is mounted there by the container: where
-/// the host's tree is shared, as systemd has it, a copy would be, too, and nobody could pivot to it.
-pub(crate) fn copy_of_host(at: BorrowedFd<'_>, path: &CStr, recursive: bool) -> Result<OwnedFd, Errno> {
-    let tree = clone_tree(at, path, recursive)?;
-    let slave = AttributeChange { propagation: options::MS_SLAVE, ..AttributeChange::default() };
-    set_attributes(tree.as_fd(), &slave, recursive)?;
-    Ok(tree)
 }
 
 /// The host's `/dev/null` as a detached mount, if it is what it should be.
@@ -205,7 +200,7 @@ fn null_device() -> Result<OwnedFd> {
     if !is_device || stat.st_rdev != makedev(1, 3) {
         return Err(Error::new(Kind::Unsupported, "the host's `/dev/null` is not the null device"));
     }
-    copy_of_host(null.as_fd(), c"", false).context(|| "bind `/dev/null`")
+    clone_tree(null.as_fd(), c"", false).context(|| "bind `/dev/null`")
 }
 
 /// Mounts being prepared.
@@ -224,9 +219,10 @@ impl Preparation<'_> {
         let source = match kind {
             "bind" | "none" => Source::Ready(self.bind(mount, &options)?),
             "cgroup" => {
-                return cgroups::prepare(&mut self.mounts, destination, &options, self.audience.group);
+                return cgroups::prepare(&mut self.mounts, destination, &options, self.audience);
             }
-            "proc" | "sysfs" | "mqueue" | "cgroup2" => in_namespace(kind, &options)?,
+            "cgroup2" => cgroups::unified(&options, self.audience)?,
+            "proc" | "sysfs" | "mqueue" => in_namespace(kind, &options)?,
             "tmpfs" if destination == Path::new("/dev") => {
                 return devices::prepare(&mut self.mounts, &options, self.spec, self.audience);
             }
@@ -258,13 +254,19 @@ impl Preparation<'_> {
             return Err(Error::invalid(message));
         }
         let source = self.audience.bundle.join(source);
-        let copy = if options.is_shared() { clone_tree } else { copy_of_host };
-        let tree = copy(CWD, &path_string(&source)?, options.recursive_bind)
+        let clone = if self.shares_with_host(options) { clone_peer_tree } else { clone_tree };
+        let tree = clone(CWD, &path_string(&source)?, options.recursive_bind)
             .context(|| format!("bind `{}` on `{destination}`", source.display()))?;
         idmapped::apply(tree.as_fd(), mount, options, self.audience.maps)?;
         change_attributes(tree.as_fd(), options)
             .context(|| format!("set options of the bind mount on `{destination}`"))?;
         Ok(tree)
+    }
+
+    /// What a container mounts in a bind mount reaches the host only if both the mount and the root are to be shared.
+    fn shares_with_host(&self, options: &MountOptions) -> bool {
+        let root = self.spec.linux().as_ref().and_then(|linux| linux.rootfs_propagation().as_deref());
+        options.is_shared() && matches!(root, Some("shared" | "rshared"))
     }
 
     fn new_file_system(&self, kind: &str, mount: &Mount, options: &MountOptions) -> Result<OwnedFd> {
@@ -312,7 +314,7 @@ fn is_directory(tree: BorrowedFd<'_>) -> Result<bool> {
     Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
 }
 
-fn change_attributes(tree: BorrowedFd<'_>, options: &MountOptions) -> Result<(), Errno> {
+fn change_attributes(tree: BorrowedFd<'_>, options: &MountOptions) -> Result<(), holm_sys::Errno> {
     if !options.recursive.is_empty() {
         set_attributes(tree, &options.recursive.change(), true)?;
     }

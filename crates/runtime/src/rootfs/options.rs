@@ -24,8 +24,8 @@ const NOSYMFOLLOW: u64 = 0x20_0000;
 
 // MS_* of linux/mount.h, for propagation.
 const MS_UNBINDABLE: u64 = 1 << 17;
-const MS_PRIVATE: u64 = 1 << 18;
-pub(super) const MS_SLAVE: u64 = 1 << 19;
+pub(super) const MS_PRIVATE: u64 = 1 << 18;
+const MS_SLAVE: u64 = 1 << 19;
 const MS_SHARED: u64 = 1 << 20;
 
 /// Options of one mount, sorted by who takes them.
@@ -155,7 +155,7 @@ impl MountOptions {
 }
 
 impl MountOptions {
-    /// Mounts are to go to and fro between the container and the host.
+    /// Whether mounts are to go both ways.
     pub fn is_shared(&self) -> bool {
         self.propagation == MS_SHARED
     }

@@ -4,11 +4,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use holm_runtime::bundle::Bundle;
-use holm_runtime::cgroup::{self, Group, Hierarchies};
 use holm_runtime::container::{self, Start, StartOptions, Word};
-use holm_runtime::device::{self, Rule};
 use holm_runtime::hooks::{self, Place, Point};
 use holm_runtime::rootfs::Root;
+use holm_runtime::rootless;
 use holm_runtime::seccomp;
 use holm_runtime::state::{Container, Record, VERSION};
 use holm_runtime::{Error, Event, Result, Stdio};
@@ -20,6 +19,7 @@ use holm_sys::process::Child;
 use crate::arguments::Global;
 use crate::command::state::document;
 use crate::console;
+use crate::groups::Groups;
 
 /// Options of `create` and `run`.
 #[derive(Debug, clap::Args)]
@@ -67,12 +67,6 @@ pub enum Mode {
 
 /// Makes a container. Nothing is left of one that fails.
 pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Result<Launched> {
-    if global.systemd_cgroup {
-        return Err(Error::new(
-            holm_runtime::Kind::Unsupported,
-            "--systemd-cgroup: control groups through systemd are not supported yet",
-        ));
-    }
     // Before anything is opened: what is open now came from the caller.
     let preserved = preserved_descriptors(options.preserve_fds);
     let pid_file = options.pid_file.as_deref().map(std::path::absolute).transpose();
@@ -87,12 +81,8 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
     let terminal = check_terminal(&bundle.spec, options.console_socket.as_deref(), mode)?;
     let root = bundle.root()?;
     let claim = containers.claim(id)?;
-    let path = group_path(&bundle.spec, id);
-    let hierarchies = Hierarchies::detect()?;
-    check_group(&hierarchies, &path)?;
-    let rules = device_rules(&bundle.spec);
-    claim.note_group(&path)?;
-    let group = GroupGuard::make(&hierarchies, &path, &bundle.spec, &rules)?;
+    let groups = Groups::make(id, &bundle, &claim, global.systemd_cgroup)?;
+    rootless::enter(&mut bundle.spec)?;
     let spec = &bundle.spec;
     let seccomp = seccomp::container_program(spec, &containers.seccomp_cache())?;
     // Also for `run`: a program must not run before it is written down that it does.
@@ -104,7 +94,7 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
         spec,
         root: Root::Directory(&root),
         bundle: &bundle.directory,
-        group: group.group(),
+        group: groups.group(),
         user: None,
         seccomp: seccomp.as_ref().map(|(program, _)| program.clone()),
         stdio: if terminal { Stdio::Terminal(window(spec)) } else { Stdio::Descriptors(standard_streams()) },
@@ -118,7 +108,7 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
         },
     };
     let mut answer = |event: Event, child: &Child| match event {
-        Event::Made => group.group().guard_devices(&rules),
+        Event::Made => groups.guard_devices(),
         Event::Mounted => run_creation_hooks(id, &bundle, &root, child),
         Event::Listener(listener) => {
             let asked = seccomp.as_ref().and_then(|(_, listener)| listener.as_ref());
@@ -137,16 +127,16 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
     let process = KillGuard::new(started.process);
     let terminal = console::hand_over(started.terminal, options.console_socket.as_deref())?;
     console::send_pidfd(options.pidfd_socket.as_deref(), "standard", process.child())?;
-    let record = record(id, &bundle, &root, &path, process.child());
+    let record = record(id, &bundle, &root, &groups, process.child());
     let container = claim.complete(record, &bundle.document)?;
     let written = pid_file.as_deref().map_or(Ok(()), |file| write_pid_file(file, process.child()));
     if let Err(error) = written.and_then(|()| started.word.map_or(Ok(()), Word::give)) {
         drop(process);
-        drop(group);
+        drop(groups);
         container.forget()?;
         return Err(error);
     }
-    group.keep();
+    groups.keep();
     Ok(Launched { container, process: process.keep(), terminal, spec: bundle.spec })
 }
 
@@ -204,74 +194,6 @@ pub fn standard_streams() -> [BorrowedFd<'static>; 3] {
     [stdin(), stdout(), stderr()]
 }
 
-/// The groups' place below each hierarchy's root, whatever is written in front of it.
-pub fn group_path(spec: &Spec, id: &str) -> PathBuf {
-    let asked = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().clone());
-    let mut path = PathBuf::new();
-    for component in asked.unwrap_or_default().components() {
-        match component {
-            std::path::Component::Normal(name) => path.push(name),
-            std::path::Component::ParentDir => drop(path.pop()),
-            _ => {}
-        }
-    }
-    if path.as_os_str().is_empty() { Path::new("holm-runtime").join(id) } else { path }
-}
-
-/// Two containers in one group would end and freeze each other.
-pub fn check_group(hierarchies: &Hierarchies, path: &Path) -> Result<()> {
-    let inside = cgroup::processes(hierarchies, path).len();
-    if inside > 0 {
-        return Err(Error::invalid(format!("container's cgroup is not empty: {inside} process(es) found")));
-    }
-    if cgroup::is_frozen(hierarchies, path) {
-        return Err(Error::invalid("container's cgroup unexpectedly frozen"));
-    }
-    Ok(())
-}
-
-/// What the configuration says, and behind it what every container may use.
-pub fn device_rules(spec: &Spec) -> Vec<Rule> {
-    let Some(resources) = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref()) else {
-        return Vec::new();
-    };
-    let asked = resources.devices().iter().flatten().filter_map(Rule::from_oci);
-    device::with_defaults(asked.collect())
-}
-
-/// Control groups that go again unless the container comes to be.
-pub struct GroupGuard<'a> {
-    hierarchies: &'a Hierarchies,
-    path: &'a Path,
-    group: Option<Group>,
-}
-
-impl<'a> GroupGuard<'a> {
-    pub fn make(hierarchies: &'a Hierarchies, path: &'a Path, spec: &Spec, rules: &[Rule]) -> Result<Self> {
-        let mut guard = Self { hierarchies, path, group: None };
-        let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
-        guard.group = Some(Group::create(hierarchies, path, resources, rules)?);
-        Ok(guard)
-    }
-
-    pub fn group(&self) -> &Group {
-        self.group.as_ref().expect("it is there until the guard is given up")
-    }
-
-    pub fn keep(mut self) {
-        self.path = Path::new("");
-    }
-}
-
-impl Drop for GroupGuard<'_> {
-    fn drop(&mut self) {
-        if !self.path.as_os_str().is_empty() {
-            // The failure that led here is what is told.
-            let _ = cgroup::remove(self.hierarchies, self.path);
-        }
-    }
-}
-
 /// A process that is ended unless the container comes to be.
 pub struct KillGuard(Option<Child>);
 
@@ -307,7 +229,7 @@ fn run_creation_hooks(id: &str, bundle: &Bundle, root: &Path, child: &Child) -> 
     hooks::run(&bundle.spec, Point::CreateContainer, &state, inside)
 }
 
-pub fn record(id: &str, bundle: &Bundle, root: &Path, group: &Path, child: &Child) -> Record {
+pub fn record(id: &str, bundle: &Bundle, root: &Path, groups: &Groups, child: &Child) -> Record {
     let pid = child.pid.as_raw_nonzero().get();
     let namespaces = bundle.spec.linux().as_ref().and_then(|linux| linux.namespaces().as_deref());
     let namespaces = namespaces.unwrap_or_default();
@@ -321,7 +243,8 @@ pub fn record(id: &str, bundle: &Bundle, root: &Path, group: &Path, child: &Chil
         created: Timestamp::from_nanos(holm_sys::process::now()),
         pid,
         pid_start: holm_sys::process::start_time(pid).unwrap_or(0),
-        group: group.to_owned(),
+        group: groups.path().map(Path::to_owned),
+        unit: groups.unit().map(str::to_owned),
         own_pids: own(LinuxNamespaceType::Pid),
         attached: !has(LinuxNamespaceType::Mount),
         descriptors: standard_descriptors(pid),

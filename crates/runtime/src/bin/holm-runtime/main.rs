@@ -7,6 +7,7 @@ mod arguments;
 mod command;
 mod console;
 mod foreground;
+mod groups;
 mod launch;
 mod log;
 mod protect;

@@ -2,7 +2,6 @@
 
 use std::os::fd::AsFd;
 
-use holm_runtime::cgroup::{Group, Hierarchies};
 use holm_runtime::container::{self, Exec};
 use holm_runtime::hooks::{self, Place, Point};
 use holm_runtime::state::{Container, Containers, Status};
@@ -77,7 +76,7 @@ fn run_inside(
     if let Some(environment) = hook.env() {
         process.set_env(Some(environment.clone()));
     }
-    let group = Group::find(&Hierarchies::detect()?, &container.record.group, &[])?;
+    let group = container.join_group(&[])?;
     let failed = |errno| Error::system("make a pipe to the hook", errno);
     let (input, feed) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
     let [_, output, error] = crate::launch::standard_streams();

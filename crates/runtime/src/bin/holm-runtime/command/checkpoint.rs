@@ -123,7 +123,7 @@ pub fn run(args: &Args, global: &Global) -> Result<u8> {
         spec: &container.spec()?,
         pid: record.pid,
         root: &record.root,
-        group: &record.group,
+        group: record.group.as_deref(),
         descriptors: &record.descriptors,
         parent: args.parent_path.as_deref(),
         leave_running: args.leave_running,
@@ -179,8 +179,9 @@ fn status_descriptor(number: i32) -> Result<OwnedFd> {
 /// CRIU has ended the processes; one that was frozen has yet to notice.
 fn bury(container: &Container) -> Result<()> {
     let hierarchies = Hierarchies::detect()?;
-    if cgroup::is_frozen(&hierarchies, &container.record.group) {
-        cgroup::freeze(&hierarchies, &container.record.group, false)?;
+    let group = container.record.group.as_deref();
+    if let Some(group) = group.filter(|group| cgroup::is_frozen(&hierarchies, group)) {
+        cgroup::freeze(&hierarchies, group, false)?;
     }
     clean(container);
     Ok(())

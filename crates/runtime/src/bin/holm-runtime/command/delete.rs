@@ -52,14 +52,15 @@ pub fn run(args: &Args, global: &Global) -> Result<u8> {
 /// Kills the first process, and all others where it does not take them along.
 fn end(container: &Container) -> Result<()> {
     let hierarchies = Hierarchies::detect()?;
-    if !container.record.own_pids {
-        cgroup::signal_all(&hierarchies, &container.record.group, 9);
+    let group = container.record.group.as_deref();
+    if let Some(group) = group.filter(|_| !container.record.own_pids) {
+        cgroup::signal_all(&hierarchies, group, 9);
     }
     if let Some(process) = container.process() {
         process::signal(process.as_fd(), 9).map_err(|errno| Error::system("unable to signal init", errno))?;
     }
-    if cgroup::is_frozen(&hierarchies, &container.record.group) {
-        cgroup::freeze(&hierarchies, &container.record.group, false)?;
+    if let Some(group) = group.filter(|group| cgroup::is_frozen(&hierarchies, group)) {
+        cgroup::freeze(&hierarchies, group, false)?;
     }
     let deadline = Instant::now() + PATIENCE;
     while container.process().is_some() {
@@ -76,8 +77,8 @@ pub fn destroy(container: &Container) -> Result<()> {
     let record = &container.record;
     // Read while it is there.
     let spec = container.spec();
-    let removed = cgroup::remove(&Hierarchies::detect()?, &record.group);
-    removed.map_err(|error| Error::caused(Kind::System, "unable to remove container's cgroup", error))?;
+    remove_groups(container)
+        .map_err(|error| Error::caused(Kind::System, "unable to remove container's cgroup", error))?;
     if record.attached {
         // Nothing else is mounted there but what the container's root covers.
         let _ = holm_sys::mount::detach(&record.root);
@@ -85,4 +86,11 @@ pub fn destroy(container: &Container) -> Result<()> {
     container.forget()?;
     let state = document(&record.id, Status::Stopped.name(), None, &record.bundle, Some(&record.annotations));
     hooks::run(&spec?, Point::Poststop, &state, Place::Runtime(None))
+}
+
+fn remove_groups(container: &Container) -> Result<()> {
+    if let Some(group) = &container.record.group {
+        cgroup::remove(&Hierarchies::detect()?, group)?;
+    }
+    container.unit().map_or(Ok(()), |unit| unit.stop())
 }

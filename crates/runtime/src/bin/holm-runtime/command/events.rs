@@ -1,5 +1,6 @@
 //! `holm-runtime events`: what a container uses, once or again and again, and when it ran out of memory.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use holm_runtime::cgroup::{self, Hierarchies, Usage};
@@ -36,16 +37,16 @@ pub fn run(args: &Args, global: &Global) -> Result<u8> {
         return Err(Error::invalid(format!("container with id {} is not running", args.id)));
     }
     let hierarchies = Hierarchies::detect()?;
+    let group = container.group()?;
     if args.stats {
-        print_stats(&hierarchies, &container);
+        print_stats(&hierarchies, &args.id, group);
         return Ok(0);
     }
-    follow(args, &hierarchies, &container);
+    follow(args, &hierarchies, &container, group);
     Ok(0)
 }
 
-fn follow(args: &Args, hierarchies: &Hierarchies, container: &Container) {
-    let group = &container.record.group;
+fn follow(args: &Args, hierarchies: &Hierarchies, container: &Container, group: &Path) {
     let mut kills = cgroup::out_of_memory_kills(hierarchies, group);
     let mut next = Instant::now() + args.interval;
     while container.process().is_some() {
@@ -56,15 +57,15 @@ fn follow(args: &Args, hierarchies: &Hierarchies, container: &Container) {
         }
         kills = now_kills;
         if Instant::now() >= next {
-            print_stats(hierarchies, container);
+            print_stats(hierarchies, &args.id, group);
             next += args.interval;
         }
     }
 }
 
-fn print_stats(hierarchies: &Hierarchies, container: &Container) {
-    let usage = cgroup::usage(hierarchies, &container.record.group);
-    let event = json!({ "type": "stats", "id": container.record.id, "data": document(&usage) });
+fn print_stats(hierarchies: &Hierarchies, id: &str, group: &Path) {
+    let usage = cgroup::usage(hierarchies, group);
+    let event = json!({ "type": "stats", "id": id, "data": document(&usage) });
     talk::print(&format!("{event}\n"));
 }
 

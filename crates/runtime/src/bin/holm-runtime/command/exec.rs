@@ -4,11 +4,12 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use holm_runtime::bundle::{Bundle, parse_as};
-use holm_runtime::cgroup::{Group, Hierarchies, SubGroup};
+use holm_runtime::cgroup::SubGroup;
 use holm_runtime::container::{self, Exec};
 use holm_runtime::state::{Container, Status};
-use holm_runtime::{Error, Event, Kind, Result, Stdio, process_affinity, seccomp};
+use holm_runtime::{Affinity, Error, Event, Kind, Result, Stdio, process_affinity, seccomp};
 use holm_spec::runtime::{Process, Spec};
+use holm_sys::attributes::set_affinity;
 use holm_sys::file::read_limited;
 use holm_sys::process::Child;
 
@@ -99,12 +100,14 @@ fn exec(args: &Args, global: &Global) -> Result<u8> {
     check_terminal(args, terminal)?;
     let signals = (!args.detach).then(Signals::hold).transpose()?;
     let target = container.process().ok_or_else(|| Error::invalid("cannot exec in a stopped container"))?;
-    let group = Group::find(&Hierarchies::detect()?, &container.record.group, &sub_groups(args)?)?;
+    let group = container.join_group(&sub_groups(args)?)?;
     let seccomp = seccomp::container_program(&spec, &containers.seccomp_cache())?;
     let affinity = process_affinity(&process)?;
-    if let Some(words) = affinity.as_ref().filter(|_| global.debug) {
-        let mask: String = words.iter().rev().map(|word| format!("{word:x}")).collect();
-        crate::talk::debug(&format!("affinity: 0x{mask}"));
+    say_affinity(&affinity, global);
+    if let Some(processors) = &affinity.initial {
+        set_affinity(processors).map_err(|errno| {
+            Error::system("run on other processors", errno).at_field("process.execCPUAffinity.initial")
+        })?;
     }
     let exec = Exec {
         spec: &spec,
@@ -117,7 +120,7 @@ fn exec(args: &Args, global: &Global) -> Result<u8> {
         stdio: if terminal { Stdio::Terminal(None) } else { Stdio::Descriptors(standard_streams()) },
         dies_with_parent: false,
         preserved,
-        affinity,
+        affinity: affinity.last,
     };
     let mut answer = |event: Event, child: &Child| match event {
         Event::Listener(listener) => {
@@ -143,6 +146,14 @@ fn exec(args: &Args, global: &Global) -> Result<u8> {
     match signals {
         Some(signals) => foreground::wait(&signals, &child, terminal.as_ref()),
         None => Ok(0),
+    }
+}
+
+/// Whoever debugs affinities wants to see what was made of the lists.
+fn say_affinity(affinity: &Affinity, global: &Global) {
+    for words in [&affinity.initial, &affinity.last].into_iter().flatten().filter(|_| global.debug) {
+        let mask: String = words.iter().rev().map(|word| format!("{word:x}")).collect();
+        crate::talk::debug(&format!("affinity: 0x{mask}"));
     }
 }
 
@@ -278,7 +289,6 @@ fn add_capabilities(process: &mut Process, names: &[String]) {
         return;
     }
     let mut sets = process.capabilities().clone().unwrap_or_default();
-    let ambient = sets.ambient().is_some() && sets.inheritable().as_ref().is_some_and(|set| !set.is_empty());
     for name in names {
         let Ok(capability) = name.trim_start_matches("CAP_").parse() else { continue };
         let with = |set: &Option<holm_spec::runtime::Capabilities>| {
@@ -288,7 +298,9 @@ fn add_capabilities(process: &mut Process, names: &[String]) {
         };
         let (bounding, effective, permitted) =
             (with(sets.bounding()), with(sets.effective()), with(sets.permitted()));
-        let more = if ambient { with(sets.ambient()) } else { sets.ambient().clone() };
+        // The kernel lets nothing be ambient that is not inheritable.
+        let inherited = sets.inheritable().as_ref().is_some_and(|set| set.contains(&capability));
+        let more = if inherited { with(sets.ambient()) } else { sets.ambient().clone() };
         sets.set_bounding(bounding).set_effective(effective).set_permitted(permitted).set_ambient(more);
     }
     process.set_capabilities(Some(sets));

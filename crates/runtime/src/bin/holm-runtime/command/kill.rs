@@ -34,16 +34,15 @@ pub fn run(args: &Args, global: &Global) -> Result<u8> {
         return if args.all { Ok(0) } else { Err(Error::invalid("container not running")) };
     };
     let hierarchies = Hierarchies::detect()?;
-    let group = &container.record.group;
-    if args.all || (wanted == signal::KILL && !container.record.own_pids) {
-        cgroup::signal_all(&hierarchies, group, wanted);
-    } else {
-        process::signal(process.as_fd(), wanted)
-            .map_err(|errno| Error::system("unable to signal init", errno))?;
+    let ends_all = args.all || (wanted == signal::KILL && !container.record.own_pids);
+    match &container.record.group {
+        Some(group) if ends_all => cgroup::signal_all(&hierarchies, group, wanted),
+        _ => process::signal(process.as_fd(), wanted)
+            .map_err(|errno| Error::system("unable to signal init", errno))?,
     }
     if wanted == signal::KILL && container.status() == Status::Paused {
         // In v1 what is frozen does not even die.
-        cgroup::freeze(&hierarchies, group, false)?;
+        cgroup::freeze(&hierarchies, container.group()?, false)?;
     }
     Ok(0)
 }

@@ -19,5 +19,5 @@ pub fn run(args: &Args, global: &Global) -> Result<u8> {
     if !matches!(container.status(), Status::Running | Status::Created) {
         return Err(Error::invalid("container not running"));
     }
-    cgroup::freeze(&Hierarchies::detect()?, &container.record.group, true).map(|()| 0)
+    cgroup::freeze(&Hierarchies::detect()?, container.group()?, true).map(|()| 0)
 }

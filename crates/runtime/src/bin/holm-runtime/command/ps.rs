@@ -28,7 +28,7 @@ pub struct Args {
 pub fn run(args: &Args, global: &Global) -> Result<u8> {
     let (id, options) = args.id_and_options.split_first().expect("one is required");
     let container = global.containers()?.get(id)?;
-    let mut pids = cgroup::processes(&Hierarchies::detect()?, &container.record.group);
+    let mut pids = cgroup::processes(&Hierarchies::detect()?, container.group()?);
     pids.sort_unstable();
     let text = match Format::named(&args.format)? {
         Format::Json if pids.is_empty() => "null\n".to_owned(),

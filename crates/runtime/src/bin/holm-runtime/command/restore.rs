@@ -4,7 +4,6 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use holm_runtime::bundle::Bundle;
-use holm_runtime::cgroup::Hierarchies;
 use holm_runtime::checkpoint::{Progress, Restoration, Settings, restore};
 use holm_runtime::hooks::{self, Place, Point};
 use holm_runtime::state::{Claim, Container};
@@ -16,7 +15,8 @@ use super::run::clean;
 use super::state::document;
 use crate::arguments::Global;
 use crate::foreground::{self, Signals};
-use crate::launch::{self, GroupGuard, KillGuard, Mode};
+use crate::groups::Groups;
+use crate::launch::{self, KillGuard, Mode};
 use crate::{console, talk};
 
 /// Make a container from the files of a checkpoint, by CRIU
@@ -76,10 +76,6 @@ struct Restored {
 
 /// Restores a container. Nothing is left of one that fails.
 fn bring_back(args: &Args, mode: Mode, global: &Global) -> Result<Restored> {
-    if global.systemd_cgroup {
-        let message = "--systemd-cgroup: control groups through systemd are not supported by restore yet";
-        return Err(Error::new(Kind::Unsupported, message));
-    }
     let pid_file = args.pid_file.as_deref().map(std::path::absolute).transpose();
     let pid_file = pid_file.map_err(|error| Error::system("find the pid file", error))?;
     let settings = args.common.settings()?;
@@ -87,40 +83,30 @@ fn bring_back(args: &Args, mode: Mode, global: &Global) -> Result<Restored> {
     launch::check_terminal(&bundle.spec, args.console_socket.as_deref(), mode)?;
     let root = bundle.root()?;
     let claim = global.containers()?.claim(&args.id)?;
-    let path = launch::group_path(&bundle.spec, &args.id);
-    let hierarchies = Hierarchies::detect()?;
-    launch::check_group(&hierarchies, &path)?;
-    let rules = launch::device_rules(&bundle.spec);
-    claim.note_group(&path)?;
-    let group = GroupGuard::make(&hierarchies, &path, &bundle.spec, &rules)?;
-    group.group().guard_devices(&rules)?;
+    let groups = Groups::make(&args.id, &bundle, &claim, global.systemd_cgroup)?;
+    groups.guard_devices()?;
     let mut witness = Witness {
         id: &args.id,
         bundle: &bundle,
         root: &root,
-        group: &path,
+        groups: &groups,
         socket: args.console_socket.as_deref(),
         claim: Some(claim),
         terminal: None,
         made: None,
     };
-    restore_by(args, &settings, &mut witness, group.group())
+    restore_by(args, &settings, &mut witness)
         .and_then(|()| witness.finish(pid_file.as_deref()))
-        .inspect(|_| group.keep())
+        .inspect(|_| groups.keep())
 }
 
-fn restore_by(
-    args: &Args,
-    settings: &Settings,
-    witness: &mut Witness<'_>,
-    group: &holm_runtime::cgroup::Group,
-) -> Result<()> {
+fn restore_by(args: &Args, settings: &Settings, witness: &mut Witness<'_>) -> Result<()> {
     let restoration = Restoration {
         settings,
         spec: &witness.bundle.spec,
         bundle: &witness.bundle.directory,
         root: witness.root,
-        group,
+        group: witness.groups.group(),
         label: args.lsm_profile.as_deref(),
         mount_label: args.lsm_mount_context.as_deref(),
     };
@@ -132,7 +118,7 @@ struct Witness<'a> {
     id: &'a str,
     bundle: &'a Bundle,
     root: &'a Path,
-    group: &'a Path,
+    groups: &'a Groups,
     socket: Option<&'a Path>,
     claim: Option<Claim>,
     terminal: Option<OwnedFd>,
@@ -186,7 +172,7 @@ impl Witness<'_> {
     fn write_down(&mut self, process: Child) -> Result<()> {
         let process = KillGuard::new(process);
         let claim = self.claim.take().ok_or_else(|| Error::new(Kind::System, "criu restored it twice"))?;
-        let record = launch::record(self.id, self.bundle, self.root, self.group, process.child());
+        let record = launch::record(self.id, self.bundle, self.root, self.groups, process.child());
         let container = claim.complete(record, &self.bundle.document)?;
         self.made = Some(Made { container: Some(container), process: Some(process) });
         Ok(())

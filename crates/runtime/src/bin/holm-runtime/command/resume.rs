@@ -19,5 +19,5 @@ pub fn run(args: &Args, global: &Global) -> Result<u8> {
     if container.status() != Status::Paused {
         return Err(Error::invalid("container not paused"));
     }
-    cgroup::freeze(&Hierarchies::detect()?, &container.record.group, false).map(|()| 0)
+    cgroup::freeze(&Hierarchies::detect()?, container.group()?, false).map(|()| 0)
 }

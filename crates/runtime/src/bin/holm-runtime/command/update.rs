@@ -81,7 +81,11 @@ pub fn run(args: &Args, global: &Global) -> Result<u8> {
     if container.status() == Status::Stopped {
         return Err(Error::invalid("container not running"));
     }
-    cgroup::update(&Hierarchies::detect()?, &container.record.group, &asked(args)?).map(|()| 0)
+    let (hierarchies, resources) = (Hierarchies::detect()?, asked(args)?);
+    if let Some(unit) = container.unit() {
+        unit.update(&hierarchies, &resources)?;
+    }
+    cgroup::update(&hierarchies, container.group()?, &resources).map(|()| 0)
 }
 
 fn asked(args: &Args) -> Result<LinuxResources> {
