@@ -70,7 +70,7 @@ exec 3>/dev/ttyS1
 stty raw <&3
 for step in /steps/*; do
     begin=$(cut -d' ' -f1 /proc/uptime)
-    setsid timeout -s KILL 20 sh "$step" >/tmp/.out 2>/tmp/.err </dev/null
+    setsid timeout -s KILL 40 sh "$step" >/tmp/.out 2>/tmp/.err </dev/null
     code=$?
     {
         head -n 1 "$step" | cut -c2-
