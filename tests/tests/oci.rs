@@ -21,7 +21,9 @@ mod oci {
     mod attacks_by_devices;
     mod bad_input;
     mod capabilities;
+    mod checkpoint;
     mod command_line;
+    mod criu_stand_in;
     mod devices;
     mod engines;
     mod events;

@@ -44,7 +44,9 @@ impl Purpose {
                 "xz-utils",
                 "zstd",
             ],
-            Self::Guest => &["busybox-static", "podman", "qemu-system-x86"],
+            Self::Guest => {
+                &["busybox-static", "criu", "gzip", "iptables", "podman", "qemu-system-x86", "tar"]
+            }
             Self::Bench => {
                 &["busybox-static", "crun", "erofs-utils", "mmdebstrap", "podman", "runc", "util-linux"]
             }

@@ -405,12 +405,22 @@ fn give_streams(stdio: &Stdio<'_>, identity: &Identity, maps: Option<&Maps>) -> 
 
 /// A failure in words, with the object that the step was at.
 fn describe(failure: Failure, plan: &ProcessPlan, root: Option<&RootPlan>) -> Error {
-    let index = usize::from(failure.index);
     let object = match failure.step {
         Step::Execute => return cannot_execute(failure.errno, plan),
-        Step::WorkingDirectory | Step::EscapedDirectory => {
-            Some(plan.directory.to_string_lossy().into_owned())
-        }
+        Step::WorkingDirectory | Step::EscapedDirectory => plan.directory.to_string_lossy().into_owned(),
+        Step::ResourceLimit => match plan.limits.get(usize::from(failure.index)) {
+            Some((resource, _)) => format!("{resource:?}"),
+            None => return describe_mounting(failure, root),
+        },
+        _ => return describe_mounting(failure, root),
+    };
+    in_words(failure, Some(object))
+}
+
+/// A failure of a step that concerns the root at most.
+pub(crate) fn describe_mounting(failure: Failure, root: Option<&RootPlan>) -> Error {
+    let index = usize::from(failure.index);
+    let object = match failure.step {
         Step::NoPlainDirectory => return no_plain_directory(root, index),
         Step::InsideProc => return inside_proc(root, index),
         Step::MakeMount | Step::OpenTarget | Step::MakeTarget | Step::AttachMount => root
@@ -424,9 +434,12 @@ fn describe(failure: Failure, plan: &ProcessPlan, root: Option<&RootPlan>) -> Er
         Step::Parameter => root
             .and_then(|root| root.parameters.get(index))
             .map(|(path, _)| path.to_string_lossy().into_owned()),
-        Step::ResourceLimit => plan.limits.get(index).map(|(resource, _)| format!("{resource:?}")),
         _ => None,
     };
+    in_words(failure, object)
+}
+
+fn in_words(failure: Failure, object: Option<String>) -> Error {
     let description = failure.step.description();
     let message = object.map_or_else(|| description.to_owned(), |object| format!("{description} `{object}`"));
     Error::errno(Kind::System, message, failure.errno)

@@ -4,6 +4,7 @@
 //! cgroup::Group::create   groups made and limited, nothing in them yet
 //! container::start        everything prepared -> one clone3 -> the child attaches, drops, executes
 //! container::exec         another process into the same namespaces
+//! checkpoint::dump        its processes as files, by CRIU
 //! cgroup::remove          every process ended, every group gone
 //! ```
 //!
@@ -14,6 +15,7 @@ mod attributes;
 pub mod bundle;
 pub mod capability;
 pub mod cgroup;
+pub mod checkpoint;
 mod child;
 pub mod container;
 pub mod device;

@@ -71,6 +71,9 @@ pub struct Record {
     pub own_pids: bool,
     /// Its root is attached in the host's mount namespace and must be taken from there.
     pub attached: bool,
+    /// What its standard streams were when it was made, as `/proc` tells: a checkpoint takes it along.
+    #[serde(default)]
+    pub descriptors: Vec<String>,
     /// Annotations of its configuration.
     pub annotations: BTreeMap<String, String>,
 }
@@ -414,6 +417,11 @@ impl Container {
         self.directory.metadata().map_or(0, |data| data.uid())
     }
 
+    /// Whether somebody else has forgotten it.
+    pub fn is_forgotten(&self) -> bool {
+        !self.directory.exists()
+    }
+
     /// Forgets it.
     ///
     /// # Errors
@@ -459,6 +467,7 @@ mod tests {
             unit: None,
             own_pids: true,
             attached: false,
+            descriptors: Vec::new(),
             annotations: BTreeMap::new(),
         };
         claim.complete(record.clone(), b"{}").expect("complete");

@@ -308,6 +308,11 @@ pub fn place_descriptor(source: BorrowedFd<'_>, target: i32) -> Result<(), Errno
     if result >= 0 { Ok(()) } else { Err(last_errno()) }
 }
 
+/// Lets a descriptor outlive `exec` at its number. May be called in a child.
+pub fn keep_over_exec(descriptor: impl std::os::fd::AsFd) -> Result<(), Errno> {
+    rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::empty())
+}
+
 /// Takes ownership of an inherited descriptor, for example one that the parent announced by number.
 ///
 /// # Errors

@@ -8,7 +8,7 @@ use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use holm_sys::attributes;
-use holm_sys::rustix::fs::Mode;
+use holm_sys::rustix::fs::{CWD, Mode, OFlags, openat};
 use holm_sys::rustix::io::{read, write};
 use holm_sys::rustix::process::{
     Gid, Signal, Uid, chdir, ioctl_tiocsctty, set_parent_process_death_signal, setrlimit, umask,
@@ -21,7 +21,7 @@ use holm_sys::rustix::thread::{
 use holm_sys::{Errno, exec, process, seccomp};
 
 use super::meet_parent;
-use super::mounts::write_in_proc;
+use super::mounts::{check_device, write_in_proc};
 use crate::capability::{CapabilitySet, ProcessCapabilities};
 use crate::process::{Hold, ProcessPlan};
 use crate::step::{At, Failure, HELD, Step, encode_listener};
@@ -129,9 +129,23 @@ fn set_stdio(descriptors: &Descriptors<'_>) -> Result<(), Failure> {
         }
     };
     for (number, stream) in (0..).zip(streams) {
+        let own = own_null(stream);
+        let stream = own.as_ref().map_or(stream, AsFd::as_fd);
         process::place_descriptor(stream, number).at(Step::Stdio)?;
     }
     Ok(())
+}
+
+/// The container's own null device where a stream is the host's: of a file whose mount is not the container's, no
+/// checkpoint can be made. Where the container has none, the host's will do.
+fn own_null(stream: BorrowedFd<'_>) -> Option<OwnedFd> {
+    check_device(stream, 1, 3).ok()?;
+    let open =
+        |flags| openat(CWD, c"/dev/null", flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).ok();
+    // Opening what the image may have put there could do something: so it is looked at first.
+    check_device(open(OFlags::PATH)?.as_fd(), 1, 3).ok()?;
+    let null = open(OFlags::RDWR | OFlags::NOCTTY)?;
+    check_device(null.as_fd(), 1, 3).ok().map(|()| null)
 }
 
 fn set_limits(plan: &ProcessPlan) -> Result<(), Failure> {

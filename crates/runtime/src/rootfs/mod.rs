@@ -189,7 +189,8 @@ fn without_repetitions(paths: Vec<CString>) -> Vec<CString> {
     once
 }
 
-fn mount_root(root: Root<'_>, propagation: Option<(u64, bool)>) -> Result<(OwnedFd, CString)> {
+/// The root, detached, and where it is attached for the moment before `pivot_root`.
+pub(crate) fn mount_root(root: Root<'_>, propagation: Option<(u64, bool)>) -> Result<(OwnedFd, CString)> {
     match root {
         Root::Layers(layers) => Ok((overlay::mount(layers)?, path_string(overlay::place(layers))?)),
         Root::Directory(path) => {

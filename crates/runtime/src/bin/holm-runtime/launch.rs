@@ -81,7 +81,7 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
     }
     warn_of_ambient(bundle.spec.process().as_ref());
     let containers = global.containers()?;
-    let terminal = check_terminal(&bundle.spec, options, mode)?;
+    let terminal = check_terminal(&bundle.spec, options.console_socket.as_deref(), mode)?;
     let root = bundle.root()?;
     let claim = containers.claim(id)?;
     let groups = Groups::make(id, &bundle, &claim, global.systemd_cgroup)?;
@@ -185,13 +185,13 @@ fn pass_on_listeners(spec: &mut Spec, preserved: &[i32]) {
 }
 
 /// Whether the process gets a terminal, and somebody takes it.
-fn check_terminal(spec: &Spec, options: &Options, mode: Mode) -> Result<bool> {
+pub fn check_terminal(spec: &Spec, console_socket: Option<&Path>, mode: Mode) -> Result<bool> {
     let terminal = spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false);
     let detached = mode != Mode::Foreground;
-    if terminal && detached && options.console_socket.is_none() {
+    if terminal && detached && console_socket.is_none() {
         return Err(Error::invalid("cannot allocate tty if runc will detach without setting console socket"));
     }
-    if options.console_socket.is_some() && !(terminal && detached) {
+    if console_socket.is_some() && !(terminal && detached) {
         return Err(Error::invalid("cannot use console socket if runc will not detach or allocate tty"));
     }
     Ok(terminal)
@@ -244,7 +244,7 @@ fn run_creation_hooks(id: &str, bundle: &Bundle, root: &Path, child: &Child) -> 
     hooks::run(&bundle.spec, Point::CreateContainer, &state, inside)
 }
 
-fn record(id: &str, bundle: &Bundle, root: &Path, groups: &Groups, child: &Child) -> Record {
+pub fn record(id: &str, bundle: &Bundle, root: &Path, groups: &Groups, child: &Child) -> Record {
     let pid = child.pid.as_raw_nonzero().get();
     let namespaces = bundle.spec.linux().as_ref().and_then(|linux| linux.namespaces().as_deref());
     let namespaces = namespaces.unwrap_or_default();
@@ -262,6 +262,7 @@ fn record(id: &str, bundle: &Bundle, root: &Path, groups: &Groups, child: &Child
         unit: groups.unit().map(str::to_owned),
         own_pids: own(LinuxNamespaceType::Pid),
         attached: !has(LinuxNamespaceType::Mount),
+        descriptors: standard_descriptors(pid),
         annotations: bundle
             .spec
             .annotations()
@@ -270,6 +271,12 @@ fn record(id: &str, bundle: &Bundle, root: &Path, groups: &Groups, child: &Child
             .map(|(k, v)| (k.clone(), v.clone()))
             .collect(),
     }
+}
+
+/// What the standard streams of a process are; less if they cannot be told.
+fn standard_descriptors(pid: i32) -> Vec<String> {
+    let links = (0..3).map_while(|number| std::fs::read_link(format!("/proc/{pid}/fd/{number}")).ok());
+    links.map(|link| link.to_string_lossy().into_owned()).collect()
 }
 
 /// The number and nothing else: callers read the whole file as a number. Never seen half written.

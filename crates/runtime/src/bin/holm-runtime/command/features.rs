@@ -53,7 +53,7 @@ pub fn run(_: &Args) -> Result<u8> {
             "mountExtensions": { "idmap": { "enabled": true } },
             "netDevices": { "enabled": true },
         },
-        "annotations": { "org.opencontainers.runc.checkpoint.enabled": "false" },
+        "annotations": { "org.opencontainers.runc.checkpoint.enabled": "true" },
         "potentiallyUnsafeConfigAnnotations": [],
     });
     let mut text = Vec::new();
