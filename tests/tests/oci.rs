@@ -35,6 +35,7 @@ mod oci {
     mod hooks;
     mod json_paths;
     mod kill;
+    mod landlock;
     mod leaked_descriptors;
     mod lifecycle;
     mod limits;

@@ -284,6 +284,7 @@ impl Server {
             stdio: stdio(ends.as_ref().map(|(_, ends)| ends), window),
             dies_with_parent: asked.tty,
             preserved: Vec::new(),
+            landlock: None,
             affinity: None,
         };
         let mut answer = |event: Event, _: &Child| match event {

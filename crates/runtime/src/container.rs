@@ -18,6 +18,7 @@ use crate::child::{Init, Join, Leave};
 use crate::error::{Context, Error, Kind, Result};
 pub use crate::handshake::end;
 use crate::handshake::{Answer, Expectation, confirm};
+use crate::landlock::Landlock;
 use crate::maps::Maps;
 use crate::namespaces::{NamespacePlan, write_oom_score};
 use crate::process::{Hold, ProcessPlan, Stdio};
@@ -59,6 +60,8 @@ pub struct StartOptions {
     pub meet_when_mounted: bool,
     /// Change the root without pivot_root(2).
     pub no_pivot: bool,
+    /// Access to files that the process gives up.
+    pub landlock: Option<Landlock>,
     /// Keep the caller's session keyring.
     pub keep_keyring: bool,
     /// Descriptors that the program inherits beside the standard streams, ascending.
@@ -118,6 +121,7 @@ pub fn start(start: Start<'_>, answer: &mut Answer<'_>) -> Result<Started> {
     let mut plan = ProcessPlan::prepare(spec, process, &identity, start.seccomp, namespaces.changes_user())?;
     plan.hold = options.hold;
     plan.dies_with_parent = options.dies_with_parent;
+    plan.landlock = options.landlock;
     let leave = leave(&namespaces, options.no_pivot);
     // The cgroup namespace's root is the group at the moment of its making.
     let early_cgroup = namespaces.cgroup
@@ -248,6 +252,8 @@ pub struct Exec<'a> {
     pub dies_with_parent: bool,
     /// Descriptors that the program inherits beside the standard streams, ascending.
     pub preserved: Vec<i32>,
+    /// Access to files that it gives up.
+    pub landlock: Option<Landlock>,
     /// Processors that it may run on, a bit each.
     pub affinity: Option<Vec<u64>>,
 }
@@ -268,6 +274,7 @@ pub fn exec(exec: Exec<'_>, answer: &mut Answer<'_>) -> Result<Started> {
         ProcessPlan::prepare(exec.spec, exec.process, &identity, exec.seccomp, namespaces.changes_user)?;
     plan.dies_with_parent = exec.dies_with_parent;
     plan.affinity = exec.affinity;
+    plan.landlock = exec.landlock;
     if let Some(program) = exec.program {
         plan.execute(program)?;
     }
@@ -408,6 +415,13 @@ fn describe(failure: Failure, plan: &ProcessPlan, root: Option<&RootPlan>) -> Er
     let object = match failure.step {
         Step::Execute => return cannot_execute(failure.errno, plan),
         Step::WorkingDirectory | Step::EscapedDirectory => plan.directory.to_string_lossy().into_owned(),
+        Step::LandlockPath => {
+            let rules = plan.landlock.as_ref().map(Landlock::rules).unwrap_or_default();
+            match rules.get(usize::from(failure.index)) {
+                Some((path, _)) => path.to_string_lossy().into_owned(),
+                None => return describe_mounting(failure, root),
+            }
+        }
         Step::ResourceLimit => match plan.limits.get(usize::from(failure.index)) {
             Some((resource, _)) => format!("{resource:?}"),
             None => return describe_mounting(failure, root),

@@ -14,6 +14,7 @@ use holm_sys::rustix::thread::capabilities;
 use crate::attributes;
 use crate::capability::{CapabilitySet, ProcessCapabilities};
 use crate::error::{Context, Error, Kind, Result};
+use crate::landlock::Landlock;
 use crate::rootfs::{c_string, path_string};
 use crate::seccomp::Program;
 use crate::user::Identity;
@@ -76,6 +77,7 @@ pub(crate) struct ProcessPlan {
     pub memory_policy: Option<(i32, Vec<u64>)>,
     /// Processors, a bit each.
     pub affinity: Option<Vec<u64>>,
+    pub landlock: Option<Landlock>,
     /// Files below `/proc` and the labels to write to them.
     pub labels: Vec<(CString, Vec<u8>)>,
     /// Descriptors that the last steps and the program need beside the standard streams, ascending.
@@ -126,6 +128,7 @@ impl ProcessPlan {
             personality: attributes::personality(spec),
             memory_policy: attributes::memory_policy(spec)?,
             affinity: None,
+            landlock: None,
             labels: attributes::labels(process)?,
             kept: Vec::new(),
             hold: None,

@@ -406,9 +406,16 @@ impl Container {
     /// # Errors
     /// It cannot be read.
     pub fn spec(&self) -> Result<Spec> {
+        parse(&self.document()?, &mut Vec::new())
+    }
+
+    /// Its configuration as it was received.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn document(&self) -> Result<Vec<u8>> {
         let file = self.directory.join("config.json");
-        let document = read_limited(&file, CONFIG_LIMIT).context(|| format!("read `{}`", file.display()))?;
-        parse(&document, &mut Vec::new())
+        read_limited(&file, CONFIG_LIMIT).context(|| format!("read `{}`", file.display()))
     }
 
     /// User id of whoever created it.

@@ -76,6 +76,8 @@ steps! {
     MemoryPolicy: "set the memory policy",
     Affinity: "set the processors to run on",
     NoNewPrivileges: "give up gaining privileges",
+    Landlock: "give up access to files",
+    LandlockPath: "allow access below",
     Seccomp: "install the seccomp filter",
     Listener: "hand over the seccomp listener",
     BoundingSet: "bound the capabilities",

@@ -11,6 +11,7 @@ pub mod fail_point;
 pub mod file;
 pub mod in_root;
 pub mod interface;
+pub mod landlock;
 pub mod lock;
 pub mod mount;
 pub mod netlink;

@@ -87,6 +87,8 @@ pub enum Feature {
     Environment,
     /// Masked paths that are there twice.
     MaskedOnce,
+    /// `process.landlock`, which is no part of the specification yet.
+    Landlock,
     /// `linux.netDevices`.
     NetworkDevices,
     /// A user without rights gets a container without the limits that cannot be set, and what is wrong is named.
@@ -130,6 +132,7 @@ impl Feature {
             Self::ExecAffinity => "it came with 1.2",
             Self::Environment => "it came with 1.3",
             Self::MaskedOnce => "1.1 covers it again",
+            Self::Landlock => "it is our extension",
             Self::NetworkDevices => "they came with 1.4",
             Self::RootlessIsToldWhy => "it refuses such limits, and words the rest otherwise",
             Self::MissingRootIsAnError => "`list` takes a given root that is not there for the default one",

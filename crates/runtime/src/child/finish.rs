@@ -8,7 +8,8 @@ use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use holm_sys::attributes;
-use holm_sys::rustix::fs::{CWD, Mode, OFlags, openat};
+use holm_sys::landlock::{allow_beneath, create_ruleset, restrict_self};
+use holm_sys::rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 use holm_sys::rustix::io::{read, write};
 use holm_sys::rustix::process::{
     Gid, Signal, Uid, chdir, ioctl_tiocsctty, set_parent_process_death_signal, setrlimit, umask,
@@ -23,6 +24,7 @@ use holm_sys::{Errno, exec, process, seccomp};
 use super::meet_parent;
 use super::mounts::{check_device, write_in_proc};
 use crate::capability::{CapabilitySet, ProcessCapabilities};
+use crate::landlock::Landlock;
 use crate::process::{Hold, ProcessPlan};
 use crate::step::{At, Failure, HELD, Step, encode_listener};
 
@@ -47,9 +49,11 @@ pub(super) fn run(
     close_others(plan)?;
     umask(Mode::from_raw_mode(plan.umask));
     set_attributes(plan)?;
+    let rules = plan.landlock.as_ref().map(make_rules).transpose()?;
     if plan.no_new_privileges {
         set_no_new_privs(true).at(Step::NoNewPrivileges)?;
     } else {
+        restrict(rules.as_ref())?;
         install_filter(plan, sync)?;
     }
     let entered = chdir(plan.directory.as_c_str());
@@ -63,6 +67,7 @@ pub(super) fn run(
         look_for_program(plan)?;
     }
     if plan.no_new_privileges {
+        restrict(rules.as_ref())?;
         install_filter(plan, sync)?;
     }
     if let Some(hold) = &plan.hold {
@@ -192,6 +197,35 @@ fn set_attributes(plan: &ProcessPlan) -> Result<(), Failure> {
             Ok(())
         }
     }
+}
+
+/// The rules of Landlock, by paths as root finds them. Closed when the program is executed.
+fn make_rules(landlock: &Landlock) -> Result<ManuallyDrop<OwnedFd>, Failure> {
+    let rules = create_ruleset(landlock.handled()).map(ManuallyDrop::new).at(Step::Landlock)?;
+    for (index, (path, allowed)) in landlock.rules().iter().enumerate() {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let opened = match openat(CWD, path.as_c_str(), flags, Mode::empty()) {
+            Err(Errno::NOENT) if !landlock.is_strict() => continue,
+            other => ManuallyDrop::new(other.at_index(Step::LandlockPath, index)?),
+        };
+        allow_beneath(rules.as_fd(), *allowed & allowed_for(opened.as_fd()), opened.as_fd())
+            .at_index(Step::LandlockPath, index)?;
+        // One of many: they would add up.
+        drop(ManuallyDrop::into_inner(opened));
+    }
+    Ok(rules)
+}
+
+/// What makes sense for a file that is no directory: execute, write, read, truncate, ioctl.
+fn allowed_for(path: BorrowedFd<'_>) -> u64 {
+    const OF_FILES: u64 = 0b111 | 1 << 14 | 1 << 15;
+    let is_directory =
+        fstat(path).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
+    if is_directory { u64::MAX } else { OF_FILES }
+}
+
+fn restrict(rules: Option<&ManuallyDrop<OwnedFd>>) -> Result<(), Failure> {
+    rules.map_or(Ok(()), |rules| restrict_self(rules.as_fd())).at(Step::Landlock)
 }
 
 /// The parent takes the listener out of this process itself: sending it could be a call that asks the listener.

@@ -7,6 +7,7 @@ use holm_runtime::bundle::Bundle;
 use holm_runtime::capability::ProcessCapabilities;
 use holm_runtime::container::{self, Start, StartOptions, Word};
 use holm_runtime::hooks::{self, Place, Point};
+use holm_runtime::landlock::Landlock;
 use holm_runtime::network;
 use holm_runtime::rootfs::Root;
 use holm_runtime::rootless;
@@ -110,6 +111,7 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
             dies_with_parent: false,
             meet_when_mounted: meets,
             no_pivot: options.no_pivot,
+            landlock: landlock(&bundle.document)?,
             keep_keyring: options.no_new_keyring,
             preserved,
         },
@@ -145,6 +147,16 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
     }
     groups.keep();
     Ok(Launched { container, process: process.keep(), terminal, spec: bundle.spec })
+}
+
+/// Access to files that the process gives up, as far as this kernel can make it.
+pub fn landlock(document: &[u8]) -> Result<Option<Landlock>> {
+    let Some(asked) = Landlock::from_config(document)? else { return Ok(None) };
+    let (landlock, lacking) = asked.fit()?;
+    if let Some(lacking) = lacking {
+        crate::talk::warn(&format!("process.landlock: {lacking}"));
+    }
+    Ok(landlock)
 }
 
 /// Says which capabilities cannot be ambient, in runc's words.

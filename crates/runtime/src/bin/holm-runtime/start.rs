@@ -96,6 +96,7 @@ fn run_inside(
         stdio: Stdio::Descriptors([input.as_fd(), output, error]),
         dies_with_parent: true,
         preserved: Vec::new(),
+        landlock: crate::launch::landlock(&container.document()?)?,
         affinity: None,
     };
     let mut answer = |event: Event, child: &Child| match event {

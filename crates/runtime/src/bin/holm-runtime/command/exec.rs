@@ -16,7 +16,9 @@ use holm_sys::process::Child;
 use crate::arguments::Global;
 use crate::console;
 use crate::foreground::{self, Signals};
-use crate::launch::{KillGuard, preserved_descriptors, standard_streams, warn_of_ambient, write_pid_file};
+use crate::launch::{
+    KillGuard, landlock, preserved_descriptors, standard_streams, warn_of_ambient, write_pid_file,
+};
 use crate::start::bundle_of;
 
 /// Longest process document that is read, in bytes.
@@ -127,6 +129,7 @@ fn exec(args: &Args, global: &Global) -> Result<u8> {
         },
         dies_with_parent: false,
         preserved,
+        landlock: landlock(&container.document()?)?,
         affinity: affinity.last,
     };
     let mut answer = |event: Event, child: &Child| match event {
