@@ -141,6 +141,7 @@ pub fn check(spec: &Spec) -> Result<()> {
     if process.args().as_deref().unwrap_or_default().is_empty() {
         return Err(Error::invalid("args must not be empty").at_field("process.args"));
     }
+    crate::process::affinity(process)?;
     check_supported(spec)?;
     crate::network::check(spec)?;
     check_strings(spec)?;
@@ -252,6 +253,8 @@ mod tests {
         let with = |from: &str, to: &str| message(&SMALLEST.replace(from, to));
         assert!(with(r#""uid":0"#, r#""uid":"root""#).starts_with("`process.user.uid`"));
         assert!(with(r#"["sh"]"#, "[1]").starts_with("`process.args[0]`"));
+        let processors = r#""cwd":"/","execCPUAffinity":{"final":"0-3,x"}"#;
+        assert!(with(r#""cwd":"/""#, processors).starts_with("`process.execCPUAffinity.final`"));
         assert!(with("1.2.0", "2.0.0").starts_with("`ociVersion`"));
         assert!(with("1.2.0", "one").starts_with("`ociVersion`"));
         let linux = r#""root":{"path":"r"},"linux":{"namespaces":[{"type":"pid"},{"type":"space"}]}"#;

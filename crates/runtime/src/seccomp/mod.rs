@@ -48,7 +48,7 @@ pub use syscalls::Syscall;
 /// # Errors
 /// A document that makes no sense, or a program that is too large.
 pub fn container_program(
-    spec: &oci_spec::runtime::Spec,
+    spec: &holm_spec::runtime::Spec,
     cache: &Path,
 ) -> crate::Result<Option<(Program, Option<filter::Listener>)>> {
     let document = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());

@@ -4,7 +4,7 @@
 //! ignored, and when two conditions of one rule look at the same argument, each becomes a rule of its
 //! own, so that either is enough.
 
-use oci_spec::runtime::{
+use holm_spec::runtime::{
     LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompFilterFlag, LinuxSeccompOperator,
     LinuxSyscall,
 };
