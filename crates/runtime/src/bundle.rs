@@ -109,21 +109,23 @@ fn remove_unknown_capabilities(document: &mut Value, unknown: &mut Vec<String>) 
 /// # Errors
 /// As [`parse`].
 pub fn parse_as<T: serde::de::DeserializeOwned>(document: &[u8], name: &str) -> Result<T> {
-    let mut deserializer = serde_json::Deserializer::from_slice(document);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let mut path = error.path().to_string();
-        let cause = error.into_inner();
-        // What is missing has no path of its own.
-        if let Some((_, rest)) = cause.to_string().split_once("missing field `") {
-            let field = rest.split('`').next().unwrap_or_default();
-            path = if path == "." { field.to_owned() } else { format!("{path}.{field}") };
-        }
+    serde_json::from_slice(document).map_err(|cause| {
+        let path = path_of(&cause, document);
         let read = Error::caused(Kind::Invalid, format!("read `{name}`"), cause);
-        if path == "." || path == "?" { read } else { read.at_field(path) }
-    })?;
-    let end =
-        deserializer.end().map_err(|error| Error::caused(Kind::Invalid, format!("read `{name}`"), error));
-    end.map(|()| value)
+        if path.is_empty() { read } else { read.at_field(path) }
+    })
+}
+
+/// JSON path of the field that an error is about; empty for the document itself.
+fn path_of(error: &serde_json::Error, document: &[u8]) -> String {
+    let path = crate::json_path::path_at(document, error.line(), error.column());
+    // What is missing has no place of its own.
+    let text = error.to_string();
+    match text.split_once("missing field `").and_then(|(_, rest)| rest.split('`').next()) {
+        Some(field) if path.is_empty() => field.to_owned(),
+        Some(field) => format!("{path}.{field}"),
+        None => path,
+    }
 }
 
 /// Checks what can be checked without looking at the host.
