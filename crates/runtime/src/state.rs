@@ -35,8 +35,10 @@ use serde::{Deserialize, Serialize};
 use crate::bundle::{CONFIG_LIMIT, parse, parse_as};
 use crate::cgroup::{self, Group, Hierarchies, SubGroup};
 use crate::error::{Context, Error, Kind, Result};
+use crate::hooks::Point;
 use crate::process::Hold;
 use crate::rootless::is_host_root;
+use crate::seccomp::DocumentDigest;
 use crate::systemd::Unit;
 
 /// Version of [`Record`] that this code writes; it reads no other.
@@ -74,6 +76,12 @@ pub struct Record {
     /// What its standard streams were when it was made, as `/proc` tells: a checkpoint takes it along.
     #[serde(default)]
     pub descriptors: Vec<String>,
+    /// At which points it has hooks; unknown where this is not written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<Vec<Point>>,
+    /// [`DocumentDigest`] of its filter, which is computed again where it is not written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seccomp: Option<String>,
     /// Annotations of its configuration.
     pub annotations: BTreeMap<String, String>,
 }
@@ -348,6 +356,11 @@ impl Container {
         self.record.unit.as_deref().map(Unit::named)
     }
 
+    /// Digest of the document that its filter of system calls was compiled from, if it was written down.
+    pub fn seccomp(&self) -> Option<DocumentDigest> {
+        self.record.seccomp.as_deref().and_then(|digest| digest.parse().ok())
+    }
+
     /// What another process of it joins.
     ///
     /// # Errors
@@ -381,24 +394,30 @@ impl Container {
             .map_err(|error| Error::caused(Kind::System, "start the container", error))
     }
 
-    /// Lets a created container go on to its program, which errors call by that name; `Err` tells why it could not be
-    /// executed.
+    /// Lets a created container go on to its program; `Err` tells why it could not be executed.
     ///
     /// # Errors
     /// It does not wait; its program cannot be executed.
-    pub fn release(&self, program: &str) -> Result<()> {
+    pub fn release(&self) -> Result<()> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let failed = || "start the container";
         let result = open(self.directory.join("result"), flags, Mode::empty()).context(failed)?;
         let start = self.knock().context(failed)?;
         rustix::io::write(&start, b"0").context(failed)?;
         drop(start);
-        let outcome = crate::container::outcome(&result, program);
+        let outcome = crate::container::outcome(&result, &|| self.program());
         for name in ["start", "result"] {
             // They have done their work; the directory goes with the container.
             let _ = std::fs::remove_file(self.directory.join(name));
         }
         outcome
+    }
+
+    /// The program as the user wrote it, for errors.
+    fn program(&self) -> String {
+        let process = self.spec().ok().and_then(|spec| spec.process().clone());
+        let arguments = process.and_then(|process| process.args().clone()).unwrap_or_default();
+        arguments.into_iter().next().unwrap_or_default()
     }
 
     /// Its configuration, as it was when it was created.
@@ -409,6 +428,17 @@ impl Container {
         let file = self.directory.join("config.json");
         let document = read_limited(&file, CONFIG_LIMIT).context(|| format!("read `{}`", file.display()))?;
         parse(&document, &mut Vec::new())
+    }
+
+    /// Its configuration if it has hooks at one of these points, which is all that whoever asks wants of it.
+    ///
+    /// # Errors
+    /// As [`Container::spec`].
+    pub fn spec_with_hooks(&self, points: &[Point]) -> Result<Option<Spec>> {
+        match &self.record.hooks {
+            Some(own) if !own.iter().any(|point| points.contains(point)) => Ok(None),
+            _ => self.spec().map(Some),
+        }
     }
 
     /// User id of whoever created it.
@@ -447,6 +477,14 @@ mod tests {
     }
 
     #[test]
+    fn records_of_earlier_versions_are_read() {
+        let text = r#"{"version":1,"id":"a","bundle":"/b","root":"/b/r","created":"2026-01-02T03:04:05Z","pid":2,
+            "pid_start":3,"group":"x","own_pids":true,"attached":false,"annotations":{}}"#;
+        let record = parse_record(text.as_bytes()).expect("valid");
+        assert_eq!((record.hooks, record.seccomp, record.unit), (None, None, None));
+    }
+
+    #[test]
     fn a_claim_is_exclusive_and_goes_unless_completed() {
         let directory = tempfile::tempdir().expect("tempdir");
         let containers = Containers::new(directory.path().join("root"));
@@ -468,12 +506,16 @@ mod tests {
             own_pids: true,
             attached: false,
             descriptors: Vec::new(),
+            hooks: Some(vec![Point::CreateRuntime, Point::Poststop]),
+            seccomp: None,
             annotations: BTreeMap::new(),
         };
         claim.complete(record.clone(), b"{}").expect("complete");
         let found = containers.get("a").expect("there");
         assert_eq!((found.record.clone(), found.status()), (record, Status::Stopped));
         assert_eq!(containers.ids().expect("readable"), ["a"]);
+        assert!(found.spec_with_hooks(&[Point::StartContainer]).expect("not read").is_none());
+        assert!(found.spec_with_hooks(&[Point::Poststop]).is_ok_and(|spec| spec.is_some()));
         found.forget().expect("removed");
         assert_eq!(containers.ids().expect("readable"), Vec::<String>::new());
     }

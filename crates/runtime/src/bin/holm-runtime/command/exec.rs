@@ -102,7 +102,7 @@ fn exec(args: &Args, global: &Global) -> Result<u8> {
     let signals = (!args.detach).then(Signals::hold).transpose()?;
     let target = container.process().ok_or_else(|| Error::invalid("cannot exec in a stopped container"))?;
     let group = container.join_group(&sub_groups(args)?)?;
-    let seccomp = seccomp::container_program(&spec, &containers.seccomp_cache())?;
+    let seccomp = seccomp::container_filter(&spec, container.seccomp(), &containers.seccomp_cache())?;
     warn_of_ambient(Some(&process));
     let affinity = process_affinity(&process)?;
     say_affinity(&affinity, global);
@@ -119,7 +119,7 @@ fn exec(args: &Args, global: &Global) -> Result<u8> {
         program: None,
         group: &group,
         user: None,
-        seccomp: seccomp.as_ref().map(|(program, _)| program.clone()),
+        seccomp: seccomp.as_ref().map(|filter| filter.program.clone()),
         stdio: if terminal {
             Stdio::Terminal(NewTerminal { window: None, plain_output: !args.detach })
         } else {
@@ -132,7 +132,7 @@ fn exec(args: &Args, global: &Global) -> Result<u8> {
     let mut answer = |event: Event, child: &Child| match event {
         Event::Listener(listener) => {
             let bundle = bundle_of(&container, &spec);
-            let asked = seccomp.as_ref().and_then(|(_, listener)| listener.as_ref());
+            let asked = seccomp.as_ref().and_then(|filter| filter.listener.as_ref());
             console::send_listener(asked, &listener, id, &bundle, child.pid.as_raw_nonzero().get(), "running")
         }
         Event::Made | Event::Mounted => Ok(()),
