@@ -268,6 +268,7 @@ pub fn exec(exec: Exec<'_>, answer: &mut Answer<'_>) -> Result<Started> {
         ProcessPlan::prepare(exec.spec, exec.process, &identity, exec.seccomp, namespaces.changes_user)?;
     plan.dies_with_parent = exec.dies_with_parent;
     plan.affinity = exec.affinity;
+    plan.is_bounded = true;
     if let Some(program) = exec.program {
         plan.execute(program)?;
     }

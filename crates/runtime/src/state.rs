@@ -1,12 +1,11 @@
 //! What a command-line runtime remembers of its containers, below its `--root`.
 //!
 //! ```text
-//! <root>/<id>/            made exclusively: the claim of the id
+//! <root>/<id>/            made exclusively: the claim of the id; flock: held by whoever starts it
 //!   state.json            a [`Record`]; replaced by rename, there from the end of `create` on
-//!   config.json           the configuration as it was received
+//!   config.json           the configuration as it was received; whole when there is a `state.json`
 //!   group                 path of its control groups, from before they are made
 //!   unit                  name of the systemd unit that they are, from before it is started
-//!   lock                  flock: held by whoever starts it
 //!   start, result         FIFOs of a container that is created and not started (see [`crate::Hold`])
 //! <root>/.seccomp@/       compiled filters; no id holds an `@`
 //! ```
@@ -20,14 +19,17 @@
 //! crash can make it untrue. Created is one whose process still reads the FIFO.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use holm_spec::Timestamp;
 use holm_spec::runtime::Spec;
 use holm_sys::Errno;
 use holm_sys::file::{Durability, ensure_directory, read_limited, remove_tree, replace};
-use holm_sys::lock::{Lock, Mode as LockMode};
+use holm_sys::lock::Lock;
 use holm_sys::process::open_pidfd;
 use holm_sys::rustix::fs::{CWD, FileType, Mode, OFlags, mkdir, mknodat, open};
 use serde::{Deserialize, Serialize};
@@ -288,18 +290,26 @@ impl Claim {
         Ok(Hold { start: fifo("start")?, result: fifo("result")? })
     }
 
+    /// Keeps the configuration as it was received. Nobody reads it before the container exists.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn note_configuration(&self, document: &[u8]) -> Result<()> {
+        let file = self.directory().join("config.json");
+        let create = || File::options().write(true).create_new(true).mode(0o600).open(&file);
+        let written = create().and_then(|mut created| created.write_all(document));
+        written.context(|| format!("write `{}`", file.display()))
+    }
+
     /// Writes down what the container is; from now on it exists.
     ///
     /// # Errors
-    /// The files cannot be written.
-    pub fn complete(mut self, record: Record, document: &[u8]) -> Result<Container> {
+    /// The file cannot be written.
+    pub fn complete(mut self, record: Record) -> Result<Container> {
         let directory = self.directory().to_owned();
-        let write = |name: &str, content: &[u8]| {
-            let path = directory.join(name);
-            replace(&path, content, Durability::Volatile).context(|| format!("write `{}`", path.display()))
-        };
-        write("config.json", document)?;
-        write("state.json", &serde_json::to_vec(&record).expect("a record is plain data"))?;
+        let file = directory.join("state.json");
+        let text = serde_json::to_vec(&record).expect("a record is plain data");
+        replace(&file, &text, Durability::Volatile).context(|| format!("write `{}`", file.display()))?;
         self.directory = None;
         Ok(Container { directory, record })
     }
@@ -335,7 +345,8 @@ impl Container {
         }
     }
 
-    fn is_frozen(&self) -> bool {
+    /// Whether its processes are frozen, as far as it has any.
+    pub fn is_frozen(&self) -> bool {
         let group = self.record.group.as_deref();
         group.is_some_and(|group| Hierarchies::detect().is_ok_and(|all| cgroup::is_frozen(&all, group)))
     }
@@ -390,7 +401,7 @@ impl Container {
     /// # Errors
     /// Another one takes too long.
     pub fn lock(&self) -> Result<Lock> {
-        Lock::acquire(&self.directory.join("lock"), LockMode::Exclusive)
+        Lock::acquire_directory(&self.directory)
             .map_err(|error| Error::caused(Kind::System, "start the container", error))
     }
 
@@ -510,7 +521,8 @@ mod tests {
             seccomp: None,
             annotations: BTreeMap::new(),
         };
-        claim.complete(record.clone(), b"{}").expect("complete");
+        claim.note_configuration(b"{}").expect("noted");
+        claim.complete(record.clone()).expect("complete");
         let found = containers.get("a").expect("there");
         assert_eq!((found.record.clone(), found.status()), (record, Status::Stopped));
         assert_eq!(containers.ids().expect("readable"), ["a"]);

@@ -4,6 +4,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitId, WaitIdOptions};
 
@@ -258,7 +259,12 @@ const EXIT_CODE: usize = 52;
 /// The fields of `/proc/<pid>/stat` from the third on: the second is the command in parentheses and may
 /// hold anything.
 fn stat_fields(pid: i32) -> Option<String> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // Longer than 52 numbers and a name can be, so one call reads it all: the kernel makes it anew for each.
+    let mut stat = [0; 2048];
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(format!("/proc/{pid}/stat"), flags, rustix::fs::Mode::empty()).ok()?;
+    let length = rustix::io::read(&file, &mut stat).ok()?;
+    let stat = String::from_utf8_lossy(stat.get(..length)?);
     stat.rsplit_once(") ").map(|(_, fields)| fields.to_owned())
 }
 

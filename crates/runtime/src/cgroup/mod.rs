@@ -236,9 +236,18 @@ impl Group {
             Error::new(Kind::Unsupported, "device rules: this host has no `devices` controller")
         })?;
         self.enter_legacy("devices", &root, path)?;
-        for (allow, line) in rules.iter().map(|rule| rule.to_v1()) {
-            let file = root.join(path).join(if allow { "devices.allow" } else { "devices.deny" });
-            write_setting(&file, &line)?;
+        let directory = root.join(path);
+        let open = |name: &str| {
+            let file = directory.join(name);
+            let opened = File::options().write(true).open(&file);
+            opened.context(|| format!("open cgroup file `{}`", file.display()))
+        };
+        let (mut allow, mut deny) = (open("devices.allow")?, open("devices.deny")?);
+        for (allows, line) in rules.iter().map(|rule| rule.to_v1()) {
+            let file = if allows { &mut allow } else { &mut deny };
+            // The kernel takes one line a call.
+            file.write_all(line.as_bytes())
+                .context(|| format!("write device rule `{line}` to cgroup `{}`", directory.display()))?;
         }
         Ok(())
     }

@@ -115,7 +115,12 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
         },
     };
     let mut answer = |event: Event, child: &Child| match event {
-        Event::Made => groups.guard_devices().and_then(|()| network::move_devices(&bundle.spec, child.pid)),
+        // While the process mounts.
+        Event::Made => {
+            groups.guard_devices()?;
+            network::move_devices(&bundle.spec, child.pid)?;
+            claim.note_configuration(&bundle.document)
+        }
         Event::Mounted => run_creation_hooks(id, &bundle, &root, child),
         Event::Listener(listener) => {
             let asked = seccomp.as_ref().and_then(|filter| filter.listener.as_ref());
@@ -136,7 +141,7 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
     console::send_pidfd(options.pidfd_socket.as_deref(), "standard", process.child())?;
     let mut record = record(id, &bundle, &root, &groups, process.child());
     record.seccomp = seccomp.map(|filter| filter.document.to_string());
-    let container = claim.complete(record, &bundle.document)?;
+    let container = claim.complete(record)?;
     let written = pid_file.as_deref().map_or(Ok(()), |file| write_pid_file(file, process.child()));
     if let Err(error) = written.and_then(|()| started.word.map_or(Ok(()), Word::give)) {
         drop(process);

@@ -1,12 +1,12 @@
 //! `holm-runtime exec`: another process in a container.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use holm_runtime::bundle::parse_as;
 use holm_runtime::cgroup::SubGroup;
 use holm_runtime::container::{self, Exec};
-use holm_runtime::state::{Container, Status};
+use holm_runtime::state::Container;
 use holm_runtime::{Affinity, Error, Event, Kind, NewTerminal, Result, Stdio, process_affinity, seccomp};
 use holm_spec::runtime::{Process, Spec};
 use holm_sys::attributes::set_affinity;
@@ -94,13 +94,12 @@ fn exec(args: &Args, global: &Global) -> Result<u8> {
     let (id, command) = args.id_and_command.split_first().expect("one is required");
     let containers = global.containers()?;
     let container = containers.get(id)?;
-    check_status(&container, args)?;
+    let target = target(&container, args)?;
     let spec = container.spec()?;
     let process = process(args, command, &spec)?;
     let terminal = process.terminal().unwrap_or(false);
     check_terminal(args, terminal)?;
     let signals = (!args.detach).then(Signals::hold).transpose()?;
-    let target = container.process().ok_or_else(|| Error::invalid("cannot exec in a stopped container"))?;
     let group = container.join_group(&sub_groups(args)?)?;
     let seccomp = seccomp::container_filter(&spec, container.seccomp(), &containers.seccomp_cache())?;
     warn_of_ambient(Some(&process));
@@ -159,14 +158,14 @@ fn say_affinity(affinity: &Affinity, global: &Global) {
     }
 }
 
-fn check_status(container: &Container, args: &Args) -> Result<()> {
-    match container.status() {
-        Status::Stopped => Err(Error::invalid("cannot exec in a stopped container")),
-        Status::Paused if !args.ignore_paused => {
-            Err(Error::invalid("cannot exec in a paused container (use --ignore-paused to override)"))
-        }
-        _ => Ok(()),
+/// The container's first process, if others may join it.
+fn target(container: &Container, args: &Args) -> Result<OwnedFd> {
+    let process = container.process();
+    let process = process.ok_or_else(|| Error::invalid("cannot exec in a stopped container"))?;
+    if !args.ignore_paused && container.is_frozen() {
+        return Err(Error::invalid("cannot exec in a paused container (use --ignore-paused to override)"));
     }
+    Ok(process)
 }
 
 fn check_terminal(args: &Args, terminal: bool) -> Result<()> {
