@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use holm_spec::runtime::Spec;
-use holm_sys::file::read_limited;
+use holm_sys::file::{read_limited, real_path};
 use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
@@ -31,8 +31,7 @@ impl Bundle {
     /// # Errors
     /// No `config.json`, or one that [`parse`] or [`check`] refuses.
     pub fn load(directory: &Path) -> Result<Self> {
-        let directory = directory
-            .canonicalize()
+        let directory = real_path(directory)
             .map_err(|error| Error::system(format!("open bundle `{}`", directory.display()), error))?;
         let file = directory.join("config.json");
         let document = read_limited(&file, CONFIG_LIMIT).map_err(|error| match error.kind() {
@@ -58,7 +57,7 @@ impl Bundle {
         let root =
             self.spec.root().as_ref().ok_or_else(|| at(Error::invalid("the container has no root")))?;
         let path = self.directory.join(root.path());
-        let real = path.canonicalize().map_err(|error| {
+        let real = real_path(&path).map_err(|error| {
             at(Error::system(format!("open root file system `{}`", path.display()), error))
         })?;
         let is_link = path.symlink_metadata().is_ok_and(|data| data.is_symlink());

@@ -139,7 +139,7 @@ impl Heap {
     /// A block of at least that size; null if the kernel has no memory.
     fn take(&mut self, size: usize, align: usize) -> *mut u8 {
         let Some((list, size)) = class(size) else { return ptr::null_mut() };
-        if let Some(block) = self.lists[list].filter(|block| block.addr().get() % align == 0) {
+        if let Some(block) = self.lists[list].filter(|block| block.addr().get().is_multiple_of(align)) {
             // SAFETY: what is in a list is a block that nobody has, with a `Free` in it.
             self.lists[list] = unsafe { block.read() }.next;
             return block.as_ptr().cast();
@@ -241,7 +241,7 @@ mod tests {
 
     impl Block {
         fn fill(at: *mut u8, layout: Layout, filled: u8) -> Self {
-            assert!(!at.is_null() && at.addr() % layout.align() == 0);
+            assert!(!at.is_null() && at.addr().is_multiple_of(layout.align()));
             // SAFETY: the block has that size.
             unsafe { at.write_bytes(filled, layout.size()) };
             Self { at, layout, filled }

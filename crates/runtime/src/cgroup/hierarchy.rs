@@ -118,6 +118,18 @@ impl Hierarchies {
         path.map(PathBuf::from)
     }
 
+    /// The groups that are there at `path`, cgroup2 first, each with its controller of v1 (none for cgroup2).
+    ///
+    /// Most hierarchies of v1 have none, and one call tells that.
+    pub fn groups<'a>(&'a self, path: &'a Path) -> impl Iterator<Item = (&'static str, PathBuf)> + 'a {
+        let unified = self.unified.iter().map(move |root| ("", root.join(path)));
+        let legacy =
+            LEGACY_CONTROLLERS.iter().map(move |name| (*name, Path::new(ROOT).join(name).join(path)));
+        let legacy = legacy.filter(|_| self.version != Version::V2);
+        let there = unified.chain(legacy).filter(|(_, directory)| directory.is_dir());
+        there.filter(|(name, _)| name.is_empty() || self.legacy(name).is_some())
+    }
+
     /// Roots of all hierarchies, cgroup2 first.
     pub fn all(&self) -> impl Iterator<Item = PathBuf> + '_ {
         let legacy = LEGACY_CONTROLLERS.iter().filter_map(|controller| self.legacy(controller));
