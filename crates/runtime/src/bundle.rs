@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use holm_spec::runtime::Spec;
-use holm_sys::file::read_limited;
+use holm_sys::file::{read_limited, real_path};
 use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
@@ -31,8 +31,7 @@ impl Bundle {
     /// # Errors
     /// No `config.json`, or one that [`parse`] or [`check`] refuses.
     pub fn load(directory: &Path) -> Result<Self> {
-        let directory = directory
-            .canonicalize()
+        let directory = real_path(directory)
             .map_err(|error| Error::system(format!("open bundle `{}`", directory.display()), error))?;
         let file = directory.join("config.json");
         let document = read_limited(&file, CONFIG_LIMIT).map_err(|error| match error.kind() {
@@ -58,7 +57,7 @@ impl Bundle {
         let root =
             self.spec.root().as_ref().ok_or_else(|| at(Error::invalid("the container has no root")))?;
         let path = self.directory.join(root.path());
-        let real = path.canonicalize().map_err(|error| {
+        let real = real_path(&path).map_err(|error| {
             at(Error::system(format!("open root file system `{}`", path.display()), error))
         })?;
         let is_link = path.symlink_metadata().is_ok_and(|data| data.is_symlink());
@@ -109,21 +108,23 @@ fn remove_unknown_capabilities(document: &mut Value, unknown: &mut Vec<String>) 
 /// # Errors
 /// As [`parse`].
 pub fn parse_as<T: serde::de::DeserializeOwned>(document: &[u8], name: &str) -> Result<T> {
-    let mut deserializer = serde_json::Deserializer::from_slice(document);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let mut path = error.path().to_string();
-        let cause = error.into_inner();
-        // What is missing has no path of its own.
-        if let Some((_, rest)) = cause.to_string().split_once("missing field `") {
-            let field = rest.split('`').next().unwrap_or_default();
-            path = if path == "." { field.to_owned() } else { format!("{path}.{field}") };
-        }
+    serde_json::from_slice(document).map_err(|cause| {
+        let path = path_of(&cause, document);
         let read = Error::caused(Kind::Invalid, format!("read `{name}`"), cause);
-        if path == "." || path == "?" { read } else { read.at_field(path) }
-    })?;
-    let end =
-        deserializer.end().map_err(|error| Error::caused(Kind::Invalid, format!("read `{name}`"), error));
-    end.map(|()| value)
+        if path.is_empty() { read } else { read.at_field(path) }
+    })
+}
+
+/// JSON path of the field that an error is about; empty for the document itself.
+fn path_of(error: &serde_json::Error, document: &[u8]) -> String {
+    let path = crate::json_path::path_at(document, error.line(), error.column());
+    // What is missing has no place of its own.
+    let text = error.to_string();
+    match text.split_once("missing field `").and_then(|(_, rest)| rest.split('`').next()) {
+        Some(field) if path.is_empty() => field.to_owned(),
+        Some(field) => format!("{path}.{field}"),
+        None => path,
+    }
 }
 
 /// Checks what can be checked without looking at the host.
@@ -141,6 +142,7 @@ pub fn check(spec: &Spec) -> Result<()> {
     if process.args().as_deref().unwrap_or_default().is_empty() {
         return Err(Error::invalid("args must not be empty").at_field("process.args"));
     }
+    crate::process::affinity(process)?;
     check_supported(spec)?;
     crate::network::check(spec)?;
     check_strings(spec)?;
@@ -252,6 +254,8 @@ mod tests {
         let with = |from: &str, to: &str| message(&SMALLEST.replace(from, to));
         assert!(with(r#""uid":0"#, r#""uid":"root""#).starts_with("`process.user.uid`"));
         assert!(with(r#"["sh"]"#, "[1]").starts_with("`process.args[0]`"));
+        let processors = r#""cwd":"/","execCPUAffinity":{"final":"0-3,x"}"#;
+        assert!(with(r#""cwd":"/""#, processors).starts_with("`process.execCPUAffinity.final`"));
         assert!(with("1.2.0", "2.0.0").starts_with("`ociVersion`"));
         assert!(with("1.2.0", "one").starts_with("`ociVersion`"));
         let linux = r#""root":{"path":"r"},"linux":{"namespaces":[{"type":"pid"},{"type":"space"}]}"#;

@@ -172,7 +172,7 @@ pub fn start(start: Start<'_>, answer: &mut Answer<'_>) -> Result<Started> {
 ///
 /// # Errors
 /// The program cannot be executed.
-pub(crate) fn outcome(result: &OwnedFd, program: &str) -> Result<()> {
+pub(crate) fn outcome(result: &OwnedFd, program: &dyn Fn() -> String) -> Result<()> {
     use holm_sys::rustix::event::{PollFd, PollFlags, poll};
     let mut packet = [0; 8];
     loop {
@@ -180,7 +180,7 @@ pub(crate) fn outcome(result: &OwnedFd, program: &str) -> Result<()> {
             Ok(0) => return Ok(()),
             Ok(length) => {
                 let failure = Failure::decode(&packet[..length]);
-                return failure.map_or(Ok(()), |failure| Err(late_failure(failure, program)));
+                return failure.map_or(Ok(()), |failure| Err(late_failure(failure, &program())));
             }
             Err(Errno::AGAIN) => {
                 let waited = poll(&mut [PollFd::new(result, PollFlags::IN)], None);
@@ -275,6 +275,7 @@ pub fn exec(exec: Exec<'_>, answer: &mut Answer<'_>) -> Result<Started> {
     plan.dies_with_parent = exec.dies_with_parent;
     plan.affinity = exec.affinity;
     plan.landlock = exec.landlock;
+    plan.is_bounded = true;
     if let Some(program) = exec.program {
         plan.execute(program)?;
     }

@@ -76,7 +76,8 @@ fn access_bits(letters: &str) -> u32 {
 }
 
 /// The rules of a configuration and behind them those for what every container may use (OCI runtime
-/// specification, "Default Devices"): nodes of any device may be made, and the harmless ones opened.
+/// specification, "Default Devices"): nodes of any device may be made, and the harmless ones opened. In front of them
+/// all is denied.
 pub fn with_defaults(asked: Vec<Rule>) -> Vec<Rule> {
     if allow_everything(&asked) {
         return asked;
@@ -84,8 +85,8 @@ pub fn with_defaults(asked: Vec<Rule>) -> Vec<Rule> {
     let allow = |kind, major, minor, access| Rule { allow: true, kind: Some(kind), major, minor, access };
     let deny = Rule { allow: false, kind: None, major: None, minor: None, access: ANY_ACCESS };
     let character = |major, minor| allow(CHARACTER, Some(major), minor, ANY_ACCESS);
-    let mut rules = vec![deny];
-    rules.extend(asked);
+    let first = asked.first().is_none_or(|rule| *rule != deny).then_some(deny);
+    let mut rules: Vec<Rule> = first.into_iter().chain(asked).collect();
     rules.extend([allow(CHARACTER, None, None, MKNOD), allow(BLOCK, None, None, MKNOD)]);
     let memory = [3, 5, 7, 8, 9].map(|minor| character(1, Some(minor)));
     rules.extend(memory);
@@ -258,6 +259,15 @@ mod tests {
         assert!(allow_everything(&[rule(true, None, None, None, "rwm")]));
         assert!(!allow_everything(&[rule(true, None, None, None, "rw")]));
         assert!(!allow_everything(&[]));
+    }
+
+    #[test]
+    fn all_is_denied_once_in_front() {
+        let (deny, null) =
+            (rule(false, None, None, None, "rwm"), rule(true, Some(CHARACTER), Some(1), Some(3), "rwm"));
+        assert_eq!(with_defaults(vec![deny, null])[..2], [deny, null]);
+        assert_eq!(with_defaults(vec![null])[..2], [deny, null]);
+        assert_eq!(with_defaults(Vec::new()).iter().filter(|rule| **rule == deny).count(), 1);
     }
 
     #[test]

@@ -21,6 +21,7 @@ use holm_spec::runtime::{Hook, Spec};
 use holm_sys::exec::{Inside, spawn_inside};
 use holm_sys::process;
 use holm_sys::rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde::{Deserialize, Serialize};
 
 use crate::container::JoinedNamespaces;
 use crate::error::{Context, Error, Kind, Result};
@@ -31,7 +32,8 @@ const OUTPUT_LIMIT: usize = 4096;
 const LOOK: Duration = Duration::from_millis(1);
 
 /// At which point of a container's life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Point {
     /// Deprecated; before `createRuntime`.
     Prestart,
@@ -72,6 +74,11 @@ pub fn all(spec: &Spec) -> [(Point, &[Hook]); 6] {
         Point::Poststop,
     ];
     points.map(|point| (point, at(spec, point)))
+}
+
+/// The points at which a configuration has hooks.
+pub fn points(spec: &Spec) -> Vec<Point> {
+    all(spec).iter().filter(|(_, hooks)| !hooks.is_empty()).map(|(point, _)| *point).collect()
 }
 
 /// The hooks at a point.

@@ -22,6 +22,7 @@ pub mod device;
 pub mod error;
 mod handshake;
 pub mod hooks;
+mod json_path;
 pub mod landlock;
 mod maps;
 mod namespaces;

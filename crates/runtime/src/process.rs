@@ -66,6 +66,8 @@ pub(crate) struct ProcessPlan {
     pub umask: u32,
     /// `None` leaves all that the runtime has.
     pub capabilities: Option<ProcessCapabilities>,
+    /// Whoever makes the process has dropped what it may never gain.
+    pub is_bounded: bool,
     pub no_new_privileges: bool,
     pub seccomp: Option<Program>,
     pub limits: Vec<(Resource, Rlimit)>,
@@ -120,6 +122,7 @@ impl ProcessPlan {
             groups: identity.groups.iter().map(|gid| Gid::from_raw(*gid)).collect(),
             umask: process.user().umask().unwrap_or(0o022),
             capabilities: process.capabilities().as_ref().map(|asked| grantable(asked, own)),
+            is_bounded: false,
             no_new_privileges: process.no_new_privileges().unwrap_or(false),
             seccomp,
             limits: resource_limits(process)?,

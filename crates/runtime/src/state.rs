@@ -1,12 +1,11 @@
 //! What a command-line runtime remembers of its containers, below its `--root`.
 //!
 //! ```text
-//! <root>/<id>/            made exclusively: the claim of the id
+//! <root>/<id>/            made exclusively: the claim of the id; flock: held by whoever starts it
 //!   state.json            a [`Record`]; replaced by rename, there from the end of `create` on
-//!   config.json           the configuration as it was received
+//!   config.json           the configuration as it was received; whole when there is a `state.json`
 //!   group                 path of its control groups, from before they are made
 //!   unit                  name of the systemd unit that they are, from before it is started
-//!   lock                  flock: held by whoever starts it
 //!   start, result         FIFOs of a container that is created and not started (see [`crate::Hold`])
 //! <root>/.seccomp@/       compiled filters; no id holds an `@`
 //! ```
@@ -20,14 +19,17 @@
 //! crash can make it untrue. Created is one whose process still reads the FIFO.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use holm_spec::Timestamp;
 use holm_spec::runtime::Spec;
 use holm_sys::Errno;
 use holm_sys::file::{Durability, ensure_directory, read_limited, remove_tree, replace};
-use holm_sys::lock::{Lock, Mode as LockMode};
+use holm_sys::lock::Lock;
 use holm_sys::process::open_pidfd;
 use holm_sys::rustix::fs::{CWD, FileType, Mode, OFlags, mkdir, mknodat, open};
 use serde::{Deserialize, Serialize};
@@ -35,8 +37,10 @@ use serde::{Deserialize, Serialize};
 use crate::bundle::{CONFIG_LIMIT, parse, parse_as};
 use crate::cgroup::{self, Group, Hierarchies, SubGroup};
 use crate::error::{Context, Error, Kind, Result};
+use crate::hooks::Point;
 use crate::process::Hold;
 use crate::rootless::is_host_root;
+use crate::seccomp::DocumentDigest;
 use crate::systemd::Unit;
 
 /// Version of [`Record`] that this code writes; it reads no other.
@@ -74,6 +78,12 @@ pub struct Record {
     /// What its standard streams were when it was made, as `/proc` tells: a checkpoint takes it along.
     #[serde(default)]
     pub descriptors: Vec<String>,
+    /// At which points it has hooks; unknown where this is not written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<Vec<Point>>,
+    /// [`DocumentDigest`] of its filter, which is computed again where it is not written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seccomp: Option<String>,
     /// Annotations of its configuration.
     pub annotations: BTreeMap<String, String>,
 }
@@ -280,18 +290,26 @@ impl Claim {
         Ok(Hold { start: fifo("start")?, result: fifo("result")? })
     }
 
+    /// Keeps the configuration as it was received. Nobody reads it before the container exists.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn note_configuration(&self, document: &[u8]) -> Result<()> {
+        let file = self.directory().join("config.json");
+        let create = || File::options().write(true).create_new(true).mode(0o600).open(&file);
+        let written = create().and_then(|mut created| created.write_all(document));
+        written.context(|| format!("write `{}`", file.display()))
+    }
+
     /// Writes down what the container is; from now on it exists.
     ///
     /// # Errors
-    /// The files cannot be written.
-    pub fn complete(mut self, record: Record, document: &[u8]) -> Result<Container> {
+    /// The file cannot be written.
+    pub fn complete(mut self, record: Record) -> Result<Container> {
         let directory = self.directory().to_owned();
-        let write = |name: &str, content: &[u8]| {
-            let path = directory.join(name);
-            replace(&path, content, Durability::Volatile).context(|| format!("write `{}`", path.display()))
-        };
-        write("config.json", document)?;
-        write("state.json", &serde_json::to_vec(&record).expect("a record is plain data"))?;
+        let file = directory.join("state.json");
+        let text = serde_json::to_vec(&record).expect("a record is plain data");
+        replace(&file, &text, Durability::Volatile).context(|| format!("write `{}`", file.display()))?;
         self.directory = None;
         Ok(Container { directory, record })
     }
@@ -327,7 +345,8 @@ impl Container {
         }
     }
 
-    fn is_frozen(&self) -> bool {
+    /// Whether its processes are frozen, as far as it has any.
+    pub fn is_frozen(&self) -> bool {
         let group = self.record.group.as_deref();
         group.is_some_and(|group| Hierarchies::detect().is_ok_and(|all| cgroup::is_frozen(&all, group)))
     }
@@ -346,6 +365,11 @@ impl Container {
     /// The systemd unit that its control groups are.
     pub fn unit(&self) -> Option<Unit> {
         self.record.unit.as_deref().map(Unit::named)
+    }
+
+    /// Digest of the document that its filter of system calls was compiled from, if it was written down.
+    pub fn seccomp(&self) -> Option<DocumentDigest> {
+        self.record.seccomp.as_deref().and_then(|digest| digest.parse().ok())
     }
 
     /// What another process of it joins.
@@ -377,28 +401,34 @@ impl Container {
     /// # Errors
     /// Another one takes too long.
     pub fn lock(&self) -> Result<Lock> {
-        Lock::acquire(&self.directory.join("lock"), LockMode::Exclusive)
+        Lock::acquire_directory(&self.directory)
             .map_err(|error| Error::caused(Kind::System, "start the container", error))
     }
 
-    /// Lets a created container go on to its program, which errors call by that name; `Err` tells why it could not be
-    /// executed.
+    /// Lets a created container go on to its program; `Err` tells why it could not be executed.
     ///
     /// # Errors
     /// It does not wait; its program cannot be executed.
-    pub fn release(&self, program: &str) -> Result<()> {
+    pub fn release(&self) -> Result<()> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let failed = || "start the container";
         let result = open(self.directory.join("result"), flags, Mode::empty()).context(failed)?;
         let start = self.knock().context(failed)?;
         rustix::io::write(&start, b"0").context(failed)?;
         drop(start);
-        let outcome = crate::container::outcome(&result, program);
+        let outcome = crate::container::outcome(&result, &|| self.program());
         for name in ["start", "result"] {
             // They have done their work; the directory goes with the container.
             let _ = std::fs::remove_file(self.directory.join(name));
         }
         outcome
+    }
+
+    /// The program as the user wrote it, for errors.
+    fn program(&self) -> String {
+        let process = self.spec().ok().and_then(|spec| spec.process().clone());
+        let arguments = process.and_then(|process| process.args().clone()).unwrap_or_default();
+        arguments.into_iter().next().unwrap_or_default()
     }
 
     /// Its configuration, as it was when it was created.
@@ -416,6 +446,17 @@ impl Container {
     pub fn document(&self) -> Result<Vec<u8>> {
         let file = self.directory.join("config.json");
         read_limited(&file, CONFIG_LIMIT).context(|| format!("read `{}`", file.display()))
+    }
+
+    /// Its configuration if it has hooks at one of these points, which is all that whoever asks wants of it.
+    ///
+    /// # Errors
+    /// As [`Container::spec`].
+    pub fn spec_with_hooks(&self, points: &[Point]) -> Result<Option<Spec>> {
+        match &self.record.hooks {
+            Some(own) if !own.iter().any(|point| points.contains(point)) => Ok(None),
+            _ => self.spec().map(Some),
+        }
     }
 
     /// User id of whoever created it.
@@ -454,6 +495,14 @@ mod tests {
     }
 
     #[test]
+    fn records_of_earlier_versions_are_read() {
+        let text = r#"{"version":1,"id":"a","bundle":"/b","root":"/b/r","created":"2026-01-02T03:04:05Z","pid":2,
+            "pid_start":3,"group":"x","own_pids":true,"attached":false,"annotations":{}}"#;
+        let record = parse_record(text.as_bytes()).expect("valid");
+        assert_eq!((record.hooks, record.seccomp, record.unit), (None, None, None));
+    }
+
+    #[test]
     fn a_claim_is_exclusive_and_goes_unless_completed() {
         let directory = tempfile::tempdir().expect("tempdir");
         let containers = Containers::new(directory.path().join("root"));
@@ -475,12 +524,17 @@ mod tests {
             own_pids: true,
             attached: false,
             descriptors: Vec::new(),
+            hooks: Some(vec![Point::CreateRuntime, Point::Poststop]),
+            seccomp: None,
             annotations: BTreeMap::new(),
         };
-        claim.complete(record.clone(), b"{}").expect("complete");
+        claim.note_configuration(b"{}").expect("noted");
+        claim.complete(record.clone()).expect("complete");
         let found = containers.get("a").expect("there");
         assert_eq!((found.record.clone(), found.status()), (record, Status::Stopped));
         assert_eq!(containers.ids().expect("readable"), ["a"]);
+        assert!(found.spec_with_hooks(&[Point::StartContainer]).expect("not read").is_none());
+        assert!(found.spec_with_hooks(&[Point::Poststop]).is_ok_and(|spec| spec.is_some()));
         found.forget().expect("removed");
         assert_eq!(containers.ids().expect("readable"), Vec::<String>::new());
     }

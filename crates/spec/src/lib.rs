@@ -12,11 +12,12 @@ pub mod layout;
 pub mod platform;
 pub mod reference;
 pub mod rootfs;
+pub mod runtime;
 pub mod signal;
 pub mod time;
 pub mod workload;
 
-pub use oci_spec::{image, runtime};
+pub use oci_spec::image;
 
 pub use digest::Digest;
 pub use id::Id;

@@ -4,6 +4,7 @@
 //! Functions that a child may call between `clone` and `exec` say so: they allocate nothing, take no
 //! lock and touch no global state.
 
+pub mod allocator;
 pub mod attributes;
 pub mod bpf;
 pub mod exec;

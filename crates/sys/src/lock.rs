@@ -93,6 +93,15 @@ impl Lock {
 
     /// Takes the lock, waiting at most `patience`; the error then names the holder's process.
     pub fn acquire_within(path: &Path, mode: Mode, patience: Duration) -> Result<Self, LockError> {
+        Self::acquire_opened(path, open, mode, patience)
+    }
+
+    fn acquire_opened(
+        path: &Path,
+        open: fn(&Path) -> std::io::Result<File>,
+        mode: Mode,
+        patience: Duration,
+    ) -> Result<Self, LockError> {
         let failed = |error| LockError { path: path.to_owned(), cause: Cause::Io(error) };
         let deadline = Instant::now() + patience;
         let mut pause = Duration::from_micros(50);
@@ -115,6 +124,11 @@ impl Lock {
                 Err(errno) => return Err(failed(errno.into())),
             }
         }
+    }
+
+    /// Takes the lock of a directory, which needs no file of its own, waiting up to [`PATIENCE`].
+    pub fn acquire_directory(path: &Path) -> Result<Self, LockError> {
+        Self::acquire_opened(path, open_directory, Mode::Exclusive, PATIENCE)
     }
 
     /// Takes the lock if it is free now; `None` if somebody holds it, or the file has just gone. Who that is costs a look through all
@@ -190,6 +204,10 @@ fn open(path: &Path) -> std::io::Result<File> {
         .open(path)
 }
 
+fn open_directory(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW).open(path)
+}
+
 /// Whether `path` still names this file.
 fn is_at(file: &File, path: &Path) -> bool {
     let (Ok(held), Ok(named)) = (file.metadata(), path.symlink_metadata()) else { return false };
@@ -224,6 +242,18 @@ mod tests {
         assert!(!first.try_upgrade());
         drop(second);
         assert!(first.try_upgrade());
+    }
+
+    #[test]
+    fn a_directory_is_locked_without_a_file() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let held = Lock::acquire_directory(dir.path()).expect("free");
+        assert!(is_at(&held.file, dir.path()));
+        let other = File::open(dir.path()).expect("it is there");
+        assert_eq!(flock(&other, FlockOperation::NonBlockingLockShared), Err(Errno::WOULDBLOCK));
+        drop(held);
+        assert_eq!(flock(&other, FlockOperation::NonBlockingLockShared), Ok(()));
+        assert_eq!(std::fs::read_dir(dir.path()).expect("readable").count(), 0);
     }
 
     #[test]

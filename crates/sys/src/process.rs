@@ -4,6 +4,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitId, WaitIdOptions};
 
@@ -258,7 +259,12 @@ const EXIT_CODE: usize = 52;
 /// The fields of `/proc/<pid>/stat` from the third on: the second is the command in parentheses and may
 /// hold anything.
 fn stat_fields(pid: i32) -> Option<String> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // Longer than 52 numbers and a name can be, so one call reads it all: the kernel makes it anew for each.
+    let mut stat = [0; 2048];
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(format!("/proc/{pid}/stat"), flags, rustix::fs::Mode::empty()).ok()?;
+    let length = rustix::io::read(&file, &mut stat).ok()?;
+    let stat = String::from_utf8_lossy(stat.get(..length)?);
     stat.rsplit_once(") ").map(|(_, fields)| fields.to_owned())
 }
 
@@ -385,15 +391,23 @@ pub fn check_directory_inside_root() -> Result<(), Errno> {
 }
 
 /// Gives all signals their default action and unblocks them. May be called in a child.
+///
+/// By the system calls alone: the C library has its own books to keep of each. `CLONE_CLEAR_SIGHAND` would do it for
+/// nothing, but leaves what is ignored ignored, and to ask what that is costs as much.
 pub fn reset_signals() {
-    // SAFETY: SIG_DFL installs no code; an empty mask is valid; failures (KILL, STOP) are expected.
+    // `struct sigaction` as the kernel has it: the default action, no flags, an empty mask.
+    let default = [0_u64; 4];
+    let none = 0_u64;
+    let size = size_of_val(&none);
+    // SAFETY: both structures are read only, and at least as large as on any 64-bit machine; the default action installs
+    // no code; failures (KILL, STOP) are expected.
     unsafe {
         for number in 1..=64 {
-            libc::signal(number, libc::SIG_DFL);
+            let old = std::ptr::null_mut::<u64>();
+            libc::syscall(libc::SYS_rt_sigaction, number, default.as_ptr(), old, size);
         }
-        let mut none: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut none);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+        let old = std::ptr::null_mut::<u64>();
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const none, old, size);
     }
 }
 
@@ -429,6 +443,31 @@ mod tests {
     fn a_child_ends_with_its_code() {
         let child = clone(&CloneOptions::default(), || 42).expect("clone3");
         assert_eq!(wait(child.pidfd.as_fd()), Ok(42));
+    }
+
+    #[test]
+    fn a_child_may_have_all_signals_as_they_were() {
+        let child = clone(&CloneOptions::default(), || {
+            // SAFETY: no code is installed; the queries read into valid structures.
+            unsafe {
+                let mut action: libc::sigaction = std::mem::zeroed();
+                let mut mask: libc::sigset_t = std::mem::zeroed();
+                for number in [libc::SIGPIPE, libc::SIGUSR1, libc::SIGRTMAX()] {
+                    libc::signal(number, libc::SIG_IGN);
+                    libc::sigaddset(&raw mut mask, number);
+                }
+                libc::sigprocmask(libc::SIG_BLOCK, &raw const mask, std::ptr::null_mut());
+                reset_signals();
+                libc::sigprocmask(libc::SIG_BLOCK, std::ptr::null(), &raw mut mask);
+                let wrong = (1..=64).filter(|number| {
+                    let asked = libc::sigaction(*number, std::ptr::null(), &raw mut action) == 0;
+                    asked && action.sa_sigaction != libc::SIG_DFL
+                        || libc::sigismember(&raw const mask, *number) == 1
+                });
+                i32::try_from(wrong.count()).unwrap_or(99)
+            }
+        });
+        assert_eq!(wait(child.expect("clone3").pidfd.as_fd()), Ok(0));
     }
 
     #[test]

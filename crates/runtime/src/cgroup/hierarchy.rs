@@ -1,6 +1,7 @@
 //! Which hierarchies the host has.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use holm_sys::rustix::fs::statfs;
 
@@ -33,28 +34,43 @@ pub enum Version {
 pub struct Hierarchies {
     version: Version,
     unified: Option<PathBuf>,
+    /// Which of [`LEGACY_CONTROLLERS`] have a hierarchy, as far as somebody has asked.
+    legacy: Arc<[OnceLock<bool>; LEGACY_CONTROLLERS.len()]>,
 }
 
 impl Hierarchies {
-    /// Looks at `/sys/fs/cgroup` with one or two system calls.
+    /// Looks at `/sys/fs/cgroup` with one or two system calls, once: a host's hierarchies stay as they are, and so
+    /// what was found is shared by all that this process asks later.
     ///
     /// # Errors
     /// No control groups are mounted there.
     pub fn detect() -> Result<Self> {
+        static FOUND: OnceLock<Hierarchies> = OnceLock::new();
+        match FOUND.get() {
+            Some(found) => Ok(found.clone()),
+            None => Self::look().map(|found| FOUND.get_or_init(|| found).clone()),
+        }
+    }
+
+    fn look() -> Result<Self> {
         let kind = |path: &str| statfs(path).map(|stat| stat.f_type as u64);
         let root = kind(ROOT).context(|| format!("look for control groups at `{ROOT}`"))?;
         if root == UNIFIED_MAGIC {
-            return Ok(Self { version: Version::V2, unified: Some(ROOT.into()) });
+            return Ok(Self::new(Version::V2, Some(ROOT.into())));
         }
         let beside = format!("{ROOT}/unified");
         if kind(&beside) == Ok(UNIFIED_MAGIC) {
-            return Ok(Self { version: Version::Hybrid, unified: Some(beside.into()) });
+            return Ok(Self::new(Version::Hybrid, Some(beside.into())));
         }
-        let v1 = Self { version: Version::V1, unified: None };
+        let v1 = Self::new(Version::V1, None);
         if v1.all().next().is_none() {
             return Err(Error::new(Kind::Unsupported, format!("no control groups are mounted at `{ROOT}`")));
         }
         Ok(v1)
+    }
+
+    fn new(version: Version, unified: Option<PathBuf>) -> Self {
+        Self { version, unified, legacy: Arc::default() }
     }
 
     /// `v2`, `hybrid` or `v1`.
@@ -81,8 +97,10 @@ impl Hierarchies {
         if self.version == Version::V2 {
             return None;
         }
+        let index = LEGACY_CONTROLLERS.iter().position(|name| *name == controller)?;
         let path = Path::new(ROOT).join(controller);
-        statfs(&path).is_ok_and(|stat| stat.f_type as u64 == LEGACY_MAGIC).then_some(path)
+        let is_root = || statfs(&path).is_ok_and(|stat| stat.f_type as u64 == LEGACY_MAGIC);
+        self.legacy[index].get_or_init(is_root).then_some(path)
     }
 
     /// Controllers that the cgroup2 hierarchy has.
@@ -98,6 +116,18 @@ impl Hierarchies {
         let table = std::fs::read_to_string("/proc/self/cgroup").ok()?;
         let path = table.lines().find_map(|line| line.strip_prefix("0::/"));
         path.map(PathBuf::from)
+    }
+
+    /// The groups that are there at `path`, cgroup2 first, each with its controller of v1 (none for cgroup2).
+    ///
+    /// Most hierarchies of v1 have none, and one call tells that.
+    pub fn groups<'a>(&'a self, path: &'a Path) -> impl Iterator<Item = (&'static str, PathBuf)> + 'a {
+        let unified = self.unified.iter().map(move |root| ("", root.join(path)));
+        let legacy =
+            LEGACY_CONTROLLERS.iter().map(move |name| (*name, Path::new(ROOT).join(name).join(path)));
+        let legacy = legacy.filter(|_| self.version != Version::V2);
+        let there = unified.chain(legacy).filter(|(_, directory)| directory.is_dir());
+        there.filter(|(name, _)| name.is_empty() || self.legacy(name).is_some())
     }
 
     /// Roots of all hierarchies, cgroup2 first.

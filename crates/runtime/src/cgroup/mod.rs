@@ -180,23 +180,20 @@ impl Group {
     /// A group that cannot be opened; a controller that the container has no group of.
     pub fn find(hierarchies: &Hierarchies, path: &Path, below: &[SubGroup]) -> Result<Self> {
         let mut group = Self::none();
-        let place = |root: &Path, controller: &str| {
+        let place = |directory: PathBuf, controller: &str| {
             let sub = below.iter().find(|sub| sub.is_for(controller));
-            sub.map_or_else(|| root.join(path), |sub| root.join(path).join(&sub.path))
+            sub.map_or_else(|| directory.clone(), |sub| directory.join(&sub.path))
         };
         if let Some(root) = hierarchies.unified() {
-            group.unified = Some(open_directory(&place(root, ""))?);
+            group.unified = Some(open_directory(&place(root.join(path), ""))?);
         }
         let mut controllers = Vec::new();
-        for root in hierarchies.all().filter(|root| hierarchies.unified() != Some(root.as_path())) {
-            let controller =
-                root.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            if root.join(path).exists() {
-                group.entrances.push(open_entrance(&place(&root, &controller))?);
-                controllers.push(controller);
-            }
+        for (controller, directory) in hierarchies.groups(path).filter(|(name, _)| !name.is_empty()) {
+            group.entrances.push(open_entrance(&place(directory, controller))?);
+            controllers.push(controller);
         }
-        let unknown = below.iter().flat_map(|sub| &sub.controllers).find(|name| !controllers.contains(name));
+        let unknown =
+            below.iter().flat_map(|sub| &sub.controllers).find(|name| !controllers.contains(&name.as_str()));
         match unknown {
             Some(name) => Err(Error::invalid(format!("unknown controller {name} in SubCgroupPaths"))),
             None => Ok(group),
@@ -236,9 +233,18 @@ impl Group {
             Error::new(Kind::Unsupported, "device rules: this host has no `devices` controller")
         })?;
         self.enter_legacy("devices", &root, path)?;
-        for (allow, line) in rules.iter().map(|rule| rule.to_v1()) {
-            let file = root.join(path).join(if allow { "devices.allow" } else { "devices.deny" });
-            write_setting(&file, &line)?;
+        let directory = root.join(path);
+        let open = |name: &str| {
+            let file = directory.join(name);
+            let opened = File::options().write(true).open(&file);
+            opened.context(|| format!("open cgroup file `{}`", file.display()))
+        };
+        let (mut allow, mut deny) = (open("devices.allow")?, open("devices.deny")?);
+        for (allows, line) in rules.iter().map(|rule| rule.to_v1()) {
+            let file = if allows { &mut allow } else { &mut deny };
+            // The kernel takes one line a call.
+            file.write_all(line.as_bytes())
+                .context(|| format!("write device rule `{line}` to cgroup `{}`", directory.display()))?;
         }
         Ok(())
     }
@@ -427,8 +433,8 @@ pub fn open_keepers_group(hierarchies: &Hierarchies, path: &Path) -> Result<Opti
 pub fn remove(hierarchies: &Hierarchies, path: &Path) -> Result<bool> {
     let mut removed = false;
     let mut failure = None;
-    for root in hierarchies.all() {
-        match remove::remove_group(&root.join(path)) {
+    for (_, directory) in hierarchies.groups(path) {
+        match remove::remove_group(&directory) {
             Ok(there) => removed |= there,
             Err(error) => failure = failure.or(Some(error)),
         }
@@ -456,10 +462,7 @@ fn count_of_kills(file: &Path) -> Option<u64> {
 
 /// Processes in the group and below, by the host's numbers, in no order.
 pub fn processes(hierarchies: &Hierarchies, path: &Path) -> Vec<i32> {
-    let Some(directory) = hierarchies.all().map(|root| root.join(path)).find(|directory| directory.exists())
-    else {
-        return Vec::new();
-    };
+    let Some((_, directory)) = hierarchies.groups(path).next() else { return Vec::new() };
     let mut pids = Vec::new();
     let mut directories = vec![directory];
     while let Some(directory) = directories.pop() {

@@ -237,7 +237,7 @@ fn install_filter(plan: &ProcessPlan, sync: BorrowedFd<'_>) -> Result<(), Failur
 }
 
 fn set_identity(plan: &ProcessPlan) -> Result<(), Failure> {
-    if let Some(sets) = &plan.capabilities {
+    if let Some(sets) = plan.capabilities.as_ref().filter(|_| !plan.is_bounded) {
         bound(sets.bounding)?;
     }
     set_keep_capabilities(true).at(Step::KeepCapabilities)?;

@@ -72,7 +72,8 @@ impl Join<'_> {
     }
 
     /// Whoever inside may trace processes gets hold of the second stage before it is done: it is born with no
-    /// more than it needs to become what it is to be.
+    /// more than it needs to become what it is to be. What it may never gain is gone for good
+    /// ([`ProcessPlan::is_bounded`]).
     fn limit_rights(&self) -> Result<(), Failure> {
         let Some(wanted) = &self.process.capabilities else { return Ok(()) };
         let filters_early = self.process.seccomp.is_some() && !self.process.no_new_privileges;

@@ -3,7 +3,7 @@
 //! The kernel tells a filter an audit token (`AUDIT_ARCH_*` of `linux/audit.h`) with every call. `x32`
 //! has none of its own: it shares that of `x86_64` and sets bit 30 of the number ([`X32_BIT`]).
 
-use oci_spec::runtime::Arch;
+use holm_spec::runtime::Arch;
 
 /// The bit that marks a number as one of `x32` (`__X32_SYSCALL_BIT`).
 pub(super) const X32_BIT: u32 = 1 << 30;

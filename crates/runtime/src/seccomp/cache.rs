@@ -20,8 +20,10 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use holm_spec::runtime::LinuxSeccomp;
 use holm_sys::seccomp::{Instruction, MAX_INSTRUCTIONS};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -40,6 +42,42 @@ const HEADER: usize = 24;
 const INSTRUCTION: usize = 8;
 const CHECKSUM: usize = 32;
 const LARGEST: usize = HEADER + MAX_INSTRUCTIONS * INSTRUCTION + CHECKSUM;
+
+/// SHA-256 of an OCI document as its serialisation has it. It is written as hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DocumentDigest([u8; 32]);
+
+impl DocumentDigest {
+    /// Computes it.
+    #[must_use]
+    pub fn of(document: &LinuxSeccomp) -> Self {
+        let text = serde_json::to_vec(document).expect("it was read from JSON");
+        Self(Sha256::digest(text).into())
+    }
+}
+
+impl fmt::Display for DocumentDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl FromStr for DocumentDigest {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut bytes = [0; 32];
+        let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return Err(()) };
+        if pairs.len() != bytes.len() || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Err(());
+        }
+        for (byte, pair) in bytes.iter_mut().zip(pairs) {
+            let digits = std::str::from_utf8(pair).map_err(|_| ())?;
+            *byte = u8::from_str_radix(digits, 16).map_err(|_| ())?;
+        }
+        Ok(Self(bytes))
+    }
+}
 
 /// What a program was compiled from: a digest of every input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,10 +98,10 @@ impl Key {
         Self::new("profile", document, Some(environment))
     }
 
-    /// The key of an OCI document, by its text. It is the same for all capabilities and kernels.
+    /// The key of an OCI document. It is the same for all capabilities and kernels.
     #[must_use]
-    pub fn of_oci(document: &[u8]) -> Self {
-        Self::new("oci", document, None)
+    pub fn of_oci(document: &DocumentDigest) -> Self {
+        Self::new("oci", &document.0, None)
     }
 
     fn new(kind: &str, document: &[u8], environment: Option<&Environment>) -> Self {

@@ -35,6 +35,7 @@ mod tests;
 use std::path::Path;
 
 pub use architecture::Architecture;
+pub use cache::DocumentDigest;
 pub use compile::{Program, compile};
 pub use environment::{Environment, KernelVersion, capability};
 pub use error::{Error, Kind};
@@ -42,29 +43,51 @@ pub use filter::Filter;
 pub use profile::Profile;
 pub use syscalls::Syscall;
 
-/// The program for an OCI configuration and the agent that it names; `None` if it has no filter. From `cache` if
-/// there is one that has it, else kept there.
+/// What a container's configuration says of system calls.
+#[derive(Clone, Debug)]
+pub struct ContainerFilter {
+    /// The program.
+    pub program: Program,
+    /// The agent that it asks.
+    pub listener: Option<filter::Listener>,
+    /// What it was compiled from, for whoever needs it again.
+    pub document: DocumentDigest,
+}
+
+/// The filter of an OCI configuration; `None` if it has none. From `cache` if there is one that has it, else kept
+/// there. `known` is the digest of the document, if it was computed before.
 ///
 /// # Errors
 /// A document that makes no sense, or a program that is too large.
-pub fn container_program(
-    spec: &oci_spec::runtime::Spec,
+pub fn container_filter(
+    spec: &holm_spec::runtime::Spec,
+    known: Option<DocumentDigest>,
     cache: &Path,
-) -> crate::Result<Option<(Program, Option<filter::Listener>)>> {
+) -> crate::Result<Option<ContainerFilter>> {
     let document = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
     let Some(document) = document else { return Ok(None) };
-    let invalid = |error: Error| {
-        crate::Error::caused(crate::Kind::Invalid, "compile the filter", error).at_field("linux.seccomp")
+    let digest = known.unwrap_or_else(|| DocumentDigest::of(document));
+    let key = cache::Key::of_oci(&digest);
+    // What is in the cache made sense when it was compiled, and nothing that it was made from has changed.
+    let program = match cache::load(cache, &key) {
+        Some(program) => program,
+        None => compile_and_keep(document, cache, &key).map_err(|error| {
+            crate::Error::caused(crate::Kind::Invalid, "compile the filter", error).at_field("linux.seccomp")
+        })?,
     };
-    let filter = Filter::from_oci(document, Architecture::NATIVE).map_err(invalid)?;
-    let key = cache::Key::of_oci(&serde_json::to_vec(document).expect("it was read from JSON"));
-    if let Some(program) = cache::load(cache, &key) {
-        return Ok(Some((program, filter.listener)));
-    }
-    let program = compile(&filter, Architecture::NATIVE).map_err(invalid)?;
+    Ok(Some(ContainerFilter { program, listener: oci::listener(document), document: digest }))
+}
+
+fn compile_and_keep(
+    document: &holm_spec::runtime::LinuxSeccomp,
+    directory: &Path,
+    key: &cache::Key,
+) -> Result<Program, Error> {
+    let program = compile(&Filter::from_oci(document, Architecture::NATIVE)?, Architecture::NATIVE)?;
     // The program is good without a cache, and a start must not fail for want of one.
-    let _ = holm_sys::file::ensure_directory(cache, 0o700).map(|()| cache::store(cache, &key, &program));
-    Ok(Some((program, filter.listener)))
+    let _ =
+        holm_sys::file::ensure_directory(directory, 0o700).map(|()| cache::store(directory, key, &program));
+    Ok(program)
 }
 
 /// Names of all architectures that documents may list, sorted.

@@ -4,7 +4,7 @@
 //! ignored, and when two conditions of one rule look at the same argument, each becomes a rule of its
 //! own, so that either is enough.
 
-use oci_spec::runtime::{
+use holm_spec::runtime::{
     LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompFilterFlag, LinuxSeccompOperator,
     LinuxSyscall,
 };
@@ -97,7 +97,8 @@ fn architectures(document: &LinuxSeccomp, native: Architecture) -> Vec<Architect
     listed.filter_map(|architecture| Architecture::from_oci(*architecture, native)).collect()
 }
 
-fn listener(document: &LinuxSeccomp) -> Option<Listener> {
+/// Who receives notifications, if the document names somebody.
+pub(super) fn listener(document: &LinuxSeccomp) -> Option<Listener> {
     let path = document.listener_path().clone().filter(|path| !path.as_os_str().is_empty())?;
     Some(Listener { path, metadata: document.listener_metadata().clone() })
 }

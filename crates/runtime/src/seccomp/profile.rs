@@ -5,7 +5,7 @@
 //! against an [`Environment`] gives the OCI document that Docker would hand to runc. Unknown fields are
 //! ignored, as Docker does.
 
-use oci_spec::runtime::{
+use holm_spec::runtime::{
     Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompFilterFlag, LinuxSyscall,
 };
 use serde::{Deserialize, Deserializer};

@@ -4,12 +4,12 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::Parser;
 use holm_runtime::state::Containers;
 use holm_runtime::{Error, Result};
 use holm_sys::rustix::process::geteuid;
 
-use crate::command;
+use crate::command::{self, Command};
 use crate::log::{Format, Log};
 use crate::talk;
 
@@ -99,58 +99,6 @@ fn default_root() -> PathBuf {
         PathBuf::from,
     );
     run.join("holm-runtime")
-}
-
-/// The commands.
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    Checkpoint(command::checkpoint::Args),
-    Create(command::create::Args),
-    Delete(command::delete::Args),
-    Events(command::events::Args),
-    Exec(command::exec::Args),
-    Features(command::features::Args),
-    Kill(command::kill::Args),
-    List(command::list::Args),
-    Pause(command::pause::Args),
-    Ps(command::ps::Args),
-    Restore(command::restore::Args),
-    Resume(command::resume::Args),
-    Run(command::run::Args),
-    Spec(command::spec::Args),
-    Start(command::start::Args),
-    State(command::state::Args),
-    Update(command::update::Args),
-}
-
-impl Command {
-    /// As it is written on the command line.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Checkpoint(_) => "checkpoint",
-            Self::Create(_) => "create",
-            Self::Delete(_) => "delete",
-            Self::Events(_) => "events",
-            Self::Exec(_) => "exec",
-            Self::Features(_) => "features",
-            Self::Kill(_) => "kill",
-            Self::List(_) => "list",
-            Self::Pause(_) => "pause",
-            Self::Ps(_) => "ps",
-            Self::Restore(_) => "restore",
-            Self::Resume(_) => "resume",
-            Self::Run(_) => "run",
-            Self::Spec(_) => "spec",
-            Self::Start(_) => "start",
-            Self::State(_) => "state",
-            Self::Update(_) => "update",
-        }
-    }
-
-    /// The exit code of a failure of the runtime.
-    pub fn failure_code(&self) -> u8 {
-        if matches!(self, Self::Exec(_)) { 255 } else { 1 }
-    }
 }
 
 /// Options that are there or not.
@@ -248,16 +196,26 @@ fn version() -> String {
 impl Arguments {
     /// Reads the command line; `Err` is the exit code when there is nothing more to do.
     pub fn parse(words: Vec<OsString>) -> std::result::Result<(Global, Command), ExitCode> {
-        let log = log_named_in(&words);
-        let parsed = Self::try_parse_from(words).map_err(|error| refuse(&error, &log))?;
-        if parsed.global.version {
+        let (global, command) = match Command::read(&words) {
+            Some((global, command)) => (global, Some(command)),
+            None => Self::read_with_all_commands(&words)?,
+        };
+        if global.version {
             talk::print(&version());
             return Err(ExitCode::SUCCESS);
         }
-        let Some(command) = parsed.command else {
-            return Err(log.failure(&Error::invalid("no command was given; see --help"), 1));
-        };
-        Ok((parsed.global, command))
+        let nothing_asked = || Error::invalid("no command was given; see --help");
+        command
+            .map(|command| (global, command))
+            .ok_or_else(|| log_named_in(&words).failure(&nothing_asked(), 1))
+    }
+
+    /// Help, and everything that is wrong, needs the whole parser.
+    fn read_with_all_commands(
+        words: &[OsString],
+    ) -> std::result::Result<(Global, Option<Command>), ExitCode> {
+        let parsed = Self::try_parse_from(words).map_err(|error| refuse(&error, &log_named_in(words)))?;
+        Ok((parsed.global, parsed.command))
     }
 }
 
@@ -311,6 +269,44 @@ mod tests {
             panic!("exec")
         };
         assert_eq!(exec.id_and_command, ["box", "ls", "-l", "--", "--tty"]);
+    }
+
+    /// What the parser of one command takes, that of all takes, and makes the same of it.
+    #[test]
+    fn one_command_is_read_as_all_are() {
+        for line in [
+            "r state box",
+            "r --root /x --debug --log /l --log-format json state box",
+            "r --root=list list --format json",
+            "r run -b /b --pid-file p --preserve-fds 3 --detach box",
+            "r exec -t -e A=1 --env B=2 --user 1:2 -g 3 box sh -c true",
+            "r update --memory 5m --cpu-shares 3 box",
+            "r kill --all box 9",
+            "r delete -f box",
+            "r -v state box",
+        ] {
+            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            let alone = Command::read(&words).expect(line);
+            let all = Arguments::try_parse_from(&words).expect(line);
+            let all = (all.global, all.command.expect(line));
+            assert_eq!(format!("{alone:?}"), format!("{all:?}"), "{line}");
+        }
+    }
+
+    #[test]
+    fn all_commands_are_read_where_one_is_not_enough() {
+        for line in [
+            "r",
+            "r --root run list",
+            "r help state",
+            "r state --help",
+            "r stat box",
+            "r state",
+            "r state --no box",
+        ] {
+            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            assert!(Command::read(&words).is_none(), "{line}");
+        }
     }
 
     #[test]

@@ -88,7 +88,7 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
     let groups = Groups::make(id, &bundle, &claim, global.systemd_cgroup)?;
     rootless::enter(&mut bundle.spec)?;
     let spec = &bundle.spec;
-    let seccomp = seccomp::container_program(spec, &containers.seccomp_cache())?;
+    let seccomp = seccomp::container_filter(spec, None, &containers.seccomp_cache())?;
     // Also for `run`: a program must not run before it is written down that it does.
     let hold = Some(claim.make_hold()?);
     let meets = [Point::Prestart, Point::CreateRuntime, Point::CreateContainer]
@@ -100,7 +100,7 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
         bundle: &bundle.directory,
         group: groups.group(),
         user: None,
-        seccomp: seccomp.as_ref().map(|(program, _)| program.clone()),
+        seccomp: seccomp.as_ref().map(|filter| filter.program.clone()),
         stdio: if terminal {
             Stdio::Terminal(NewTerminal { window: window(spec), plain_output: mode == Mode::Foreground })
         } else {
@@ -117,10 +117,15 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
         },
     };
     let mut answer = |event: Event, child: &Child| match event {
-        Event::Made => groups.guard_devices().and_then(|()| network::move_devices(&bundle.spec, child.pid)),
+        // While the process mounts.
+        Event::Made => {
+            groups.guard_devices()?;
+            network::move_devices(&bundle.spec, child.pid)?;
+            claim.note_configuration(&bundle.document)
+        }
         Event::Mounted => run_creation_hooks(id, &bundle, &root, child),
         Event::Listener(listener) => {
-            let asked = seccomp.as_ref().and_then(|(_, listener)| listener.as_ref());
+            let asked = seccomp.as_ref().and_then(|filter| filter.listener.as_ref());
             console::send_listener(
                 asked,
                 &listener,
@@ -136,8 +141,9 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
     let process = KillGuard::new(started.process);
     let terminal = console::hand_over(started.terminal, options.console_socket.as_deref())?;
     console::send_pidfd(options.pidfd_socket.as_deref(), "standard", process.child())?;
-    let record = record(id, &bundle, &root, &groups, process.child());
-    let container = claim.complete(record, &bundle.document)?;
+    let mut record = record(id, &bundle, &root, &groups, process.child());
+    record.seccomp = seccomp.map(|filter| filter.document.to_string());
+    let container = claim.complete(record)?;
     let written = pid_file.as_deref().map_or(Ok(()), |file| write_pid_file(file, process.child()));
     if let Err(error) = written.and_then(|()| started.word.map_or(Ok(()), Word::give)) {
         drop(process);
@@ -275,6 +281,8 @@ pub fn record(id: &str, bundle: &Bundle, root: &Path, groups: &Groups, child: &C
         own_pids: own(LinuxNamespaceType::Pid),
         attached: !has(LinuxNamespaceType::Mount),
         descriptors: standard_descriptors(pid),
+        hooks: Some(hooks::points(&bundle.spec)),
+        seccomp: None,
         annotations: bundle
             .spec
             .annotations()

@@ -14,9 +14,10 @@ mod protect;
 mod start;
 mod talk;
 
-#[cfg(target_env = "musl")]
+// Where musl's own would be. Tests have threads.
+#[cfg(all(target_env = "musl", not(test)))]
 #[global_allocator]
-static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+static ALLOCATOR: holm_sys::allocator::SingleThreaded = holm_sys::allocator::SingleThreaded::new();
 
 use std::process::ExitCode;
 

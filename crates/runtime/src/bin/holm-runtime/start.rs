@@ -16,26 +16,21 @@ use crate::command::state::document;
 use crate::console;
 
 /// Runs the hooks that come first, releases the process, and runs those that come then. A failure ends the
-/// container, as the specification demands, but for that of whoever comes too late.
-pub fn start(containers: &Containers, container: &Container, spec: &Spec) -> Result<()> {
+/// container, as the specification demands, but for that of whoever comes too late. Without `spec` there are none.
+pub fn start(containers: &Containers, container: &Container, spec: Option<&Spec>) -> Result<()> {
     let _alone = container.lock()?;
     check_created(container)?;
-    let started = run_start_hooks(containers, container, spec)
-        .and_then(|()| container.release(&program(spec)))
-        .and_then(|()| {
+    let before = spec.map_or(Ok(()), |spec| run_start_hooks(containers, container, spec));
+    let started = before.and_then(|()| container.release()).and_then(|()| {
+        spec.map_or(Ok(()), |spec| {
             hooks::run(spec, Point::Poststart, &state(container, Status::Running), Place::Runtime(None))
-        });
+        })
+    });
     started.inspect_err(|_| {
         if let Some(process) = container.process() {
             let _ = process::signal(process.as_fd(), 9);
         }
     })
-}
-
-/// The program as the user wrote it.
-fn program(spec: &Spec) -> String {
-    let arguments = spec.process().as_ref().and_then(|process| process.args().as_deref()).unwrap_or_default();
-    arguments.first().cloned().unwrap_or_default()
 }
 
 fn check_created(container: &Container) -> Result<()> {
@@ -83,7 +78,7 @@ fn run_inside(
     let failed = |errno| Error::system("make a pipe to the hook", errno);
     let (input, feed) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
     let [_, output, error] = crate::launch::standard_streams();
-    let filter = seccomp::container_program(spec, &containers.seccomp_cache())?;
+    let filter = seccomp::container_filter(spec, container.seccomp(), &containers.seccomp_cache())?;
     let exec = Exec {
         spec,
         target: target.as_fd(),
@@ -92,7 +87,7 @@ fn run_inside(
         program: Some(&path),
         group: &group,
         user: None,
-        seccomp: filter.as_ref().map(|(program, _)| program.clone()),
+        seccomp: filter.as_ref().map(|filter| filter.program.clone()),
         stdio: Stdio::Descriptors([input.as_fd(), output, error]),
         dies_with_parent: true,
         preserved: Vec::new(),
@@ -101,7 +96,7 @@ fn run_inside(
     };
     let mut answer = |event: Event, child: &Child| match event {
         Event::Listener(listener) => {
-            let asked = filter.as_ref().and_then(|(_, listener)| listener.as_ref());
+            let asked = filter.as_ref().and_then(|filter| filter.listener.as_ref());
             let pid = child.pid.as_raw_nonzero().get();
             console::send_listener(
                 asked,

@@ -4,9 +4,12 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::PathBuf;
 
-use super::super::cache::{Key, load, store};
+use holm_spec::runtime::{LinuxSeccomp, LinuxSeccompAction, Spec};
+
+use super::super::cache::{DocumentDigest, Key, load, store};
 use super::super::{
-    Architecture, Environment, KernelVersion, Program, compile, default_profile, default_program,
+    Architecture, Environment, KernelVersion, Program, compile, container_filter, default_profile,
+    default_program,
 };
 use super::super::{Kind, capability};
 use super::{DOCKER_CAPABILITIES, environment};
@@ -76,7 +79,7 @@ fn any_other_length_is_noticed() {
 #[test]
 fn a_program_under_another_key_is_not_believed() {
     let cache = Cache::new();
-    let other = Key::of_oci(b"{}");
+    let other = Key::of_oci(&DocumentDigest::of(&LinuxSeccomp::default()));
     fs::copy(cache.file(), cache.directory.path().join(other.to_string())).unwrap();
     assert_eq!(load(cache.directory.path(), &other), None);
 }
@@ -135,7 +138,7 @@ fn every_input_changes_the_key() {
         Key::of_profile(b"{}", &base),
         Key::of_profile(b"{ }", &base),
         Key::of_profile(b"{}", &Environment { capabilities: 0, ..base }),
-        Key::of_oci(b"{}"),
+        Key::of_oci(&DocumentDigest::of(&LinuxSeccomp::default())),
     ];
     for (index, key) in keys.iter().enumerate() {
         assert!(!keys[..index].contains(key), "{index}");
@@ -156,4 +159,31 @@ fn the_default_program_is_kept_and_replaced_when_broken() {
     assert_eq!(default_program(0, Some(directory.path())).unwrap(), compiled);
     assert_eq!(fs::read(only_file()).unwrap(), good, "written again");
     assert_eq!(default_program(0, Some(&directory.path().join("missing"))).unwrap(), compiled);
+}
+
+#[test]
+fn a_digest_is_written_and_read() {
+    let digest = DocumentDigest::of(&LinuxSeccomp::default());
+    assert_eq!(digest.to_string().parse(), Ok(digest));
+    for wrong in ["", "00", &"x".repeat(64), &"+1".repeat(32), &"0".repeat(66)] {
+        assert!(wrong.parse::<DocumentDigest>().is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn a_container_gets_its_own_filter_with_and_without_the_cache() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut seen = Vec::new();
+    for action in [LinuxSeccompAction::ScmpActKill, LinuxSeccompAction::ScmpActLog] {
+        let mut document = LinuxSeccomp::default();
+        document.set_default_action(action);
+        let mut spec = Spec::default();
+        spec.linux_mut().as_mut().unwrap().set_seccomp(Some(document));
+        let fresh = container_filter(&spec, None, directory.path()).unwrap().unwrap();
+        let again = container_filter(&spec, Some(fresh.document), directory.path()).unwrap().unwrap();
+        assert_eq!((&fresh.program, fresh.document), (&again.program, again.document));
+        seen.push(fresh);
+    }
+    assert_ne!(seen[0].program, seen[1].program);
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
 }

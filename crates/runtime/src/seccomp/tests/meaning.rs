@@ -1,10 +1,10 @@
 //! What documents mean, said by hand: the oracle shares the filter with the compiler, so the way from a
 //! document to a filter and the rules of precedence are pinned here by examples.
 
+use holm_spec::runtime::LinuxSeccomp;
 use holm_sys::seccomp::{
     FLAG_LOG, FLAG_NEW_LISTENER, FLAG_SPEC_ALLOW, FLAG_TSYNC, FLAG_TSYNC_ESRCH, FLAG_WAIT_KILLABLE_RECV,
 };
-use oci_spec::runtime::LinuxSeccomp;
 use serde_json::json;
 
 use super::super::{Architecture, Error, Filter, Kind, Program, Syscall, compile};

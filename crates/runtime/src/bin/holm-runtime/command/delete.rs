@@ -76,7 +76,7 @@ fn end(container: &Container) -> Result<()> {
 pub fn destroy(container: &Container) -> Result<()> {
     let record = &container.record;
     // Read while it is there.
-    let spec = container.spec();
+    let spec = container.spec_with_hooks(&[Point::Poststop]);
     remove_groups(container)
         .map_err(|error| Error::caused(Kind::System, "unable to remove container's cgroup", error))?;
     if record.attached {
@@ -84,8 +84,9 @@ pub fn destroy(container: &Container) -> Result<()> {
         let _ = holm_sys::mount::detach(&record.root);
     }
     container.forget()?;
+    let Some(spec) = spec? else { return Ok(()) };
     let state = document(&record.id, Status::Stopped.name(), None, &record.bundle, Some(&record.annotations));
-    hooks::run(&spec?, Point::Poststop, &state, Place::Runtime(None))
+    hooks::run(&spec, Point::Poststop, &state, Place::Runtime(None))
 }
 
 fn remove_groups(container: &Container) -> Result<()> {

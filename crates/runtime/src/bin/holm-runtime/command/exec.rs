@@ -1,12 +1,12 @@
 //! `holm-runtime exec`: another process in a container.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use holm_runtime::bundle::parse_as;
 use holm_runtime::cgroup::SubGroup;
 use holm_runtime::container::{self, Exec};
-use holm_runtime::state::{Container, Status};
+use holm_runtime::state::Container;
 use holm_runtime::{Affinity, Error, Event, Kind, NewTerminal, Result, Stdio, process_affinity, seccomp};
 use holm_spec::runtime::{Process, Spec};
 use holm_sys::attributes::set_affinity;
@@ -96,15 +96,14 @@ fn exec(args: &Args, global: &Global) -> Result<u8> {
     let (id, command) = args.id_and_command.split_first().expect("one is required");
     let containers = global.containers()?;
     let container = containers.get(id)?;
-    check_status(&container, args)?;
+    let target = target(&container, args)?;
     let spec = container.spec()?;
     let process = process(args, command, &spec)?;
     let terminal = process.terminal().unwrap_or(false);
     check_terminal(args, terminal)?;
     let signals = (!args.detach).then(Signals::hold).transpose()?;
-    let target = container.process().ok_or_else(|| Error::invalid("cannot exec in a stopped container"))?;
     let group = container.join_group(&sub_groups(args)?)?;
-    let seccomp = seccomp::container_program(&spec, &containers.seccomp_cache())?;
+    let seccomp = seccomp::container_filter(&spec, container.seccomp(), &containers.seccomp_cache())?;
     warn_of_ambient(Some(&process));
     let affinity = process_affinity(&process)?;
     say_affinity(&affinity, global);
@@ -121,7 +120,7 @@ fn exec(args: &Args, global: &Global) -> Result<u8> {
         program: None,
         group: &group,
         user: None,
-        seccomp: seccomp.as_ref().map(|(program, _)| program.clone()),
+        seccomp: seccomp.as_ref().map(|filter| filter.program.clone()),
         stdio: if terminal {
             Stdio::Terminal(NewTerminal { window: None, plain_output: !args.detach })
         } else {
@@ -135,7 +134,7 @@ fn exec(args: &Args, global: &Global) -> Result<u8> {
     let mut answer = |event: Event, child: &Child| match event {
         Event::Listener(listener) => {
             let bundle = bundle_of(&container, &spec);
-            let asked = seccomp.as_ref().and_then(|(_, listener)| listener.as_ref());
+            let asked = seccomp.as_ref().and_then(|filter| filter.listener.as_ref());
             console::send_listener(asked, &listener, id, &bundle, child.pid.as_raw_nonzero().get(), "running")
         }
         Event::Made | Event::Mounted => Ok(()),
@@ -162,14 +161,14 @@ fn say_affinity(affinity: &Affinity, global: &Global) {
     }
 }
 
-fn check_status(container: &Container, args: &Args) -> Result<()> {
-    match container.status() {
-        Status::Stopped => Err(Error::invalid("cannot exec in a stopped container")),
-        Status::Paused if !args.ignore_paused => {
-            Err(Error::invalid("cannot exec in a paused container (use --ignore-paused to override)"))
-        }
-        _ => Ok(()),
+/// The container's first process, if others may join it.
+fn target(container: &Container, args: &Args) -> Result<OwnedFd> {
+    let process = container.process();
+    let process = process.ok_or_else(|| Error::invalid("cannot exec in a stopped container"))?;
+    if !args.ignore_paused && container.is_frozen() {
+        return Err(Error::invalid("cannot exec in a paused container (use --ignore-paused to override)"));
     }
+    Ok(process)
 }
 
 fn check_terminal(args: &Args, terminal: bool) -> Result<()> {

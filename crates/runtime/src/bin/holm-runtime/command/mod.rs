@@ -18,9 +18,86 @@ pub mod start;
 pub mod state;
 pub mod update;
 
+use std::ffi::OsString;
+
+use clap::{Args as _, FromArgMatches as _};
 use holm_runtime::Result;
 
-use crate::arguments::{Command, Global};
+use crate::arguments::Global;
+
+/// Declares the commands, each with the module that holds its options and has its name.
+macro_rules! commands {
+    ($($command:ident: $module:ident,)*) => {
+        /// The commands.
+        #[derive(Debug, clap::Subcommand)]
+        pub enum Command {
+            $($command($module::Args),)*
+        }
+
+        impl Command {
+            /// All names, as [`Command::name`] gives them.
+            const NAMES: &[&str] = &[$(stringify!($module)),*];
+
+            /// As it is written on the command line.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$command(_) => stringify!($module),)*
+                }
+            }
+
+            /// Reads a command line that names this command, with nothing else in the parser than the options in
+            /// front of commands and its own. `None` for all that is not plainly right, also where the word is the
+            /// value of an option: who reads it again with the whole parser knows more, and has words for it.
+            fn read_as(name: &str, words: &[OsString]) -> Option<(Global, Self)> {
+                $(if name == stringify!($module) {
+                    let own = $module::Args::augment_args(clap::Command::new(stringify!($module)));
+                    let all = Global::augment_args(clap::Command::new("holm-runtime").disable_version_flag(true));
+                    let mut matches = all.subcommand(own).try_get_matches_from(words).ok()?;
+                    let (_, mut own) = matches.remove_subcommand()?;
+                    let command = Self::$command($module::Args::from_arg_matches_mut(&mut own).ok()?);
+                    return Some((Global::from_arg_matches_mut(&mut matches).ok()?, command));
+                })*
+                None
+            }
+        }
+    };
+}
+
+commands! {
+    Checkpoint: checkpoint,
+    Create: create,
+    Delete: delete,
+    Events: events,
+    Exec: exec,
+    Features: features,
+    Kill: kill,
+    List: list,
+    Pause: pause,
+    Ps: ps,
+    Restore: restore,
+    Resume: resume,
+    Run: run,
+    Spec: spec,
+    Start: start,
+    State: state,
+    Update: update,
+}
+
+impl Command {
+    /// Reads a command line without the parsers of the other commands, which would be most of the work; `None` where
+    /// all of them are needed.
+    pub fn read(words: &[OsString]) -> Option<(Global, Self)> {
+        // Whether it is the command, or the value of an option, shows when it is read.
+        let mut names = words.iter().skip(1).filter_map(|word| word.to_str());
+        let name = names.find(|word| Self::NAMES.contains(word))?;
+        Self::read_as(name, words)
+    }
+
+    /// The exit code of a failure of the runtime.
+    pub fn failure_code(&self) -> u8 {
+        if matches!(self, Self::Exec(_)) { 255 } else { 1 }
+    }
+}
 
 /// Version of the runtime specification that this runtime follows.
 pub const SPEC_VERSION: &str = "1.3.0";

@@ -173,7 +173,8 @@ impl Witness<'_> {
         let process = KillGuard::new(process);
         let claim = self.claim.take().ok_or_else(|| Error::new(Kind::System, "criu restored it twice"))?;
         let record = launch::record(self.id, self.bundle, self.root, self.groups, process.child());
-        let container = claim.complete(record, &self.bundle.document)?;
+        claim.note_configuration(&self.bundle.document)?;
+        let container = claim.complete(record)?;
         self.made = Some(Made { container: Some(container), process: Some(process) });
         Ok(())
     }

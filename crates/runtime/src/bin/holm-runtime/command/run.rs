@@ -34,7 +34,7 @@ pub fn run(args: &Args, global: &Global) -> Result<u8> {
     let mode = if args.detach { Mode::Detach } else { Mode::Foreground };
     let signals = (mode == Mode::Foreground).then(Signals::hold).transpose()?;
     let launched = launch(&args.id, &args.launch, mode, global)?;
-    if let Err(error) = start::start(&global.containers()?, &launched.container, &launched.spec) {
+    if let Err(error) = start::start(&global.containers()?, &launched.container, Some(&launched.spec)) {
         clean(&launched.container);
         return Err(error);
     }

@@ -1,6 +1,7 @@
 //! `holm-runtime start`: the program of a created container.
 
 use holm_runtime::Result;
+use holm_runtime::hooks::Point;
 
 use crate::arguments::Global;
 
@@ -15,5 +16,6 @@ pub struct Args {
 pub fn run(args: &Args, global: &Global) -> Result<u8> {
     let containers = global.containers()?;
     let container = containers.get(&args.id)?;
-    crate::start::start(&containers, &container, &container.spec()?).map(|()| 0)
+    let spec = container.spec_with_hooks(&[Point::StartContainer, Point::Poststart])?;
+    crate::start::start(&containers, &container, spec.as_ref()).map(|()| 0)
 }
