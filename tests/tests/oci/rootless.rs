@@ -22,7 +22,7 @@ fn of_user(script: &str) -> Oci {
     by_user(&oci, &["spec", "--rootless", "--bundle", "b"]).ok();
     let text = std::fs::read_to_string(oci.bundle().join("config.json")).unwrap();
     oci.config = serde_json::from_str(&text).unwrap();
-    oci.set("/process/terminal", json!(false)).set("/root/readonly", json!(false));
+    oci.set("/process/terminal", json!(false)).set("root/readonly", json!(false));
     oci.command(&["sh", "-c", script]);
     oci
 }
