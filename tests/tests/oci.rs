@@ -10,6 +10,7 @@
 mod oci {
     mod bundle;
     mod console;
+    mod daemon;
     mod edit;
     mod guard;
     mod machine;
@@ -22,7 +23,10 @@ mod oci {
     mod bad_input;
     mod capabilities;
     mod command_line;
+    mod containerd;
     mod devices;
+    mod docker;
+    mod docker_options;
     mod engines;
     mod events;
     mod exec;

@@ -17,7 +17,7 @@ pub enum Purpose {
     Demo,
     /// The reference tools that tests compare with, and the programs that they put into images.
     Test,
-    /// The machine that slow tests boot other kernels in, and the engine that they run with our runtime.
+    /// The machine that slow tests boot other kernels in, and the engines that they run with our runtime.
     Guest,
     /// The engines that benchmarks run beside Holm.
     Bench,
@@ -44,7 +44,7 @@ impl Purpose {
                 "xz-utils",
                 "zstd",
             ],
-            Self::Guest => &["busybox-static", "podman", "qemu-system-x86"],
+            Self::Guest => &["busybox-static", "containerd", "docker.io", "podman", "qemu-system-x86"],
             Self::Bench => {
                 &["busybox-static", "crun", "erofs-utils", "mmdebstrap", "podman", "runc", "util-linux"]
             }
