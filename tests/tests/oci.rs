@@ -18,6 +18,7 @@ mod oci {
     mod setup;
 
     mod about;
+    mod affinity;
     mod attacks;
     mod attacks_by_devices;
     mod bad_input;
@@ -39,8 +40,10 @@ mod oci {
     mod leaked_descriptors;
     mod lifecycle;
     mod limits;
+    mod limits_of_rare_controllers;
     mod list;
     mod logs;
+    mod memory_policy;
     mod mount_options;
     mod mounts;
     mod mounts_of_the_kernel;
@@ -48,6 +51,7 @@ mod oci {
     mod notify;
     mod pause;
     mod pid_file;
+    mod pidfd_socket;
     mod process;
     mod process_limits;
     mod rootfs;

@@ -81,6 +81,12 @@ pub enum Feature {
     KillEndsAll,
     /// `list` with a root that is not there fails.
     MissingRootIsAnError,
+    /// `linux.memoryPolicy`.
+    MemoryPolicy,
+    /// `process.execCPUAffinity`.
+    ExecAffinity,
+    /// `--pidfd-socket`.
+    PidfdSocket,
     /// A user without rights gets a container without the limits that cannot be set, and what is wrong is named.
     RootlessIsToldWhy,
 }
@@ -118,6 +124,9 @@ impl Feature {
             Self::Features => "1.1 of Debian hides it and knows an older list",
             Self::LeanSpec => "1.1 writes inheritable and ambient sets",
             Self::KillEndsAll => "1.1 needs `--all` for that",
+            Self::MemoryPolicy => "it came with 1.4",
+            Self::ExecAffinity => "it came with 1.3",
+            Self::PidfdSocket => "it came with 1.2",
             Self::RootlessIsToldWhy => "it refuses such limits, and words the rest otherwise",
             Self::MissingRootIsAnError => "`list` takes a given root that is not there for the default one",
         }
@@ -143,14 +152,22 @@ pub enum Gap {
     /// Where v1 and v2 are mounted, a container has v1 groups only for limits that were asked for. Shims and engines read
     /// the figures of the group that `/proc/<pid>/cgroup` names, which is then the root: those of the whole host.
     FiguresWithoutLimits,
+    /// Kernels from 5.0 on have `blkio.bfq.weight` in the place of `blkio.weight`.
+    WeightOfBfq,
+    /// Lists of processors that are empty or have blanks are refused; runc takes them.
+    BlanksInLists,
+    /// What is no list of processors in `config.json` is found at `exec` and not at `create`.
+    ListsAreReadLate,
+    /// The processors that the caller may run on are the container's, too; runc opens them from 1.2 on.
+    CallersProcessors,
+    /// `exec --cap` leaves out what nobody knows, as runc does, but does not say so.
+    UnknownCapabilityOfExec,
 }
 
 impl Gap {
     /// Whether this machine shows it.
     fn shows(self) -> bool {
-        match self {
-            Self::FiguresWithoutLimits => machine::v1("memory", "").is_some(),
-        }
+        self != Self::FiguresWithoutLimits || machine::v1("memory", "").is_some()
     }
 }
 
