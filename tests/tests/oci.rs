@@ -58,6 +58,7 @@ mod oci {
     mod rootless;
     mod seccomp;
     mod shared_host;
+    mod sudden_ends;
     mod terminals;
     mod together;
     mod update;

@@ -85,6 +85,8 @@ pub enum Feature {
     MemoryPolicy,
     /// `process.execCPUAffinity`.
     ExecAffinity,
+    /// A runtime that was killed leaves nothing that `delete --force` does not find.
+    SuddenEnds,
     /// `--pidfd-socket`.
     PidfdSocket,
     /// A user without rights gets a container without the limits that cannot be set, and what is wrong is named.
@@ -126,6 +128,7 @@ impl Feature {
             Self::KillEndsAll => "1.1 needs `--all` for that",
             Self::MemoryPolicy => "it came with 1.4",
             Self::ExecAffinity => "it came with 1.3",
+            Self::SuddenEnds => "groups and processes stay when `create` is killed early",
             Self::PidfdSocket => "it came with 1.2",
             Self::RootlessIsToldWhy => "it refuses such limits, and words the rest otherwise",
             Self::MissingRootIsAnError => "`list` takes a given root that is not there for the default one",
