@@ -13,7 +13,14 @@ const OPTIONS: &str = "--data-root /run/holm/root --exec-root /run/docker --pidf
 
 /// A daemon with the image `base`.
 pub fn docker() -> Daemon {
-    let mut daemon = vec!["dockerd".to_owned(), format!("--add-runtime=holm={}", program().display())];
+    docker_with("")
+}
+
+/// A daemon for which a shell does something first; `$@` there are the daemon's options.
+fn docker_with(first: &str) -> Daemon {
+    let script = format!("set -e; {first}\nexec dockerd \"$@\"");
+    let mut daemon: Vec<String> = ["sh", "-c", &script, "sh"].map(String::from).to_vec();
+    daemon.push(format!("--add-runtime=holm={}", program().display()));
     daemon.extend(OPTIONS.split_whitespace().map(String::from));
     let engine = Engine {
         daemon,
@@ -245,5 +252,35 @@ fn docker_looks_after_health_and_joins_namespaces() {
     let joined = "run --rm --network container:box --ipc container:box --pid container:box base";
     let script = format!("{namespaces}; cat /proc/1/cmdline | tr '\\0' ' '");
     assert_eq!(daemon.ok(joined, &["sh", "-c", &script]), format!("{own}\nsleep 1000 "));
+    daemon.ok("rm --force box", &[]);
+}
+
+/// A user for the maps, in an `/etc` that only the daemon sees.
+const REMAPPED: &str = r#"
+mkdir /run/etc /run/work
+mount -t overlay -o lowerdir=/etc,upperdir=/run/etc,workdir=/run/work etc /etc
+echo remapped:x:100000:100000::/:/bin/false >> /etc/passwd
+echo remapped:x:100000: >> /etc/group
+echo remapped:100000:65536 > /etc/subuid
+echo remapped:100000:65536 > /etc/subgid
+set -- --userns-remap remapped "$@"
+"#;
+
+#[test]
+#[ignore = "starts dockerd: cargo xtask test --slow"]
+fn docker_maps_users() {
+    let daemon = docker_with(REMAPPED);
+    let script = "id -u; tr -s ' ' < /proc/self/uid_map; touch /made; stat -c %u /made";
+    assert_eq!(sh(&daemon, "", script), "0\n 0 100000 65536\n0");
+    std::fs::create_dir(daemon.path("shared")).unwrap();
+    let volume = format!("-v {}:/mnt", daemon.path("shared"));
+    let script = "stat -c %u /mnt; touch /mnt/x 2> /dev/null || echo sealed";
+    assert_eq!(sh(&daemon, &volume, script), "65534\nsealed");
+    assert_eq!(sh(&daemon, "--userns host", "tr -s ' ' < /proc/self/uid_map"), " 0 0 4294967295");
+    assert_eq!(daemon.run("run --rm --network none --memory 32m base tail /dev/zero", &[]).code(), 137);
+    up(&daemon, "", "exec sleep 1000");
+    assert_eq!(daemon.ok("exec --user 1000 box id -u", &[]), "1000");
+    daemon.ok("pause box", &[]);
+    daemon.ok("unpause box", &[]);
     daemon.ok("rm --force box", &[]);
 }

@@ -152,8 +152,9 @@ pub fn lacks(feature: Feature) -> bool {
 /// Something that runc does and Holm's runtime does not yet. Whoever mends it takes it away here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Gap {
-    /// Where v1 and v2 are mounted, a container has v1 groups only for limits that were asked for. Shims and engines read
-    /// the figures of the group that `/proc/<pid>/cgroup` names, which is then the root: those of the whole host.
+    /// Where v1 is mounted, a container has v1 groups only for limits that were asked for. The shims of containerd and
+    /// Docker read the figures of the groups that `/proc/<pid>/cgroup` names, which are then the roots: those of the whole
+    /// host. Podman looks for the group by its path, and finds none.
     FiguresWithoutLimits,
     /// Kernels from 5.0 on have `blkio.bfq.weight` in the place of `blkio.weight`.
     WeightOfBfq,
