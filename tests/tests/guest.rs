@@ -8,9 +8,11 @@ mod guest {
     pub mod archive;
     pub mod kernel;
     pub mod machine;
+    pub mod programs;
     pub mod record;
     pub mod step;
 
+    mod checkpoints;
     mod keepers;
     mod layers;
     mod limits;
@@ -18,11 +20,12 @@ mod guest {
     mod walls;
 
     /// What the guest does, in order: names of areas and their steps.
-    pub const AREAS: [(&str, &[step::Step]); 5] = [
+    pub const AREAS: [(&str, &[step::Step]); 6] = [
         ("verbs", verbs::STEPS),
         ("limits", limits::STEPS),
         ("walls", walls::STEPS),
         ("layers", layers::STEPS),
         ("keepers", keepers::STEPS),
+        ("checkpoints", checkpoints::STEPS),
     ];
 }

@@ -23,8 +23,10 @@ mod oci {
     mod attacks_by_devices;
     mod bad_input;
     mod capabilities;
+    mod checkpoint;
     mod command_line;
     mod containerd;
+    mod criu_stand_in;
     mod devices;
     mod docker;
     mod docker_options;
@@ -33,6 +35,7 @@ mod oci {
     mod exec;
     mod exec_process;
     mod foreground;
+    mod habits;
     mod hook_failures;
     mod hooks;
     mod json_paths;
@@ -48,6 +51,7 @@ mod oci {
     mod mounts;
     mod mounts_of_the_kernel;
     mod namespaces;
+    mod network_devices;
     mod notify;
     mod pause;
     mod pid_file;

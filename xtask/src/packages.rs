@@ -44,7 +44,17 @@ impl Purpose {
                 "xz-utils",
                 "zstd",
             ],
-            Self::Guest => &["busybox-static", "containerd", "docker.io", "podman", "qemu-system-x86"],
+            Self::Guest => &[
+                "busybox-static",
+                "containerd",
+                "criu",
+                "docker.io",
+                "gzip",
+                "iptables",
+                "podman",
+                "qemu-system-x86",
+                "tar",
+            ],
             Self::Bench => {
                 &["busybox-static", "crun", "erofs-utils", "mmdebstrap", "podman", "runc", "util-linux"]
             }

@@ -11,7 +11,7 @@ use holm_runtime::container::{self, Exec, Start, StartOptions, Started};
 use holm_runtime::device::Rule;
 use holm_runtime::rootfs::Root;
 use holm_runtime::seccomp::{self, Architecture, Filter, Program};
-use holm_runtime::{Answer, Error, Event, Kind, Stdio};
+use holm_runtime::{Answer, Error, Event, Kind, NewTerminal, Stdio};
 use holm_spec::keeper::{
     ExecProcess, FailureKind, PROTOCOL, Reply, Request, Streams as SessionStreams, WindowSize,
 };
@@ -277,6 +277,7 @@ impl Server {
             target: target.as_fd(),
             target_pid: task.state.pid,
             process: &process,
+            program: None,
             group: &task.group,
             user: Some(asked.user.as_deref().unwrap_or(&config.user)),
             seccomp,
@@ -360,7 +361,8 @@ fn seccomp_program(config: &Config, spec: &Spec, cache: &Path) -> Result<Option<
 }
 
 fn stdio<'a>(ends: Option<&'a ProcessEnds>, window: Option<WindowSize>) -> Stdio<'a> {
-    ends.map_or(Stdio::Terminal(window), |ends| Stdio::Descriptors(ends.descriptors()))
+    let new = NewTerminal { window, plain_output: false };
+    ends.map_or(Stdio::Terminal(new), |ends| Stdio::Descriptors(ends.descriptors()))
 }
 
 fn watched(

@@ -142,6 +142,7 @@ pub fn check(spec: &Spec) -> Result<()> {
         return Err(Error::invalid("args must not be empty").at_field("process.args"));
     }
     check_supported(spec)?;
+    crate::network::check(spec)?;
     check_strings(spec)?;
     check_hooks(spec)
 }
@@ -149,11 +150,8 @@ pub fn check(spec: &Spec) -> Result<()> {
 /// What is not there yet is refused by name: nothing is silently left out.
 fn check_supported(spec: &Spec) -> Result<()> {
     let Some(linux) = spec.linux() else { return Ok(()) };
-    let devices = linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty());
-    for (field, asked) in [("linux.intelRdt", linux.intel_rdt().is_some()), ("linux.netDevices", devices)] {
-        if asked {
-            return Err(Error::new(Kind::Unsupported, "it is not supported yet").at_field(field));
-        }
+    if linux.intel_rdt().is_some() {
+        return Err(Error::new(Kind::Unsupported, "it is not supported yet").at_field("linux.intelRdt"));
     }
     Ok(())
 }

@@ -162,6 +162,11 @@ impl ProcessCapabilities {
         ambient: CapabilitySet::NONE,
     };
 
+    /// What is to be ambient and the kernel refuses: it must be permitted and inheritable.
+    pub const fn never_ambient(&self) -> CapabilitySet {
+        self.ambient.without(self.permitted.and(self.inheritable))
+    }
+
     /// The sets of an OCI configuration; absent sets are empty.
     pub fn from_oci(capabilities: Option<&LinuxCapabilities>) -> Self {
         let Some(oci) = capabilities else { return Self::default() };

@@ -109,6 +109,7 @@ pub fn start(start: Start<'_>, answer: &mut Answer<'_>) -> Result<Started> {
         cgroup_namespace: namespaces.has_cgroup(),
         terminal: matches!(start.stdio, Stdio::Terminal(_)),
         maps: namespaces.maps.as_ref(),
+        user_namespace: namespaces.joined_user.as_ref().map(AsFd::as_fd),
         bundle: start.bundle,
     };
     let root = RootPlan::prepare(spec, start.root, &audience)?;
@@ -167,7 +168,7 @@ pub fn start(start: Start<'_>, answer: &mut Answer<'_>) -> Result<Started> {
 ///
 /// # Errors
 /// The program cannot be executed.
-pub(crate) fn outcome(result: &OwnedFd, pid: i32) -> Result<()> {
+pub(crate) fn outcome(result: &OwnedFd, program: &str) -> Result<()> {
     use holm_sys::rustix::event::{PollFd, PollFlags, poll};
     let mut packet = [0; 8];
     loop {
@@ -175,7 +176,7 @@ pub(crate) fn outcome(result: &OwnedFd, pid: i32) -> Result<()> {
             Ok(0) => return Ok(()),
             Ok(length) => {
                 let failure = Failure::decode(&packet[..length]);
-                return failure.map_or(Ok(()), |failure| Err(late_failure(failure, pid)));
+                return failure.map_or(Ok(()), |failure| Err(late_failure(failure, program)));
             }
             Err(Errno::AGAIN) => {
                 let waited = poll(&mut [PollFd::new(result, PollFlags::IN)], None);
@@ -191,13 +192,13 @@ pub(crate) fn outcome(result: &OwnedFd, pid: i32) -> Result<()> {
 }
 
 /// What the process could not do once it was let go.
-fn late_failure(failure: Failure, pid: i32) -> Error {
+fn late_failure(failure: Failure, program: &str) -> Error {
     let kind = match (failure.step, failure.errno) {
         (Step::Execute, Errno::NOENT | Errno::NOTDIR) => Kind::CommandNotFound,
         (Step::Execute, _) => Kind::CommandNotExecutable,
         _ => Kind::System,
     };
-    Error::errno(kind, format!("{} in process {pid}", failure.step.description()), failure.errno)
+    Error::errno(kind, format!("{} `{program}`", failure.step.description()), failure.errno)
 }
 
 fn name(name: &Option<String>) -> Option<&[u8]> {
@@ -233,6 +234,8 @@ pub struct Exec<'a> {
     pub target_pid: i32,
     /// The process to run.
     pub process: &'a Process,
+    /// The file to execute, if it is not what the first argument says.
+    pub program: Option<&'a str>,
     /// Control groups of the container.
     pub group: &'a Group,
     /// `user[:group]`, looked up in the container; `None` for the numbers of the process.
@@ -265,6 +268,9 @@ pub fn exec(exec: Exec<'_>, answer: &mut Answer<'_>) -> Result<Started> {
         ProcessPlan::prepare(exec.spec, exec.process, &identity, exec.seccomp, namespaces.changes_user)?;
     plan.dies_with_parent = exec.dies_with_parent;
     plan.affinity = exec.affinity;
+    if let Some(program) = exec.program {
+        plan.execute(program)?;
+    }
     let proc = host_proc(&plan)?;
     let (ours, theirs) = socket::packet_pair().context(|| "make a socket to the process")?;
     plan.keep(&exec.preserved, theirs.as_raw_fd());
@@ -305,15 +311,15 @@ fn host_proc(plan: &ProcessPlan) -> Result<Option<OwnedFd>> {
 }
 
 /// Namespaces that a process in a container has to enter.
-struct JoinedNamespaces {
-    kinds: ThreadNameSpaceType,
-    changes_user: bool,
+pub(crate) struct JoinedNamespaces {
+    pub kinds: ThreadNameSpaceType,
+    pub changes_user: bool,
 }
 
 impl JoinedNamespaces {
     /// All that differ from this process's. Joining one that is shared changes nothing, but a user namespace that is
     /// shared cannot be entered again, and from another user namespace those of the host cannot.
-    fn of(target: i32) -> Result<Self> {
+    pub fn of(target: i32) -> Result<Self> {
         let own = |kind: &str| std::fs::read_link(format!("/proc/self/ns/{kind}")).ok();
         let others = |kind: &str| {
             let path = format!("/proc/{target}/ns/{kind}");
@@ -399,12 +405,22 @@ fn give_streams(stdio: &Stdio<'_>, identity: &Identity, maps: Option<&Maps>) -> 
 
 /// A failure in words, with the object that the step was at.
 fn describe(failure: Failure, plan: &ProcessPlan, root: Option<&RootPlan>) -> Error {
-    let index = usize::from(failure.index);
     let object = match failure.step {
         Step::Execute => return cannot_execute(failure.errno, plan),
-        Step::WorkingDirectory | Step::EscapedDirectory => {
-            Some(plan.directory.to_string_lossy().into_owned())
-        }
+        Step::WorkingDirectory | Step::EscapedDirectory => plan.directory.to_string_lossy().into_owned(),
+        Step::ResourceLimit => match plan.limits.get(usize::from(failure.index)) {
+            Some((resource, _)) => format!("{resource:?}"),
+            None => return describe_mounting(failure, root),
+        },
+        _ => return describe_mounting(failure, root),
+    };
+    in_words(failure, Some(object))
+}
+
+/// A failure of a step that concerns the root at most.
+pub(crate) fn describe_mounting(failure: Failure, root: Option<&RootPlan>) -> Error {
+    let index = usize::from(failure.index);
+    let object = match failure.step {
         Step::NoPlainDirectory => return no_plain_directory(root, index),
         Step::InsideProc => return inside_proc(root, index),
         Step::MakeMount | Step::OpenTarget | Step::MakeTarget | Step::AttachMount => root
@@ -418,9 +434,12 @@ fn describe(failure: Failure, plan: &ProcessPlan, root: Option<&RootPlan>) -> Er
         Step::Parameter => root
             .and_then(|root| root.parameters.get(index))
             .map(|(path, _)| path.to_string_lossy().into_owned()),
-        Step::ResourceLimit => plan.limits.get(index).map(|(resource, _)| format!("{resource:?}")),
         _ => None,
     };
+    in_words(failure, object)
+}
+
+fn in_words(failure: Failure, object: Option<String>) -> Error {
     let description = failure.step.description();
     let message = object.map_or_else(|| description.to_owned(), |object| format!("{description} `{object}`"));
     Error::errno(Kind::System, message, failure.errno)

@@ -11,16 +11,18 @@
 //! Each reads the container's state from its standard input. One that fails stops those behind it.
 
 use std::io::Write;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use holm_spec::runtime::{Hook, Spec};
+use holm_sys::exec::{Inside, spawn_inside};
+use holm_sys::process;
 use holm_sys::rustix::event::{PollFd, PollFlags, Timespec, poll};
-use holm_sys::rustix::thread::ThreadNameSpaceType;
 
+use crate::container::JoinedNamespaces;
 use crate::error::{Context, Error, Kind, Result};
 
 /// Longest output of a hook that an error shows, in bytes.
@@ -91,8 +93,8 @@ pub fn at(spec: &Spec, point: Point) -> &[Hook] {
 pub enum Place<'a> {
     /// Where the runtime is, in this directory if one is named.
     Runtime(Option<&'a Path>),
-    /// In the namespaces of a process, and in this directory there.
-    Container(BorrowedFd<'a>, &'a Path),
+    /// In the namespaces of the container's first process, and in this directory there.
+    Container(&'a process::Child, &'a Path),
 }
 
 /// Runs the hooks at a point. `state` is what they read. The first that fails ends it.
@@ -112,7 +114,10 @@ fn run_one(hook: &Hook, state: &[u8], place: Place<'_>) -> Result<()> {
     let child = match place {
         Place::Container(process, directory) => {
             let directory = crate::rootfs::path_string(directory)?;
-            holm_sys::exec::spawn_inside(&mut command, process, INSIDE, directory)
+            let namespaces = JoinedNamespaces::of(process.pid.as_raw_nonzero().get())?;
+            let inside =
+                Inside { namespaces: namespaces.kinds, becomes_root: namespaces.changes_user, directory };
+            spawn_inside(&mut command, process.pidfd.as_fd(), inside)
         }
         Place::Runtime(directory) => {
             directory.map(|directory| command.current_dir(directory));
@@ -131,13 +136,6 @@ fn run_one(hook: &Hook, state: &[u8], place: Place<'_>) -> Result<()> {
     }
     Err(Error::new(Kind::System, format!("{}{}", in_words(status), said.in_words())))
 }
-
-/// Everything but its process ids and users: a hook is no process of the container's.
-const INSIDE: ThreadNameSpaceType = ThreadNameSpaceType::MOUNT
-    .union(ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME)
-    .union(ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION)
-    .union(ThreadNameSpaceType::NETWORK)
-    .union(ThreadNameSpaceType::CONTROL_GROUP);
 
 fn command(hook: &Hook) -> Command {
     use std::os::unix::process::CommandExt;

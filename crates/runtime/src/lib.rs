@@ -4,6 +4,7 @@
 //! cgroup::Group::create   groups made and limited, nothing in them yet
 //! container::start        everything prepared -> one clone3 -> the child attaches, drops, executes
 //! container::exec         another process into the same namespaces
+//! checkpoint::dump        its processes as files, by CRIU
 //! cgroup::remove          every process ended, every group gone
 //! ```
 //!
@@ -14,6 +15,7 @@ mod attributes;
 pub mod bundle;
 pub mod capability;
 pub mod cgroup;
+pub mod checkpoint;
 mod child;
 pub mod container;
 pub mod device;
@@ -22,6 +24,7 @@ mod handshake;
 pub mod hooks;
 mod maps;
 mod namespaces;
+pub mod network;
 mod process;
 pub mod release;
 pub mod rootfs;
@@ -34,4 +37,4 @@ pub mod user;
 
 pub use error::{Error, Kind, Result};
 pub use handshake::{Answer, Event};
-pub use process::{Affinity, Hold, Stdio, affinity as process_affinity};
+pub use process::{Affinity, Hold, NewTerminal, Stdio, affinity as process_affinity};

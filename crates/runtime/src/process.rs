@@ -29,7 +29,16 @@ pub enum Stdio<'a> {
     /// Three descriptors.
     Descriptors([BorrowedFd<'a>; 3]),
     /// A new terminal of the workload's own; its master comes back.
-    Terminal(Option<WindowSize>),
+    Terminal(NewTerminal),
+}
+
+/// What a new terminal is like.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NewTerminal {
+    /// Its size.
+    pub window: Option<WindowSize>,
+    /// What the program writes comes out as it is: whoever shows it makes line ends.
+    pub plain_output: bool,
 }
 
 /// FIFOs by which a process is held before its program and by which it tells why it could not run it.
@@ -90,11 +99,9 @@ impl ProcessPlan {
         let Some(program) = arguments.first().filter(|program| !program.is_empty()) else {
             return Err(Error::invalid("the process has no program to run").at_field("process.args"));
         };
-        let mut environment: Vec<String> = process.env().clone().unwrap_or_default();
-        if !environment.iter().any(|entry| entry.starts_with("HOME=")) {
-            environment.push(format!("HOME={}", identity.home));
-        }
-        check_environment(&environment)?;
+        let asked = process.env().as_deref().unwrap_or_default();
+        check_environment(asked)?;
+        let environment = environment(asked, &identity.home);
         let nul = |_| Error::invalid("an argument or a variable of the environment holds a NUL byte");
         let directory = process.cwd();
         if !directory.is_absolute() {
@@ -124,6 +131,12 @@ impl ProcessPlan {
             hold: None,
             dies_with_parent: false,
         })
+    }
+
+    /// Executes this file, whatever the first argument says.
+    pub fn execute(&mut self, file: &str) -> Result<()> {
+        self.candidates = vec![path_string(std::path::Path::new(file))?];
+        Ok(())
     }
 
     /// Says which descriptors stay open to the end: those that the program inherits, `sync`, and those that hold it.
@@ -178,8 +191,24 @@ fn grantable(asked: &runtime::LinuxCapabilities, own: CapabilitySet) -> ProcessC
         effective: asked.effective.and(own),
         permitted: asked.permitted.and(own),
         inheritable: asked.inheritable.and(own),
-        ambient: asked.ambient.and(own),
+        ambient: asked.ambient.without(asked.never_ambient()).and(own),
     }
+}
+
+/// The variables, of each name the last; without a home, or with an empty one, the user's.
+fn environment(asked: &[String], home: &str) -> Vec<String> {
+    let name = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
+    let mut environment: Vec<String> = Vec::with_capacity(asked.len() + 1);
+    for (index, entry) in asked.iter().enumerate() {
+        let later = asked[index + 1..].iter().any(|other| name(other) == name(entry));
+        if !later && entry != "HOME=" {
+            environment.push(entry.clone());
+        }
+    }
+    if !environment.iter().any(|entry| entry.starts_with("HOME=")) {
+        environment.push(format!("HOME={home}"));
+    }
+    environment
 }
 
 /// Every variable is a name and a value.

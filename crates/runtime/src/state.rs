@@ -71,6 +71,9 @@ pub struct Record {
     pub own_pids: bool,
     /// Its root is attached in the host's mount namespace and must be taken from there.
     pub attached: bool,
+    /// What its standard streams were when it was made, as `/proc` tells: a checkpoint takes it along.
+    #[serde(default)]
+    pub descriptors: Vec<String>,
     /// Annotations of its configuration.
     pub annotations: BTreeMap<String, String>,
 }
@@ -378,18 +381,19 @@ impl Container {
             .map_err(|error| Error::caused(Kind::System, "start the container", error))
     }
 
-    /// Lets a created container go on to its program; `Err` tells why that could not be executed.
+    /// Lets a created container go on to its program, which errors call by that name; `Err` tells why it could not be
+    /// executed.
     ///
     /// # Errors
     /// It does not wait; its program cannot be executed.
-    pub fn release(&self) -> Result<()> {
+    pub fn release(&self, program: &str) -> Result<()> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let failed = || "start the container";
         let result = open(self.directory.join("result"), flags, Mode::empty()).context(failed)?;
         let start = self.knock().context(failed)?;
         rustix::io::write(&start, b"0").context(failed)?;
         drop(start);
-        let outcome = crate::container::outcome(&result, self.record.pid);
+        let outcome = crate::container::outcome(&result, program);
         for name in ["start", "result"] {
             // They have done their work; the directory goes with the container.
             let _ = std::fs::remove_file(self.directory.join(name));
@@ -411,6 +415,11 @@ impl Container {
     pub fn owner(&self) -> u32 {
         use std::os::unix::fs::MetadataExt;
         self.directory.metadata().map_or(0, |data| data.uid())
+    }
+
+    /// Whether somebody else has forgotten it.
+    pub fn is_forgotten(&self) -> bool {
+        !self.directory.exists()
     }
 
     /// Forgets it.
@@ -458,6 +467,7 @@ mod tests {
             unit: None,
             own_pids: true,
             attached: false,
+            descriptors: Vec::new(),
             annotations: BTreeMap::new(),
         };
         claim.complete(record.clone(), b"{}").expect("complete");

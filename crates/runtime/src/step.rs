@@ -89,6 +89,8 @@ steps! {
     EscapedDirectory: "refuse a working directory outside the root",
     CloseDescriptors: "close descriptors",
     Hold: "wait for the start",
+    OpenDirectory: "open a directory of the checkpoint",
+    SendSocket: "hand over the socket",
     Execute: "execute",
 }
 
@@ -159,6 +161,8 @@ pub(crate) fn decode_listener(packet: &[u8]) -> Option<i32> {
 
 /// The packet that carries the terminal's descriptor.
 pub(crate) const TERMINAL: &[u8] = b"T";
+/// The packet that carries the socket of CRIU's.
+pub(crate) const SOCKET: &[u8] = b"S";
 /// The child made a user namespace and waits for its maps.
 pub(crate) const MAPS_WANTED: &[u8] = b"U";
 /// All mounts are made, the old root is still there: hooks may look and change things.

@@ -8,6 +8,8 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 
 use rustix::io::Errno;
+use rustix::process::{Gid, Uid};
+use rustix::thread::ThreadNameSpaceType;
 
 use crate::process::last_errno;
 
@@ -51,24 +53,66 @@ pub fn spawn_with(command: &mut Command, prepare: fn()) -> io::Result<Child> {
     command.spawn()
 }
 
-/// Starts a command whose process enters namespaces of the process behind `target`, and a directory there, before
-/// it executes.
-pub fn spawn_inside(
-    command: &mut Command,
-    target: BorrowedFd<'_>,
-    namespaces: rustix::thread::ThreadNameSpaceType,
-    directory: CString,
-) -> io::Result<Child> {
+/// Where a command runs inside a container.
+#[derive(Clone, Debug)]
+pub struct Inside {
+    /// Namespaces of the container's first process to enter.
+    pub namespaces: ThreadNameSpaceType,
+    /// One of them is a user namespace, whose root the command becomes.
+    pub becomes_root: bool,
+    /// A directory there.
+    pub directory: CString,
+}
+
+/// Starts a command whose process is born in namespaces of the process behind `target`. The child that the caller
+/// waits for stays outside and ends as that one does; if it is killed, that one is killed, too.
+pub fn spawn_inside(command: &mut Command, target: BorrowedFd<'_>, inside: Inside) -> io::Result<Child> {
     let target = target.as_raw_fd();
     let prepare = move || {
         // SAFETY: the descriptor is open in the child, a copy of this process, and the caller keeps it so.
         let target = unsafe { BorrowedFd::borrow_raw(target) };
-        rustix::thread::move_into_thread_name_spaces(target, namespaces)?;
-        Ok(rustix::process::chdir(directory.as_c_str())?)
+        rustix::thread::move_into_thread_name_spaces(target, inside.namespaces)?;
+        if inside.becomes_root {
+            become_root()?;
+        }
+        be_born_inside()?;
+        Ok(rustix::process::chdir(inside.directory.as_c_str())?)
     };
-    // SAFETY: two system calls are all that runs between fork and exec.
+    // SAFETY: nothing but system calls runs between fork and exec, and the fork in there is of a lone thread.
     unsafe { command.pre_exec(prepare) };
     command.spawn()
+}
+
+fn become_root() -> Result<(), Errno> {
+    // Where groups may never be dropped, those that are left are the caller's own.
+    let _ = rustix::thread::set_thread_groups(&[]);
+    rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)?;
+    rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)
+}
+
+/// A namespace of process ids is for children only. Comes back in the child; this process ends as the child does.
+fn be_born_inside() -> Result<(), Errno> {
+    // SAFETY: the process has one thread, and what runs in the child until it executes are system calls.
+    match unsafe { libc::fork() } {
+        -1 => Err(last_errno()),
+        0 => rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL)),
+        child => end_as(child),
+    }
+}
+
+fn end_as(child: libc::pid_t) -> ! {
+    // The caller learns by the end of a descriptor that the command was executed.
+    let _ = crate::process::close_all_but(&[]);
+    let mut status = 0;
+    // SAFETY: `status` is valid for writing; the calls end this process as its child ended.
+    unsafe {
+        while libc::waitpid(child, &raw mut status, 0) == -1 && last_errno() == Errno::INTR {}
+        if libc::WIFSIGNALED(status) {
+            libc::signal(libc::WTERMSIG(status), libc::SIG_DFL);
+            libc::kill(libc::getpid(), libc::WTERMSIG(status));
+        }
+        libc::_exit(libc::WEXITSTATUS(status))
+    }
 }
 
 /// Replaces the process image; returns only if that failed. May be called in a child.

@@ -13,6 +13,7 @@ pub mod in_root;
 pub mod interface;
 pub mod lock;
 pub mod mount;
+pub mod netlink;
 pub mod process;
 pub mod seccomp;
 pub mod shared_mount;

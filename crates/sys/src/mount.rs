@@ -9,8 +9,9 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Mode, OFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
-    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+    FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
+    fsconfig_create, fsconfig_reconfigure, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, fspick,
+    move_mount, open_tree,
 };
 
 use crate::process::last_errno;
@@ -108,6 +109,15 @@ pub fn set_attributes(mount: BorrowedFd<'_>, change: &AttributeChange, recursive
         )
     };
     if result == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
+/// Gives the file system that is mounted at `path` these flags, and no others of its own.
+pub fn reconfigure(path: &Path, flags: &[&str]) -> io::Result<()> {
+    let context = fspick(rustix::fs::CWD, path, FsPickFlags::FSPICK_CLOEXEC)?;
+    for flag in flags {
+        fsconfig_set_flag(context.as_fd(), *flag)?;
+    }
+    Ok(fsconfig_reconfigure(context.as_fd())?)
 }
 
 /// Whether `path` is the root of a mount.

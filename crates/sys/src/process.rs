@@ -308,6 +308,11 @@ pub fn place_descriptor(source: BorrowedFd<'_>, target: i32) -> Result<(), Errno
     if result >= 0 { Ok(()) } else { Err(last_errno()) }
 }
 
+/// Lets a descriptor outlive `exec` at its number. May be called in a child.
+pub fn keep_over_exec(descriptor: impl std::os::fd::AsFd) -> Result<(), Errno> {
+    rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::empty())
+}
+
 /// Takes ownership of an inherited descriptor, for example one that the parent announced by number.
 ///
 /// # Errors
@@ -389,6 +394,20 @@ pub fn reset_signals() {
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut none);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+    }
+}
+
+/// Lets signals that end a process end this one, also if it is the first of its namespace, where the kernel drops what
+/// has no handler. Its program gets the default actions back. May be called in a child.
+pub fn end_on_signals() {
+    extern "C" fn end(signal: libc::c_int) {
+        // SAFETY: it ends the process and may be called in a handler.
+        unsafe { libc::_exit(128 + signal) }
+    }
+    let handler = end as extern "C" fn(libc::c_int) as libc::sighandler_t;
+    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+        // SAFETY: the handler does nothing that is not safe in one.
+        unsafe { libc::signal(signal, handler) };
     }
 }
 

@@ -14,7 +14,23 @@ const META_PACKAGE: &str = "linux-image-cloud-amd64";
 /// The oldest kernel that Holm promises to run on; Debian 12 ships it.
 const PACKAGE_PREFIX: &str = "linux-image-6.1.";
 /// What Debian builds as modules and Holm uses.
-const MODULES: [&str; 3] = ["loop", "overlay", "erofs"];
+const MODULES: [&str; 14] = [
+    "loop",
+    "overlay",
+    "erofs",
+    // What CRIU asks about sockets, and what it locks networks with.
+    "unix_diag",
+    "inet_diag",
+    "tcp_diag",
+    "udp_diag",
+    "raw_diag",
+    "af_packet_diag",
+    "netlink_diag",
+    "nf_tables",
+    "nft_compat",
+    "xt_mark",
+    "nf_conntrack_netlink",
+];
 
 /// A kernel that can be booted.
 pub struct Kernel {

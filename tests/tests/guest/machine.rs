@@ -11,10 +11,10 @@ use holm_tests::{Call, binaries, tarball};
 use super::archive::Archive;
 use super::kernel::Kernel;
 use super::record::{Answer, Record};
-use super::step;
+use super::{programs, step};
 
 /// How long a guest may live. It takes a tenth of that on an idle machine.
-const LIFE: Duration = Duration::from_secs(180);
+const LIFE: Duration = Duration::from_secs(400);
 
 /// One boot.
 pub struct Boot {
@@ -99,11 +99,12 @@ fn initial_files(kernel: &Kernel) -> Result<Vec<u8>> {
     }
     archive.file("init", 0o755, step::INIT);
     archive.file("bin/busybox", 0o755, std::fs::read("/bin/busybox").context("reading busybox")?);
-    for name in ["holm", "holm-keeper", "holm-init"] {
+    for name in ["holm", "holm-keeper", "holm-init", "holm-runtime"] {
         let content = std::fs::read(binaries().join(name)).with_context(|| format!("reading `{name}`"))?;
         archive.file(&format!("usr/lib/holm/{name}"), 0o755, content);
     }
     archive.symlink("usr/bin/holm", "../lib/holm/holm");
+    archive.symlink("usr/bin/holm-runtime", "../lib/holm/holm-runtime");
     archive.file("usr/bin/keeper_of", 0o755, step::KEEPER_OF);
     archive.file("etc/inittab", 0o644, step::INITTAB);
     archive.file("etc/mounts", 0o755, step::MOUNTS);
@@ -114,6 +115,7 @@ fn initial_files(kernel: &Kernel) -> Result<Vec<u8>> {
     for (index, (name, script)) in step::all().iter().enumerate() {
         archive.file(&format!("steps/{index:03}"), 0o644, format!("#@step {name}\n{script}"));
     }
+    programs::add(&mut archive)?;
     archive.file("base.tar", 0o644, tarball::base());
     Ok(archive.finish())
 }

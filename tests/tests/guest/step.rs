@@ -37,7 +37,7 @@ pub const INIT: &str = r#"#!/bin/busybox sh
 /bin/busybox --install -s /bin
 mkdir /new
 mount -t tmpfs -o mode=755 root /new
-cp -a /bin /etc /usr /lib /steps /base.tar /new
+cp -a /bin /etc /usr /lib /lib64 /steps /base.tar /new
 cd /new
 mkdir dev proc run sys tmp var
 exec switch_root /new /bin/init
@@ -70,7 +70,7 @@ exec 3>/dev/ttyS1
 stty raw <&3
 for step in /steps/*; do
     begin=$(cut -d' ' -f1 /proc/uptime)
-    setsid timeout -s KILL 20 sh "$step" >/tmp/.out 2>/tmp/.err </dev/null
+    setsid timeout -s KILL 40 sh "$step" >/tmp/.out 2>/tmp/.err </dev/null
     code=$?
     {
         head -n 1 "$step" | cut -c2-

@@ -96,6 +96,7 @@ fn features_are_those_of_the_specification() {
     assert_eq!(features["linux"]["mountExtensions"]["idmap"]["enabled"], true);
     assert_eq!(features["linux"]["cgroup"]["v1"], true);
     assert_eq!(features["linux"]["cgroup"]["v2"], true);
+    assert_eq!(features["annotations"]["org.opencontainers.runc.checkpoint.enabled"], "true");
 }
 
 #[test]

@@ -4,7 +4,6 @@
 use serde_json::{Value, json};
 
 use super::machine;
-use super::runtime::{Gap, judge};
 use super::setup::Oci;
 
 /// Whether v1 has a controller here.
@@ -94,13 +93,8 @@ fn the_weight_of_block_devices() {
         println!("left out: no weights in `blkio`");
         return;
     };
-    let mut oci = Oci::script("exec sleep 1000");
-    oci.set("/linux/resources/blockIO", json!({"weight": 300}));
-    oci.save();
-    let outcome = oci.background("box", oci.creation()).run();
-    let found = machine::v1("blkio", &oci.group()).map(|group| machine::value(&group, file));
-    let holds = outcome.code() == 0 && found.as_deref() == Some("300");
-    judge(Gap::WeightOfBfq, holds, &format!("{file}: {found:?}, {outcome}"));
+    let oci = created(json!({"blockIO": {"weight": 300}}));
+    assert_eq!(value(&oci, "blkio", file), "300");
 }
 
 #[test]

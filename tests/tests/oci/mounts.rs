@@ -182,3 +182,13 @@ fn a_bind_mount_takes_no_data() {
     oci.mount("/mnt", "bind", &source, &["bind", "size=1m"]);
     oci.refused(&["bind mounts cannot have any filesystem-specific options applied"]);
 }
+
+#[test]
+fn a_container_has_a_null_device_of_its_own_on_its_streams() {
+    let oci = Oci::script("stat -Lc %d /proc/self/fd/0 /dev/null >/mounts");
+    oci.save();
+    oci.run(["run", "--bundle", "b", "box"]).expect_code(0);
+    let text = std::fs::read_to_string(oci.rootfs("mounts")).unwrap();
+    let devices: Vec<_> = text.lines().collect();
+    assert!(devices.len() == 2 && devices[0] == devices[1], "{text}");
+}

@@ -84,11 +84,21 @@ pub enum Feature {
     /// `linux.memoryPolicy`.
     MemoryPolicy,
     /// `process.execCPUAffinity`.
-    ExecAffinity,
+    ProcessorsOfExec,
     /// A runtime that was killed leaves nothing that `delete --force` does not find.
     SuddenEnds,
     /// `--pidfd-socket`.
     PidfdSocket,
+    /// Hooks of the container are processes of all its namespaces.
+    HooksAreInside,
+    /// The processors of the caller are not those of the container.
+    ExecAffinity,
+    /// Variables that are there twice, and an empty home.
+    Environment,
+    /// Masked paths that are there twice.
+    MaskedOnce,
+    /// `linux.netDevices`.
+    NetworkDevices,
     /// A user without rights gets a container without the limits that cannot be set, and what is wrong is named.
     RootlessIsToldWhy,
 }
@@ -127,9 +137,14 @@ impl Feature {
             Self::LeanSpec => "1.1 writes inheritable and ambient sets",
             Self::KillEndsAll => "1.1 needs `--all` for that",
             Self::MemoryPolicy => "it came with 1.4",
-            Self::ExecAffinity => "it came with 1.3",
+            Self::ProcessorsOfExec => "it came with 1.3",
             Self::SuddenEnds => "groups and processes stay when `create` is killed early",
             Self::PidfdSocket => "it came with 1.2",
+            Self::HooksAreInside => "1.1 ends the caller's process only when time is over",
+            Self::ExecAffinity => "it came with 1.2",
+            Self::Environment => "it came with 1.3",
+            Self::MaskedOnce => "1.1 covers it again",
+            Self::NetworkDevices => "they came with 1.4",
             Self::RootlessIsToldWhy => "it refuses such limits, and words the rest otherwise",
             Self::MissingRootIsAnError => "`list` takes a given root that is not there for the default one",
         }
@@ -156,14 +171,10 @@ pub enum Gap {
     /// Docker read the figures of the groups that `/proc/<pid>/cgroup` names, which are then the roots: those of the whole
     /// host. Podman looks for the group by its path, and finds none.
     FiguresWithoutLimits,
-    /// Kernels from 5.0 on have `blkio.bfq.weight` in the place of `blkio.weight`.
-    WeightOfBfq,
     /// Lists of processors that are empty or have blanks are refused; runc takes them.
     BlanksInLists,
     /// What is no list of processors in `config.json` is found at `exec` and not at `create`.
     ListsAreReadLate,
-    /// The processors that the caller may run on are the container's, too; runc opens them from 1.2 on.
-    CallersProcessors,
     /// `exec --cap` leaves out what nobody knows, as runc does, but does not say so.
     UnknownCapabilityOfExec,
 }

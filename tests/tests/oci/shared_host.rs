@@ -73,3 +73,13 @@ fn a_slave_sees_what_the_host_mounts_later() {
         assert_eq!(on_shared_mount(&oci, host, "wait"), seen, "{options:?}");
     }
 }
+
+#[test]
+fn a_root_that_is_to_be_a_slave_is_one() {
+    for (propagation, expected) in [("slave", "1"), ("rslave", "1"), ("private", "0")] {
+        let mut oci =
+            Oci::script("grep ' / / \\|/b/rootfs / ' /proc/self/mountinfo | grep -c ' master:'; true");
+        oci.set("/linux/rootfsPropagation", json!(propagation));
+        assert_eq!(on_shared_mount(&oci, "true", "true"), expected, "{propagation}");
+    }
+}

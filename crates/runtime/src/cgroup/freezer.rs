@@ -25,6 +25,12 @@ impl Freezer {
         legacy.filter(|directory| directory.exists()).map(Self::Legacy)
     }
 
+    fn directory(self) -> PathBuf {
+        match self {
+            Self::Unified(directory) | Self::Legacy(directory) => directory,
+        }
+    }
+
     fn is(&self, frozen: bool) -> bool {
         let read =
             |directory: &Path, file: &str| std::fs::read_to_string(directory.join(file)).unwrap_or_default();
@@ -49,6 +55,11 @@ impl Freezer {
             }
         }
     }
+}
+
+/// The directory of the group by which the container at `path` is frozen.
+pub fn freezer_directory(hierarchies: &Hierarchies, path: &Path) -> Option<PathBuf> {
+    Freezer::find(hierarchies, path).map(Freezer::directory)
 }
 
 /// Whether the processes of the group are frozen.

@@ -35,7 +35,7 @@ use crate::device::{self, Rule};
 use crate::error::{Context, Error, Kind, Result};
 use crate::systemd::Unit;
 
-pub use freezer::{freeze, is_frozen};
+pub use freezer::{freeze, freezer_directory, is_frozen};
 pub use hierarchy::Hierarchies;
 pub use limits::LimitsInForce;
 use settings::Setting;
@@ -525,7 +525,10 @@ fn enable_controller(root: &Path, path: &Path, controller: &str) -> Result<()> {
 /// refused is tried again behind the rest.
 fn apply(directory: &Path, settings: &[Setting]) -> Result<()> {
     let write = |setting: &Setting| {
-        let file = directory.join(&*setting.file);
+        let mut file = directory.join(&*setting.file);
+        if !setting.instead.is_empty() && !file.exists() {
+            file = directory.join(setting.instead);
+        }
         if setting.optional && !file.exists() { Ok(()) } else { write_setting(&file, &setting.value) }
     };
     let refused: Vec<&Setting> = settings.iter().filter(|setting| write(setting).is_err()).collect();

@@ -19,6 +19,8 @@ pub(super) struct Setting {
     pub value: String,
     /// Nothing is lost if the kernel was built without the file.
     pub optional: bool,
+    /// The file to write where the first is not there; empty for none.
+    pub instead: &'static str,
 }
 
 /// Controllers that settings may be for, by their v1 names, in the order to set them.
@@ -26,7 +28,12 @@ pub(super) const CONTROLLERS: [&str; 9] =
     ["memory", "cpuset", "cpu", "pids", "blkio", "hugetlb", "rdma", "net_cls", "net_prio"];
 
 fn needed(file: impl Into<Cow<'static, str>>, value: impl ToString) -> Setting {
-    Setting { file: file.into(), value: value.to_string(), optional: false }
+    Setting { file: file.into(), value: value.to_string(), optional: false, instead: "" }
+}
+
+/// Of two schedulers of block I/O one is there.
+fn either(file: &'static str, instead: &'static str, value: impl ToString) -> Setting {
+    Setting { instead, ..needed(file, value) }
 }
 
 fn optional(file: impl Into<Cow<'static, str>>, value: impl ToString) -> Setting {
@@ -230,13 +237,21 @@ fn rdma(resources: &LinuxResources) -> Vec<Setting> {
 
 fn legacy_block_io(io: &LinuxBlockIo) -> Vec<Setting> {
     let mut settings = Vec::new();
-    settings.extend(io.weight().filter(|weight| *weight != 0).map(|weight| needed("blkio.weight", weight)));
+    settings.extend(
+        io.weight()
+            .filter(|weight| *weight != 0)
+            .map(|weight| either("blkio.weight", "blkio.bfq.weight", weight)),
+    );
     settings.extend(
         io.leaf_weight().filter(|weight| *weight != 0).map(|weight| needed("blkio.leaf_weight", weight)),
     );
     for device in io.weight_device().iter().flatten() {
         let line = |weight: u16| format!("{}:{} {weight}", device.major(), device.minor());
-        settings.extend(device.weight().map(|weight| needed("blkio.weight_device", line(weight))));
+        settings.extend(
+            device
+                .weight()
+                .map(|weight| either("blkio.weight_device", "blkio.bfq.weight_device", line(weight))),
+        );
         settings.extend(device.leaf_weight().map(|weight| needed("blkio.leaf_weight_device", line(weight))));
     }
     for (name, _, devices) in throttles(io) {

@@ -8,7 +8,7 @@ use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use holm_sys::attributes;
-use holm_sys::rustix::fs::Mode;
+use holm_sys::rustix::fs::{CWD, Mode, OFlags, openat};
 use holm_sys::rustix::io::{read, write};
 use holm_sys::rustix::process::{
     Gid, Signal, Uid, chdir, ioctl_tiocsctty, set_parent_process_death_signal, setrlimit, umask,
@@ -21,7 +21,7 @@ use holm_sys::rustix::thread::{
 use holm_sys::{Errno, exec, process, seccomp};
 
 use super::meet_parent;
-use super::mounts::write_in_proc;
+use super::mounts::{check_device, write_in_proc};
 use crate::capability::{CapabilitySet, ProcessCapabilities};
 use crate::process::{Hold, ProcessPlan};
 use crate::step::{At, Failure, HELD, Step, encode_listener};
@@ -89,6 +89,7 @@ fn wait_for_start(
     sync: BorrowedFd<'_>,
 ) -> Result<std::convert::Infallible, Failure> {
     // Without a parent that wrote down that this process is here, nobody would ever start or end it.
+    process::end_on_signals();
     meet_parent(sync, HELD, Step::Hold)?;
     let mut word = [0];
     while read(&hold.start, &mut word) == Err(Errno::INTR) {}
@@ -128,9 +129,23 @@ fn set_stdio(descriptors: &Descriptors<'_>) -> Result<(), Failure> {
         }
     };
     for (number, stream) in (0..).zip(streams) {
+        let own = own_null(stream);
+        let stream = own.as_ref().map_or(stream, AsFd::as_fd);
         process::place_descriptor(stream, number).at(Step::Stdio)?;
     }
     Ok(())
+}
+
+/// The container's own null device where a stream is the host's: of a file whose mount is not the container's, no
+/// checkpoint can be made. Where the container has none, the host's will do.
+fn own_null(stream: BorrowedFd<'_>) -> Option<OwnedFd> {
+    check_device(stream, 1, 3).ok()?;
+    let open =
+        |flags| openat(CWD, c"/dev/null", flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).ok();
+    // Opening what the image may have put there could do something: so it is looked at first.
+    check_device(open(OFlags::PATH)?.as_fd(), 1, 3).ok()?;
+    let null = open(OFlags::RDWR | OFlags::NOCTTY)?;
+    check_device(null.as_fd(), 1, 3).ok().map(|()| null)
 }
 
 fn set_limits(plan: &ProcessPlan) -> Result<(), Failure> {
@@ -153,6 +168,9 @@ fn close_others(plan: &ProcessPlan) -> Result<(), Failure> {
     process::close_all_but(&plan.kept).at(Step::CloseDescriptors)
 }
 
+/// More than any kernel knows.
+static ALL_PROCESSORS: [u64; 128] = [u64::MAX; 128];
+
 fn set_attributes(plan: &ProcessPlan) -> Result<(), Failure> {
     if let Some(scheduling) = &plan.scheduling {
         attributes::set_scheduling(scheduling).at(Step::Scheduler)?;
@@ -166,10 +184,14 @@ fn set_attributes(plan: &ProcessPlan) -> Result<(), Failure> {
     if let Some((mode, nodes)) = &plan.memory_policy {
         attributes::set_memory_policy(*mode, nodes).at(Step::MemoryPolicy)?;
     }
-    if let Some(processors) = &plan.affinity {
-        attributes::set_affinity(processors).at(Step::Affinity)?;
+    match &plan.affinity {
+        Some(processors) => attributes::set_affinity(processors).at(Step::Affinity),
+        // Whatever the caller runs on: all that the container's group has.
+        None => {
+            let _ = attributes::set_affinity(&ALL_PROCESSORS);
+            Ok(())
+        }
     }
-    Ok(())
 }
 
 /// The parent takes the listener out of this process itself: sending it could be a call that asks the listener.

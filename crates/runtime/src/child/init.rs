@@ -199,8 +199,8 @@ impl Init<'_> {
     fn open_stdio(&self) -> Result<Descriptors<'_>, Failure> {
         match self.stdio {
             Stdio::Descriptors(descriptors) => Ok(Descriptors::Given(descriptors)),
-            Stdio::Terminal(window) => {
-                let slave = terminal::open(self.root.root.as_fd(), window, self.process.uid, self.sync)?;
+            Stdio::Terminal(new) => {
+                let slave = terminal::open(self.root.root.as_fd(), new, self.process.uid, self.sync)?;
                 terminal::mount_console(self.root.root.as_fd(), slave.as_fd())?;
                 Ok(Descriptors::Terminal(ManuallyDrop::new(slave)))
             }

@@ -95,10 +95,10 @@ impl Join<'_> {
     fn open_stdio(&self) -> Result<Descriptors<'_>, Failure> {
         match self.stdio {
             Stdio::Descriptors(descriptors) => Ok(Descriptors::Given(descriptors)),
-            Stdio::Terminal(window) => {
+            Stdio::Terminal(new) => {
                 let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
                 let root = openat(CWD, c"/", flags, Mode::empty()).at(Step::OpenTerminal)?;
-                let slave = terminal::open(root.as_fd(), window, self.process.uid, self.sync)?;
+                let slave = terminal::open(root.as_fd(), new, self.process.uid, self.sync)?;
                 Ok(Descriptors::Terminal(ManuallyDrop::new(slave)))
             }
         }

@@ -2,6 +2,7 @@
 //! calls on what was prepared before, and one packet to the parent if a step fails.
 
 mod create;
+mod criu;
 mod finish;
 mod init;
 mod join;
@@ -18,6 +19,7 @@ use holm_sys::rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread
 
 use crate::step::{At, Failure, PROCEED, Step};
 
+pub(crate) use criu::{Criu, Rehearsal, Tree, set_loopback_up};
 pub(crate) use init::{Init, Leave};
 pub(crate) use join::Join;
 

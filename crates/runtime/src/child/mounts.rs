@@ -9,19 +9,32 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use holm_sys::mount::{self, AttributeChange, FsOption};
 use holm_sys::rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags, Uid, chmodat, chownat, fstat,
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags, Uid, chmodat, chownat, fstat,
     fstatfs, makedev, mknodat, openat2, statat,
 };
 use holm_sys::rustix::io::write;
 use holm_sys::rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
-    fsmount, fsopen,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen, mount_change,
 };
 use holm_sys::{Errno, in_root};
 
 use super::create::create;
 use crate::rootfs::{MountPlan, NewPlan, NodePlan, RootPlan, Source, Target};
 use crate::step::{At, Failure, Step};
+
+/// Keeps what is mounted in this mount namespace from the host.
+pub(super) fn part_from_host() -> Result<(), Failure> {
+    let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+    mount_change(c"/", slave).at(Step::Propagation)
+}
+
+/// Makes a detached tree a part of this mount namespace, on a directory of the host.
+pub(super) fn attach_at(tree: BorrowedFd<'_>, place: &CStr) -> Result<(), Failure> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let place = openat2(CWD, place, flags, Mode::empty(), ResolveFlags::empty()).at(Step::OpenRoot)?;
+    mount::attach(tree, place.as_fd()).at(Step::AttachRoot)
+}
 
 /// Makes every mount of the plan below `root`; gives the mount of `proc` if there is one.
 pub(super) fn make_all(plan: &RootPlan, root: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Failure> {

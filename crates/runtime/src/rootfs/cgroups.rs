@@ -6,8 +6,8 @@
 //! hierarchy where the workload owns a group, and nothing of the others.
 
 use std::os::fd::AsFd;
-use std::path::Path;
 
+use holm_spec::runtime::Mount;
 use holm_sys::mount::{AttributeChange, FsOption, clone_tree, new_mount, set_attributes};
 use holm_sys::rustix::fs::{CWD, Mode, mkdirat};
 use holm_sys::rustix::mount::MountAttrFlags;
@@ -20,21 +20,26 @@ use crate::error::{Context, Error, Kind, Result};
 /// Adds the mounts for a `cgroup` entry of the configuration.
 pub(super) fn prepare(
     mounts: &mut Vec<MountPlan>,
-    destination: &Path,
+    mount: &Mount,
     options: &MountOptions,
     audience: &Audience<'_>,
 ) -> Result<()> {
+    let destination = mount.destination();
     let Some(group) = audience.group else { return Ok(()) };
     let folders = group.folders();
     if folders.is_empty() && Hierarchies::detect()?.is_unified_alone() {
-        let source = unified(options, audience)?;
+        let source = unified(mount, options, audience)?;
         mounts.push(MountPlan { source, target: Target::new(destination, false)?, propagation: None });
         return Ok(());
     }
     let attributes = MountAttrFlags::from_bits_retain(attribute_bits(options));
     let tmpfs = new_mount(
         c"tmpfs",
-        &[FsOption::Value(c"mode", c"755"), FsOption::Value(c"size", c"64k")],
+        &[
+            FsOption::Value(c"mode", c"755"),
+            FsOption::Value(c"size", c"64k"),
+            FsOption::Value(c"source", c"cgroup"),
+        ],
         attributes & !MountAttrFlags::MOUNT_ATTR_RDONLY,
     )
     .context(|| "make the file system for `/sys/fs/cgroup`")?;
@@ -63,9 +68,9 @@ pub(super) fn prepare(
 }
 
 /// The cgroup2 hierarchy for an entry of the configuration that names it, or that stands for it.
-pub(super) fn unified(options: &MountOptions, audience: &Audience<'_>) -> Result<Source> {
+pub(super) fn unified(mount: &Mount, options: &MountOptions, audience: &Audience<'_>) -> Result<Source> {
     if audience.cgroup_namespace {
-        return in_namespace("cgroup2", options);
+        return in_namespace("cgroup2", mount, options);
     }
     let hierarchies = Hierarchies::detect()?;
     let root = hierarchies.unified().ok_or_else(|| {

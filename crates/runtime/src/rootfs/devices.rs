@@ -8,7 +8,7 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use holm_spec::runtime::{LinuxDevice, LinuxDeviceType, Spec};
+use holm_spec::runtime::{LinuxDevice, LinuxDeviceType, Mount, Spec};
 use holm_sys::Errno;
 use holm_sys::mount::{FsOption, clone_tree, new_mount};
 use holm_sys::rustix::fs::{
@@ -18,7 +18,7 @@ use holm_sys::rustix::fs::{
 use holm_sys::rustix::mount::MountAttrFlags;
 
 use super::options::MountOptions;
-use super::{Audience, MountPlan, Source, Target, attribute_bits, c_options, fs_options, path_string};
+use super::{Audience, MountPlan, Source, Target, attribute_bits, data_of, fs_options, path_string};
 use crate::error::{Context, Error, Result};
 use crate::maps::Maps;
 
@@ -41,6 +41,7 @@ const FOLDERS: [&CStr; 3] = [c"pts", c"shm", c"mqueue"];
 /// Adds a detached tmpfs with everything in it, and what has to be bound into it.
 pub(super) fn prepare(
     mounts: &mut Vec<MountPlan>,
+    mount: &Mount,
     options: &MountOptions,
     spec: &Spec,
     audience: &Audience<'_>,
@@ -49,7 +50,7 @@ pub(super) fn prepare(
     if let Some(maps) = audience.maps {
         options.translate_ids(maps, true)?;
     }
-    let data = c_options(&options)?;
+    let data = data_of(mount, &options)?;
     let data: Vec<FsOption<'_>> = fs_options(&data).collect();
     // Nodes must be made first; the workload's `/dev` is never read-only in Docker.
     let attributes = MountAttrFlags::from_bits_retain(attribute_bits(&options) & !RDONLY);

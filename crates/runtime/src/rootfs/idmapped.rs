@@ -10,6 +10,7 @@ use holm_sys::mount::{AttributeChange, set_attributes};
 use holm_sys::process::{self, CloneOptions, Namespaces, clone};
 use holm_sys::rustix::fs::{Mode, OFlags, open};
 
+use super::Audience;
 use super::options::MountOptions;
 use crate::error::{Context, Error, Result};
 use crate::maps::Maps;
@@ -22,19 +23,26 @@ pub(super) fn apply(
     tree: BorrowedFd<'_>,
     mount: &Mount,
     options: &MountOptions,
-    container: Option<&Maps>,
+    container: &Audience<'_>,
 ) -> Result<()> {
     let own = Maps::from_oci(mount.uid_mappings().as_ref(), mount.gid_mappings().as_ref())?;
     if own.is_none() && options.id_mapped.is_none() {
         return Ok(());
     }
     let destination = mount.destination().display();
-    let Some(maps) = own.as_ref().or(container) else {
-        let message =
-            format!("the mount on `{destination}` is to be id-mapped, and there are no maps for it");
-        return Err(Error::invalid(message));
+    let made;
+    let namespace = match (own.as_ref().or(container.maps), container.user_namespace) {
+        (Some(maps), _) => {
+            made = user_namespace(maps)?;
+            made.as_fd()
+        }
+        (None, Some(joined)) => joined,
+        (None, None) => {
+            let message =
+                format!("the mount on `{destination}` is to be id-mapped, and there are no maps for it");
+            return Err(Error::invalid(message));
+        }
     };
-    let namespace = user_namespace(maps)?;
     let user_namespace = u64::try_from(namespace.as_raw_fd()).expect("a descriptor is not negative");
     let change = AttributeChange { set: IDMAP, user_namespace, ..AttributeChange::default() };
     set_attributes(tree, &change, options.id_mapped == Some(true)).context(|| {

@@ -128,6 +128,8 @@ pub(crate) struct Audience<'a> {
     pub terminal: bool,
     /// The maps of its user namespace.
     pub maps: Option<&'a Maps>,
+    /// The user namespace that it joins.
+    pub user_namespace: Option<BorrowedFd<'a>>,
     /// The bundle, which relative sources are meant from.
     pub bundle: &'a Path,
 }
@@ -136,7 +138,8 @@ impl RootPlan {
     /// Prepares everything that `spec` says about file systems.
     pub fn prepare(spec: &Spec, root: Root<'_>, audience: &Audience<'_>) -> Result<Self> {
         let linux = spec.linux().as_ref();
-        let (root, place) = mount_root(root)?;
+        let propagation = propagation(spec)?;
+        let (root, place) = mount_root(root, propagation)?;
         let mut preparation = Preparation { root: root.as_fd(), spec, audience, mounts: Vec::new() };
         for (index, mount) in spec.mounts().iter().flatten().enumerate() {
             preparation.add(mount).map_err(|error| error.at_field(format!("mounts[{index}]")))?;
@@ -156,12 +159,12 @@ impl RootPlan {
                 spec.process().as_ref().map_or(Path::new("/"), |process| process.cwd()),
                 false,
             )?,
-            masked: paths(masked)?,
+            masked: without_repetitions(paths(masked)?),
             null,
             read_only_paths: paths(linux.and_then(|linux| linux.readonly_paths().as_ref()))?,
             parameters: parameters::prepare(spec)?,
             read_only: spec.root().as_ref().and_then(|root| root.readonly()).unwrap_or(false),
-            propagation: propagation(spec)?,
+            propagation,
         })
     }
 
@@ -175,16 +178,31 @@ impl RootPlan {
     }
 }
 
-fn mount_root(root: Root<'_>) -> Result<(OwnedFd, CString)> {
+/// A path that is named twice is covered once.
+fn without_repetitions(paths: Vec<CString>) -> Vec<CString> {
+    let mut once: Vec<CString> = Vec::with_capacity(paths.len());
+    for path in paths {
+        if !once.contains(&path) {
+            once.push(path);
+        }
+    }
+    once
+}
+
+/// The root, detached, and where it is attached for the moment before `pivot_root`.
+pub(crate) fn mount_root(root: Root<'_>, propagation: Option<(u64, bool)>) -> Result<(OwnedFd, CString)> {
     match root {
         Root::Layers(layers) => Ok((overlay::mount(layers)?, path_string(overlay::place(layers))?)),
         Root::Directory(path) => {
             let place = path_string(path)?;
             let tree = clone_tree(CWD, &place, true)
                 .context(|| format!("open root file system `{}`", path.display()))?;
-            // What the host mounts there later is not for the container.
-            let change = AttributeChange { propagation: options::MS_PRIVATE, ..AttributeChange::default() };
-            set_attributes(tree.as_fd(), &change, false).context(|| "set the propagation of the root")?;
+            // What the host mounts there later is not for the container, unless it is asked for.
+            if propagation.is_none_or(|(kind, _)| kind != options::MS_SLAVE) {
+                let change =
+                    AttributeChange { propagation: options::MS_PRIVATE, ..AttributeChange::default() };
+                set_attributes(tree.as_fd(), &change, false).context(|| "set the propagation of the root")?;
+            }
             Ok((tree, place))
         }
     }
@@ -218,12 +236,12 @@ impl Preparation<'_> {
         let source = match kind {
             "bind" | "none" => Source::Ready(self.bind(mount, &options)?),
             "cgroup" => {
-                return cgroups::prepare(&mut self.mounts, destination, &options, self.audience);
+                return cgroups::prepare(&mut self.mounts, mount, &options, self.audience);
             }
-            "cgroup2" => cgroups::unified(&options, self.audience)?,
-            "proc" | "sysfs" | "mqueue" => in_namespace(kind, &options)?,
+            "cgroup2" => cgroups::unified(mount, &options, self.audience)?,
+            "proc" | "sysfs" | "mqueue" => in_namespace(kind, mount, &options)?,
             "tmpfs" if destination == Path::new("/dev") => {
-                return devices::prepare(&mut self.mounts, &options, self.spec, self.audience);
+                return devices::prepare(&mut self.mounts, mount, &options, self.spec, self.audience);
             }
             _ => Source::Ready(self.new_file_system(kind, mount, &options)?),
         };
@@ -256,7 +274,7 @@ impl Preparation<'_> {
         let clone = if self.shares_with_host(options) { clone_peer_tree } else { clone_tree };
         let tree = clone(CWD, &path_string(&source)?, options.recursive_bind)
             .context(|| format!("bind `{}` on `{destination}`", source.display()))?;
-        idmapped::apply(tree.as_fd(), mount, options, self.audience.maps)?;
+        idmapped::apply(tree.as_fd(), mount, options, self.audience)?;
         change_attributes(tree.as_fd(), options)
             .context(|| format!("set options of the bind mount on `{destination}`"))?;
         Ok(tree)
@@ -326,10 +344,10 @@ fn change_attributes(tree: BorrowedFd<'_>, options: &MountOptions) -> Result<(),
     Ok(())
 }
 
-fn in_namespace(kind: &str, options: &MountOptions) -> Result<Source> {
+fn in_namespace(kind: &str, mount: &Mount, options: &MountOptions) -> Result<Source> {
     Ok(Source::InNamespace(NewPlan {
         kind: c_string(kind)?,
-        options: c_options(options)?,
+        options: data_of(mount, options)?,
         attributes: MountAttrFlags::from_bits_retain(attribute_bits(options)),
     }))
 }
@@ -338,6 +356,15 @@ fn in_namespace(kind: &str, options: &MountOptions) -> Result<Source> {
 fn attribute_bits(options: &MountOptions) -> u32 {
     let set = (options.recursive.set & !options.attributes.clear) | options.attributes.set;
     u32::try_from(set).expect("MOUNT_ATTR bits are small")
+}
+
+/// The options of a file system, and the name that the list of mounts shows as its source.
+fn data_of(mount: &Mount, options: &MountOptions) -> Result<Vec<(CString, Option<CString>)>> {
+    let mut data = c_options(options)?;
+    if let Some(source) = mount.source().as_deref().filter(|source| !source.as_os_str().is_empty()) {
+        data.push((c"source".to_owned(), Some(path_string(source)?)));
+    }
+    Ok(data)
 }
 
 fn c_options(options: &MountOptions) -> Result<Vec<(CString, Option<CString>)>> {
@@ -356,10 +383,7 @@ pub(crate) fn fs_options(options: &[(CString, Option<CString>)]) -> impl Iterato
 }
 
 fn new_tree(kind: &str, mount: &Mount, options: &MountOptions, attributes: u32) -> Result<OwnedFd> {
-    let mut data = c_options(options)?;
-    if let Some(source) = mount.source().as_deref().filter(|source| !source.as_os_str().is_empty()) {
-        data.push((c"source".to_owned(), Some(path_string(source)?)));
-    }
+    let data = data_of(mount, options)?;
     let data: Vec<FsOption<'_>> = fs_options(&data).collect();
     new_mount(&c_string(kind)?, &data, MountAttrFlags::from_bits_retain(attributes))
         .context(|| format!("make file system `{kind}` for `{}`", mount.destination().display()))

@@ -25,7 +25,7 @@ const NOSYMFOLLOW: u64 = 0x20_0000;
 // MS_* of linux/mount.h, for propagation.
 const MS_UNBINDABLE: u64 = 1 << 17;
 pub(super) const MS_PRIVATE: u64 = 1 << 18;
-const MS_SLAVE: u64 = 1 << 19;
+pub(super) const MS_SLAVE: u64 = 1 << 19;
 const MS_SHARED: u64 = 1 << 20;
 
 /// Options of one mount, sorted by who takes them.

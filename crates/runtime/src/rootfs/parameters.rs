@@ -53,6 +53,10 @@ fn check(spec: &Spec, name: &str) -> Result<()> {
     if name == "kernel.hostname" {
         return Err(Error::invalid("the hostname is set by `hostname`"));
     }
+    let named = spec.domainname().as_ref().is_some_and(|name| !name.is_empty());
+    if name == "kernel.domainname" && named {
+        return Err(Error::invalid("the domain name is set by `domainname`"));
+    }
     let allowed = if name.starts_with("net.") {
         own(LinuxNamespaceType::Network)
     } else if name.starts_with("fs.mqueue.") || IPC.contains(&name) {

@@ -87,6 +87,8 @@ impl<'a> Relay<'a> {
         if let Some(before) = &before {
             let mut raw = before.clone();
             raw.make_raw();
+            // Of the two terminals this one makes line ends.
+            raw.output_modes = before.output_modes;
             // If it cannot be raw the session works all the same.
             let _ = tcsetattr(stdin(), OptionalActions::Now, &raw);
         }

@@ -1,19 +1,21 @@
 //! What `create` and `run` have in common: from a bundle to a process that is held or runs.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use holm_runtime::bundle::Bundle;
+use holm_runtime::capability::ProcessCapabilities;
 use holm_runtime::container::{self, Start, StartOptions, Word};
 use holm_runtime::hooks::{self, Place, Point};
+use holm_runtime::network;
 use holm_runtime::rootfs::Root;
 use holm_runtime::rootless;
 use holm_runtime::seccomp;
 use holm_runtime::state::{Container, Record, VERSION};
-use holm_runtime::{Error, Event, Result, Stdio};
+use holm_runtime::{Error, Event, NewTerminal, Result, Stdio};
 use holm_spec::Timestamp;
 use holm_spec::keeper::WindowSize;
-use holm_spec::runtime::{LinuxNamespaceType, Spec};
+use holm_spec::runtime::{LinuxNamespaceType, Process, Spec};
 use holm_sys::process::Child;
 
 use crate::arguments::Global;
@@ -77,8 +79,9 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
         let names = bundle.unknown_capabilities.join(" ");
         crate::talk::warn(&format!("ignoring unknown or unavailable capabilities: [{names}]"));
     }
+    warn_of_ambient(bundle.spec.process().as_ref());
     let containers = global.containers()?;
-    let terminal = check_terminal(&bundle.spec, options, mode)?;
+    let terminal = check_terminal(&bundle.spec, options.console_socket.as_deref(), mode)?;
     let root = bundle.root()?;
     let claim = containers.claim(id)?;
     let groups = Groups::make(id, &bundle, &claim, global.systemd_cgroup)?;
@@ -97,7 +100,11 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
         group: groups.group(),
         user: None,
         seccomp: seccomp.as_ref().map(|(program, _)| program.clone()),
-        stdio: if terminal { Stdio::Terminal(window(spec)) } else { Stdio::Descriptors(standard_streams()) },
+        stdio: if terminal {
+            Stdio::Terminal(NewTerminal { window: window(spec), plain_output: mode == Mode::Foreground })
+        } else {
+            Stdio::Descriptors(standard_streams())
+        },
         options: StartOptions {
             hold,
             dies_with_parent: false,
@@ -108,7 +115,7 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
         },
     };
     let mut answer = |event: Event, child: &Child| match event {
-        Event::Made => groups.guard_devices(),
+        Event::Made => groups.guard_devices().and_then(|()| network::move_devices(&bundle.spec, child.pid)),
         Event::Mounted => run_creation_hooks(id, &bundle, &root, child),
         Event::Listener(listener) => {
             let asked = seccomp.as_ref().and_then(|(_, listener)| listener.as_ref());
@@ -138,6 +145,14 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
     }
     groups.keep();
     Ok(Launched { container, process: process.keep(), terminal, spec: bundle.spec })
+}
+
+/// Says which capabilities cannot be ambient, in runc's words.
+pub fn warn_of_ambient(process: Option<&Process>) {
+    let sets = ProcessCapabilities::from_oci(process.and_then(|process| process.capabilities().as_ref()));
+    for name in sets.never_ambient().names() {
+        crate::talk::warn(&format!("can't raise ambient capability {name}: operation not permitted"));
+    }
 }
 
 /// Those of the caller's descriptors from 3 on that are open, and those that were announced by systemd.
@@ -170,13 +185,13 @@ fn pass_on_listeners(spec: &mut Spec, preserved: &[i32]) {
 }
 
 /// Whether the process gets a terminal, and somebody takes it.
-fn check_terminal(spec: &Spec, options: &Options, mode: Mode) -> Result<bool> {
+pub fn check_terminal(spec: &Spec, console_socket: Option<&Path>, mode: Mode) -> Result<bool> {
     let terminal = spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false);
     let detached = mode != Mode::Foreground;
-    if terminal && detached && options.console_socket.is_none() {
+    if terminal && detached && console_socket.is_none() {
         return Err(Error::invalid("cannot allocate tty if runc will detach without setting console socket"));
     }
-    if options.console_socket.is_some() && !(terminal && detached) {
+    if console_socket.is_some() && !(terminal && detached) {
         return Err(Error::invalid("cannot use console socket if runc will not detach or allocate tty"));
     }
     Ok(terminal)
@@ -225,11 +240,11 @@ fn run_creation_hooks(id: &str, bundle: &Bundle, root: &Path, child: &Child) -> 
     let outside = Place::Runtime(Some(&bundle.directory));
     hooks::run(&bundle.spec, Point::Prestart, &state, outside)?;
     hooks::run(&bundle.spec, Point::CreateRuntime, &state, outside)?;
-    let inside = Place::Container(child.pidfd.as_fd(), root);
+    let inside = Place::Container(child, root);
     hooks::run(&bundle.spec, Point::CreateContainer, &state, inside)
 }
 
-fn record(id: &str, bundle: &Bundle, root: &Path, groups: &Groups, child: &Child) -> Record {
+pub fn record(id: &str, bundle: &Bundle, root: &Path, groups: &Groups, child: &Child) -> Record {
     let pid = child.pid.as_raw_nonzero().get();
     let namespaces = bundle.spec.linux().as_ref().and_then(|linux| linux.namespaces().as_deref());
     let namespaces = namespaces.unwrap_or_default();
@@ -247,6 +262,7 @@ fn record(id: &str, bundle: &Bundle, root: &Path, groups: &Groups, child: &Child
         unit: groups.unit().map(str::to_owned),
         own_pids: own(LinuxNamespaceType::Pid),
         attached: !has(LinuxNamespaceType::Mount),
+        descriptors: standard_descriptors(pid),
         annotations: bundle
             .spec
             .annotations()
@@ -255,6 +271,12 @@ fn record(id: &str, bundle: &Bundle, root: &Path, groups: &Groups, child: &Child
             .map(|(k, v)| (k.clone(), v.clone()))
             .collect(),
     }
+}
+
+/// What the standard streams of a process are; less if they cannot be told.
+fn standard_descriptors(pid: i32) -> Vec<String> {
+    let links = (0..3).map_while(|number| std::fs::read_link(format!("/proc/{pid}/fd/{number}")).ok());
+    links.map(|link| link.to_string_lossy().into_owned()).collect()
 }
 
 /// The number and nothing else: callers read the whole file as a number. Never seen half written.

@@ -1,7 +1,7 @@
 //! Errors: one line on standard error, and one in the file that the caller reads them from.
 //!
 //! containerd takes the last line of level `error` of the file, podman parses the whole file as one object: so
-//! nothing else is ever written there.
+//! nothing else is written there unless `--debug` asks for it.
 
 use std::error::Error as _;
 use std::io::Write;
@@ -46,6 +46,11 @@ pub struct Log {
 impl Log {
     pub fn new(file: Option<PathBuf>, format: Format) -> Self {
         Self { file: file.filter(|file| !file.as_os_str().is_empty()), format }
+    }
+
+    /// The file, if there is one.
+    pub fn file(&self) -> Option<&PathBuf> {
+        self.file.as_ref()
     }
 
     /// Tells of a failure and gives the exit code for it. Where there is no file its line goes to standard error,

@@ -38,6 +38,9 @@ fn main() -> ExitCode {
         Err(error) => return log::Log::default().failure(&error, 1),
     };
     if global.debug {
+        if let Some(file) = log.file() {
+            talk::debug_to(file.clone());
+        }
         talk::debug(&format!("command: {}", command.name()));
     }
     let failed = command.failure_code();

@@ -2,6 +2,7 @@
 
 use std::os::fd::AsFd;
 
+use holm_runtime::bundle::Bundle;
 use holm_runtime::container::{self, Exec};
 use holm_runtime::hooks::{self, Place, Point};
 use holm_runtime::state::{Container, Containers, Status};
@@ -12,14 +13,16 @@ use holm_sys::rustix::event::{PollFd, PollFlags, Timespec, poll};
 use holm_sys::rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::command::state::document;
+use crate::console;
 
 /// Runs the hooks that come first, releases the process, and runs those that come then. A failure ends the
 /// container, as the specification demands, but for that of whoever comes too late.
 pub fn start(containers: &Containers, container: &Container, spec: &Spec) -> Result<()> {
     let _alone = container.lock()?;
     check_created(container)?;
-    let started =
-        run_start_hooks(containers, container, spec).and_then(|()| container.release()).and_then(|()| {
+    let started = run_start_hooks(containers, container, spec)
+        .and_then(|()| container.release(&program(spec)))
+        .and_then(|()| {
             hooks::run(spec, Point::Poststart, &state(container, Status::Running), Place::Runtime(None))
         });
     started.inspect_err(|_| {
@@ -27,6 +30,12 @@ pub fn start(containers: &Containers, container: &Container, spec: &Spec) -> Res
             let _ = process::signal(process.as_fd(), 9);
         }
     })
+}
+
+/// The program as the user wrote it.
+fn program(spec: &Spec) -> String {
+    let arguments = spec.process().as_ref().and_then(|process| process.args().as_deref()).unwrap_or_default();
+    arguments.first().cloned().unwrap_or_default()
 }
 
 fn check_created(container: &Container) -> Result<()> {
@@ -66,13 +75,7 @@ fn run_inside(
     let mut process = spec.process().clone().ok_or_else(stopped)?;
     let path = hook.path().to_string_lossy().into_owned();
     let arguments = hook.args().clone().filter(|arguments| !arguments.is_empty());
-    process.set_args(Some(arguments.map_or_else(
-        || vec![path.clone()],
-        |mut arguments| {
-            arguments[0].clone_from(&path);
-            arguments
-        },
-    )));
+    process.set_args(Some(arguments.unwrap_or_else(|| vec![path.clone()])));
     if let Some(environment) = hook.env() {
         process.set_env(Some(environment.clone()));
     }
@@ -80,21 +83,34 @@ fn run_inside(
     let failed = |errno| Error::system("make a pipe to the hook", errno);
     let (input, feed) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
     let [_, output, error] = crate::launch::standard_streams();
+    let filter = seccomp::container_program(spec, &containers.seccomp_cache())?;
     let exec = Exec {
         spec,
         target: target.as_fd(),
         target_pid: container.record.pid,
         process: &process,
+        program: Some(&path),
         group: &group,
         user: None,
-        seccomp: seccomp::container_program(spec, &containers.seccomp_cache())?.map(|(program, _)| program),
+        seccomp: filter.as_ref().map(|(program, _)| program.clone()),
         stdio: Stdio::Descriptors([input.as_fd(), output, error]),
         dies_with_parent: true,
         preserved: Vec::new(),
         affinity: None,
     };
-    let mut answer = |event: Event, _: &Child| match event {
-        Event::Listener(_) => Err(Error::invalid("a hook cannot have a seccomp listener")),
+    let mut answer = |event: Event, child: &Child| match event {
+        Event::Listener(listener) => {
+            let asked = filter.as_ref().and_then(|(_, listener)| listener.as_ref());
+            let pid = child.pid.as_raw_nonzero().get();
+            console::send_listener(
+                asked,
+                &listener,
+                &container.record.id,
+                &bundle_of(container, spec),
+                pid,
+                "created",
+            )
+        }
         Event::Made | Event::Mounted => Ok(()),
     };
     let started = container::exec(exec, &mut answer)?;
@@ -103,6 +119,16 @@ fn run_inside(
     let _ = rustix::io::write(&feed, state);
     drop(feed);
     wait_for_hook(&started.process, hook)
+}
+
+/// As much of a bundle as the receiver of a listener is told of.
+pub fn bundle_of(container: &Container, spec: &Spec) -> Bundle {
+    Bundle {
+        directory: container.record.bundle.clone(),
+        spec: spec.clone(),
+        document: Vec::new(),
+        unknown_capabilities: Vec::new(),
+    }
 }
 
 fn wait_for_hook(child: &Child, hook: &Hook) -> Result<()> {

@@ -3,11 +3,11 @@
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use holm_runtime::bundle::{Bundle, parse_as};
+use holm_runtime::bundle::parse_as;
 use holm_runtime::cgroup::SubGroup;
 use holm_runtime::container::{self, Exec};
 use holm_runtime::state::{Container, Status};
-use holm_runtime::{Affinity, Error, Event, Kind, Result, Stdio, process_affinity, seccomp};
+use holm_runtime::{Affinity, Error, Event, Kind, NewTerminal, Result, Stdio, process_affinity, seccomp};
 use holm_spec::runtime::{Process, Spec};
 use holm_sys::attributes::set_affinity;
 use holm_sys::file::read_limited;
@@ -16,7 +16,8 @@ use holm_sys::process::Child;
 use crate::arguments::Global;
 use crate::console;
 use crate::foreground::{self, Signals};
-use crate::launch::{KillGuard, preserved_descriptors, standard_streams, write_pid_file};
+use crate::launch::{KillGuard, preserved_descriptors, standard_streams, warn_of_ambient, write_pid_file};
+use crate::start::bundle_of;
 
 /// Longest process document that is read, in bytes.
 const DOCUMENT_LIMIT: u64 = 4 << 20;
@@ -102,6 +103,7 @@ fn exec(args: &Args, global: &Global) -> Result<u8> {
     let target = container.process().ok_or_else(|| Error::invalid("cannot exec in a stopped container"))?;
     let group = container.join_group(&sub_groups(args)?)?;
     let seccomp = seccomp::container_program(&spec, &containers.seccomp_cache())?;
+    warn_of_ambient(Some(&process));
     let affinity = process_affinity(&process)?;
     say_affinity(&affinity, global);
     if let Some(processors) = &affinity.initial {
@@ -114,22 +116,22 @@ fn exec(args: &Args, global: &Global) -> Result<u8> {
         target: target.as_fd(),
         target_pid: container.record.pid,
         process: &process,
+        program: None,
         group: &group,
         user: None,
         seccomp: seccomp.as_ref().map(|(program, _)| program.clone()),
-        stdio: if terminal { Stdio::Terminal(None) } else { Stdio::Descriptors(standard_streams()) },
+        stdio: if terminal {
+            Stdio::Terminal(NewTerminal { window: None, plain_output: !args.detach })
+        } else {
+            Stdio::Descriptors(standard_streams())
+        },
         dies_with_parent: false,
         preserved,
         affinity: affinity.last,
     };
     let mut answer = |event: Event, child: &Child| match event {
         Event::Listener(listener) => {
-            let bundle = Bundle {
-                directory: container.record.bundle.clone(),
-                spec: spec.clone(),
-                document: Vec::new(),
-                unknown_capabilities: Vec::new(),
-            };
+            let bundle = bundle_of(&container, &spec);
             let asked = seccomp.as_ref().and_then(|(_, listener)| listener.as_ref());
             console::send_listener(asked, &listener, id, &bundle, child.pid.as_raw_nonzero().get(), "running")
         }

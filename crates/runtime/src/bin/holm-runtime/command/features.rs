@@ -51,9 +51,9 @@ pub fn run(_: &Args) -> Result<u8> {
                 "flags": ["MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"],
             },
             "mountExtensions": { "idmap": { "enabled": true } },
-            "netDevices": { "enabled": false },
+            "netDevices": { "enabled": true },
         },
-        "annotations": { "org.opencontainers.runc.checkpoint.enabled": "false" },
+        "annotations": { "org.opencontainers.runc.checkpoint.enabled": "true" },
         "potentiallyUnsafeConfigAnnotations": [],
     });
     let mut text = Vec::new();

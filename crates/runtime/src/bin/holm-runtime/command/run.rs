@@ -1,11 +1,12 @@
 //! `holm-runtime run`: create, start, wait, delete.
 
-use holm_runtime::{Error, Result};
+use holm_runtime::Result;
+use holm_runtime::state::Container;
 
 use super::delete::destroy;
 use crate::arguments::Global;
 use crate::foreground::{self, Signals};
-use crate::launch::{Launched, Mode, Options, launch};
+use crate::launch::{Mode, Options, launch};
 use crate::{start, talk};
 
 /// Create and start a container, and wait for it
@@ -34,24 +35,24 @@ pub fn run(args: &Args, global: &Global) -> Result<u8> {
     let signals = (mode == Mode::Foreground).then(Signals::hold).transpose()?;
     let launched = launch(&args.id, &args.launch, mode, global)?;
     if let Err(error) = start::start(&global.containers()?, &launched.container, &launched.spec) {
-        clean(&launched);
+        clean(&launched.container);
         return Err(error);
     }
     let Some(signals) = signals else { return Ok(0) };
     let code = foreground::wait(&signals, &launched.process, launched.terminal.as_ref());
     if !args.keep {
-        clean(&launched);
+        clean(&launched.container);
     }
     code
 }
 
-/// What cannot be removed is told and changes no exit code.
-fn clean(launched: &Launched) {
-    if let Err(error) = destroy(&launched.container) {
-        warn(&error);
+/// Removes what a process in the foreground has left, unless `delete` or `checkpoint` was faster. What cannot be
+/// removed is told and changes no exit code.
+pub fn clean(container: &Container) {
+    if container.is_forgotten() {
+        return;
     }
-}
-
-fn warn(error: &Error) {
-    talk::warn(&error.to_string());
+    if let Err(error) = destroy(container) {
+        talk::warn(&error.to_string());
+    }
 }

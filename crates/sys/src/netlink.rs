@@ -1,0 +1,247 @@
+//! rtnetlink(7): questions and orders to the kernel's network stack, and its answers.
+//!
+//! ```text
+//! length, type, flags, serial, port     struct nlmsghdr, 16 bytes
+//! family-specific header                padded to 4
+//! attributes                            (length, type, payload padded to 4)*
+//! ```
+//! All numbers are in the order of the machine's bytes.
+
+use std::os::fd::OwnedFd;
+
+use rustix::io::Errno;
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, send, socket_with,
+};
+
+/// Length of the header of a message.
+const HEADER: usize = 16;
+/// Longest datagram that the kernel answers with (`NLMSG_GOODSIZE` and what dumps use).
+const ANSWER_LIMIT: usize = 64 << 10;
+
+const DONE: u16 = 3;
+const ERROR: u16 = 2;
+
+/// Flags of a message (netlink(7)); `REQUEST` is always there.
+pub mod flags {
+    /// The kernel says that it is done.
+    pub const ACKNOWLEDGE: u16 = 4;
+    /// Everything of a kind.
+    pub const DUMP: u16 = 0x300;
+    /// What is not there is made.
+    pub const CREATE: u16 = 0x400;
+    /// What is there already is an error.
+    pub const EXCLUSIVE: u16 = 0x200;
+}
+
+/// A message in the making.
+#[derive(Clone, Debug)]
+pub struct Request(Vec<u8>);
+
+impl Request {
+    /// A message of a type with the header that belongs to it.
+    pub fn new(kind: u16, flags: u16, header: &[u8]) -> Self {
+        const REQUEST: u16 = 1;
+        let mut bytes = vec![0; HEADER];
+        bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
+        bytes[6..8].copy_from_slice(&(flags | REQUEST).to_ne_bytes());
+        bytes.extend_from_slice(header);
+        let mut request = Self(bytes);
+        request.pad();
+        request
+    }
+
+    /// Adds an attribute.
+    #[must_use]
+    pub fn attribute(mut self, kind: u16, payload: &[u8]) -> Self {
+        let length = u16::try_from(payload.len() + 4).unwrap_or(u16::MAX);
+        self.0.extend_from_slice(&length.to_ne_bytes());
+        self.0.extend_from_slice(&kind.to_ne_bytes());
+        self.0.extend_from_slice(payload);
+        self.pad();
+        self
+    }
+
+    fn pad(&mut self) {
+        self.0.resize(self.0.len().next_multiple_of(4), 0);
+    }
+
+    fn finish(mut self, serial: u32) -> Vec<u8> {
+        let length = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
+        self.0[..4].copy_from_slice(&length.to_ne_bytes());
+        self.0[8..12].copy_from_slice(&serial.to_ne_bytes());
+        self.0
+    }
+}
+
+/// A message that came in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Its type.
+    pub kind: u16,
+    payload: Vec<u8>,
+}
+
+impl Answer {
+    /// The header of its family, as many bytes as the caller's type has; zeros where it is shorter.
+    pub fn header<const LENGTH: usize>(&self) -> [u8; LENGTH] {
+        let mut header = [0; LENGTH];
+        let length = LENGTH.min(self.payload.len());
+        header[..length].copy_from_slice(&self.payload[..length]);
+        header
+    }
+
+    /// Content of the first attribute of a type, behind a header of that length.
+    pub fn attribute(&self, header: usize, kind: u16) -> Option<&[u8]> {
+        let mut rest = self.payload.get(header.next_multiple_of(4)..)?;
+        while let [l0, l1, k0, k1, ..] = *rest {
+            let length = usize::from(u16::from_ne_bytes([l0, l1]));
+            let content = rest.get(4..length)?;
+            // The upper two bits are flags.
+            if u16::from_ne_bytes([k0, k1]) & 0x3fff == kind {
+                return Some(content);
+            }
+            rest = rest.get(length.next_multiple_of(4)..)?;
+        }
+        None
+    }
+}
+
+/// A socket to the network stack of the namespace that it was opened in.
+#[derive(Debug)]
+pub struct Netlink {
+    socket: OwnedFd,
+    serial: u32,
+}
+
+impl Netlink {
+    /// Opens a socket in the caller's network namespace.
+    pub fn open() -> Result<Self, Errno> {
+        // The protocol is NETLINK_ROUTE, which is number 0.
+        let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
+        bind(&socket, &SocketAddrNetlink::new(0, 0))?;
+        Ok(Self { socket, serial: 0 })
+    }
+
+    /// Gives an order and waits until it is carried out.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn order(&mut self, request: Request) -> Result<(), Errno> {
+        self.talk(request).map(drop)
+    }
+
+    /// Asks a question: every message of the answer.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn ask(&mut self, request: Request) -> Result<Vec<Answer>, Errno> {
+        self.talk(request)
+    }
+
+    fn talk(&mut self, request: Request) -> Result<Vec<Answer>, Errno> {
+        self.serial += 1;
+        send(&self.socket, &request.finish(self.serial), SendFlags::empty())?;
+        let mut buffer = vec![0; ANSWER_LIMIT];
+        let mut answers = Vec::new();
+        loop {
+            let (length, _) = match recv(&self.socket, &mut buffer[..], RecvFlags::empty()) {
+                Err(Errno::INTR) => continue,
+                other => other?,
+            };
+            if read(&buffer[..length], self.serial, &mut answers)? {
+                return Ok(answers);
+            }
+        }
+    }
+}
+
+/// Reads the messages of a datagram that answer a request; says whether the last of them was there.
+fn read(mut datagram: &[u8], serial: u32, answers: &mut Vec<Answer>) -> Result<bool, Errno> {
+    while datagram.len() >= HEADER {
+        let number = |at: usize| {
+            let bytes = [datagram[at], datagram[at + 1], datagram[at + 2], datagram[at + 3]];
+            u32::from_ne_bytes(bytes)
+        };
+        let (length, kind) = (number(0) as usize, u16::from_ne_bytes([datagram[4], datagram[5]]));
+        let payload = datagram.get(HEADER..length).ok_or(Errno::BADMSG)?;
+        if number(8) == serial {
+            match kind {
+                DONE => return Ok(true),
+                ERROR => return verdict(payload).map(|()| true),
+                kind => answers.push(Answer { kind, payload: payload.to_vec() }),
+            }
+        }
+        datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    Ok(false)
+}
+
+/// `struct nlmsgerr`: zero, or an error number below it.
+fn verdict(payload: &[u8]) -> Result<(), Errno> {
+    let bytes = payload.first_chunk().ok_or(Errno::BADMSG)?;
+    match i32::from_ne_bytes(*bytes) {
+        0 => Ok(()),
+        error => Err(Errno::from_raw_os_error(error.saturating_neg())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(kind: u16, serial: u32, payload: &[u8]) -> Vec<u8> {
+        let mut request = Request::new(kind, 0, payload).finish(serial);
+        let length = u32::try_from(HEADER + payload.len()).expect("short");
+        request[..4].copy_from_slice(&length.to_ne_bytes());
+        request
+    }
+
+    #[test]
+    fn attributes_are_padded_and_found() {
+        let request = Request::new(16, flags::ACKNOWLEDGE, &[7; 16])
+            .attribute(3, b"eth0\0")
+            .attribute(28, &[1, 2, 3, 4]);
+        let bytes = request.finish(9);
+        assert_eq!(bytes.len(), 16 + 16 + 12 + 8);
+        let mut answers = Vec::new();
+        assert_eq!(read(&bytes, 9, &mut answers), Ok(false));
+        let answer = &answers[0];
+        assert_eq!((answer.kind, answer.header::<2>()), (16, [7, 7]));
+        assert_eq!(answer.attribute(16, 3), Some(&b"eth0\0"[..]));
+        assert_eq!(answer.attribute(16, 28), Some(&[1, 2, 3, 4][..]));
+        assert_eq!(answer.attribute(16, 5), None);
+    }
+
+    #[test]
+    fn an_answer_ends_with_its_verdict() {
+        let mut answers = Vec::new();
+        let refused = message(ERROR, 1, &(-17_i32).to_ne_bytes());
+        assert_eq!(read(&refused, 1, &mut answers), Err(Errno::EXIST));
+        assert_eq!(read(&message(ERROR, 1, &[0; 4]), 1, &mut answers), Ok(true));
+        assert_eq!(read(&message(DONE, 1, &[]), 1, &mut answers), Ok(true));
+        assert_eq!(read(&message(ERROR, 2, &[0; 4]), 1, &mut answers), Ok(false), "another's");
+        let mut torn = message(16, 1, &[0; 16]);
+        torn[0] = 200;
+        assert_eq!(read(&torn, 1, &mut answers), Err(Errno::BADMSG));
+        torn[0] = 0;
+        assert_eq!(read(&torn, 1, &mut answers), Err(Errno::BADMSG));
+    }
+
+    #[test]
+    fn damaged_attributes_are_no_attributes() {
+        for length in 0..=255 {
+            let answer = Answer { kind: 16, payload: vec![length; 40] };
+            let _ = answer.attribute(16, 3);
+            let _ = answer.header::<64>();
+        }
+    }
+
+    #[test]
+    fn every_namespace_has_a_loopback() {
+        let mut netlink = Netlink::open().expect("a socket");
+        let links = netlink.ask(Request::new(18, flags::DUMP, &[0; 16])).expect("links");
+        assert!(links.iter().any(|link| link.attribute(16, 3) == Some(&b"lo\0"[..])));
+    }
+}
