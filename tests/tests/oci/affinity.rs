@@ -96,15 +96,11 @@ fn lists_that_are_none_are_refused_when_the_container_is_made() {
 }
 
 #[test]
-fn the_callers_processors_are_not_the_containers() {
+fn the_callers_processors_are_not_those_of_exec() {
     if !possible() {
         return;
     }
     let mut oci = Oci::new();
-    oci.command(&["sh", "-c", SCRIPT]);
-    oci.save();
-    let text = on_one_processor(&oci, &["run", "--bundle", "b", "box"]).ok();
-    assert_eq!(text, everything());
     oci.up("sleep 1000");
     let text = on_one_processor(&oci, &["exec", "box", "sh", "-c", SCRIPT]).ok();
     assert_eq!(text, everything());
