@@ -10,6 +10,7 @@
 mod oci {
     mod bundle;
     mod console;
+    mod daemon;
     mod edit;
     mod guard;
     mod machine;
@@ -17,14 +18,18 @@ mod oci {
     mod setup;
 
     mod about;
+    mod affinity;
     mod attacks;
     mod attacks_by_devices;
     mod bad_input;
     mod capabilities;
     mod checkpoint;
     mod command_line;
+    mod containerd;
     mod criu_stand_in;
     mod devices;
+    mod docker;
+    mod docker_options;
     mod engines;
     mod events;
     mod exec;
@@ -39,8 +44,10 @@ mod oci {
     mod leaked_descriptors;
     mod lifecycle;
     mod limits;
+    mod limits_of_rare_controllers;
     mod list;
     mod logs;
+    mod memory_policy;
     mod mount_options;
     mod mounts;
     mod mounts_of_the_kernel;
@@ -49,12 +56,14 @@ mod oci {
     mod notify;
     mod pause;
     mod pid_file;
+    mod pidfd_socket;
     mod process;
     mod process_limits;
     mod rootfs;
     mod rootless;
     mod seccomp;
     mod shared_host;
+    mod sudden_ends;
     mod terminals;
     mod together;
     mod update;

@@ -17,7 +17,7 @@ pub enum Purpose {
     Demo,
     /// The reference tools that tests compare with, and the programs that they put into images.
     Test,
-    /// The machine that slow tests boot other kernels in, and the engine that they run with our runtime.
+    /// The machine that slow tests boot other kernels in, and the engines that they run with our runtime.
     Guest,
     /// The engines that benchmarks run beside Holm.
     Bench,
@@ -44,9 +44,17 @@ impl Purpose {
                 "xz-utils",
                 "zstd",
             ],
-            Self::Guest => {
-                &["busybox-static", "criu", "gzip", "iptables", "podman", "qemu-system-x86", "tar"]
-            }
+            Self::Guest => &[
+                "busybox-static",
+                "containerd",
+                "criu",
+                "docker.io",
+                "gzip",
+                "iptables",
+                "podman",
+                "qemu-system-x86",
+                "tar",
+            ],
             Self::Bench => {
                 &["busybox-static", "crun", "erofs-utils", "mmdebstrap", "podman", "runc", "util-linux"]
             }

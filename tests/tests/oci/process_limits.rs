@@ -149,3 +149,34 @@ fn the_priority_of_input_and_output() {
         oci.refused(&[]);
     }
 }
+
+#[test]
+fn the_priority_of_input_and_output_of_exec() {
+    if lacks(Feature::IoPriority) {
+        return;
+    }
+    let mut oci = Oci::new();
+    oci.set("/process/ioPriority", json!({"class": "IOPRIO_CLASS_BE", "priority": 6}));
+    oci.up("sleep 1000");
+    assert!(oci.exec("ionice -p $$").contains("best-effort: prio 6"), "the container's own");
+    let mut document = json!({"cwd": "/", "args": ["sh", "-c", "ionice -p $$"], "env": ["PATH=/bin"],
+        "user": {"uid": 0, "gid": 0}, "ioPriority": {"class": "IOPRIO_CLASS_IDLE", "priority": 0}});
+    std::fs::write(oci.path("process.json"), document.to_string()).unwrap();
+    assert!(oci.ok(["exec", "--process", "process.json", "box"]).contains("idle"), "its own");
+    document["ioPriority"] = json!({"class": "IOPRIO_CLASS_BE", "priority": 8});
+    std::fs::write(oci.path("process.json"), document.to_string()).unwrap();
+    let message = oci.fails(255, ["exec", "--process", "process.json", "box"]);
+    assert!(message.contains("ioPriority"), "{message}");
+}
+
+/// The kernel gives the highest class only to who has a right for it; the runtime has it, the container need not.
+#[test]
+fn a_priority_of_input_and_output_is_set_before_rights_are_dropped() {
+    if lacks(Feature::IoPriority) {
+        return;
+    }
+    let mut oci = Oci::new();
+    oci.set("/process/ioPriority", json!({"class": "IOPRIO_CLASS_RT", "priority": 0}));
+    oci.set("/process/user", json!({"uid": 1000, "gid": 1000})).set("/process/capabilities", json!({}));
+    assert!(oci.sh("ionice -p $$").contains("realtime: prio 0"));
+}
