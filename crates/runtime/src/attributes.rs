@@ -3,8 +3,8 @@
 use std::ffi::CString;
 
 use holm_spec::runtime::{
-    IOPriorityClass, LinuxIOPriority, LinuxPersonalityDomain, LinuxSchedulerFlag, LinuxSchedulerPolicy,
-    MemoryPolicyFlagType, MemoryPolicyModeType, Process, Scheduler, Spec,
+    IOPriorityClass, LinuxIOPriority, LinuxPersonalityDomain, LinuxSchedulerPolicy, MemoryPolicyFlagType,
+    MemoryPolicyModeType, Process, Scheduler, SchedulerFlag, Spec,
 };
 use holm_sys::attributes::Scheduling;
 
@@ -43,15 +43,15 @@ pub(crate) fn scheduling(asked: &Scheduler) -> Result<Scheduling> {
     Ok(Scheduling { policy, flags, nice, priority, runtime, deadline, period })
 }
 
-fn scheduler_flag(flag: &LinuxSchedulerFlag) -> u64 {
+fn scheduler_flag(flag: &SchedulerFlag) -> u64 {
     match flag {
-        LinuxSchedulerFlag::SchedResetOnFork => 0x01,
-        LinuxSchedulerFlag::SchedFlagReclaim => 0x02,
-        LinuxSchedulerFlag::SchedFlagDLOverrun => 0x04,
-        LinuxSchedulerFlag::SchedFlagKeepPolicy => 0x08,
-        LinuxSchedulerFlag::SchedFlagKeepParams => 0x10,
-        LinuxSchedulerFlag::SchedFlagUtilClampMin => 0x20,
-        LinuxSchedulerFlag::SchedFlagUtilClampMax => 0x40,
+        SchedulerFlag::ResetOnFork => 0x01,
+        SchedulerFlag::Reclaim => 0x02,
+        SchedulerFlag::DeadlineOverrun => 0x04,
+        SchedulerFlag::KeepPolicy => 0x08,
+        SchedulerFlag::KeepParameters => 0x10,
+        SchedulerFlag::UtilizationMinimum => 0x20,
+        SchedulerFlag::UtilizationMaximum => 0x40,
     }
 }
 

@@ -143,6 +143,7 @@ pub fn check(spec: &Spec) -> Result<()> {
         return Err(Error::invalid("args must not be empty").at_field("process.args"));
     }
     crate::process::affinity(process)?;
+    crate::process::affinity(process)?;
     check_supported(spec)?;
     crate::network::check(spec)?;
     check_strings(spec)?;

@@ -404,8 +404,11 @@ fn give_streams(stdio: &Stdio<'_>, identity: &Identity, maps: Option<&Maps>) -> 
     for stream in streams {
         let kind = fstat(stream).map(|stat| FileType::from_raw_mode(stat.st_mode));
         if kind == Ok(FileType::Fifo) {
-            fchown(stream, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
-                .context(|| "give the standard streams to the user")?;
+            match fchown(stream, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))) {
+                // A caller without rights over the ids of its user namespace: the program has them open all the same.
+                Ok(()) | Err(Errno::PERM | Errno::INVAL) => {}
+                Err(errno) => return Err(errno).context(|| "give the standard streams to the user"),
+            }
         }
     }
     Ok(())

@@ -13,10 +13,9 @@
 
 use std::ffi::CString;
 
+use holm_spec::runtime;
 use holm_sys::landlock::version;
-use serde::Deserialize;
 
-use crate::bundle::parse_as;
 use crate::error::{Error, Kind, Result};
 use crate::rootfs::c_string;
 
@@ -52,63 +51,15 @@ pub struct Landlock {
     strict: bool,
 }
 
-#[derive(Deserialize)]
-struct Document {
-    process: Option<Process>,
-}
-
-#[derive(Deserialize)]
-struct Process {
-    landlock: Option<Asked>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Asked {
-    ruleset: Ruleset,
-    rules: Rules,
-    disable_best_effort: bool,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Ruleset {
-    #[serde(rename = "handledAccessFS")]
-    handled: Vec<String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Rules {
-    path_beneath: Vec<PathBeneath>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct PathBeneath {
-    paths: Vec<String>,
-    allowed_access: Vec<String>,
-}
-
 impl Landlock {
-    /// Reads it from a configuration; `None` if there is none.
+    /// Reads what is asked for.
     ///
     /// # Errors
     /// Kinds of access that nobody knows; what is no path; a rule that allows what is not handled.
-    pub fn from_config(document: &[u8]) -> Result<Option<Self>> {
-        const NAME: &[u8] = b"\"landlock\"";
-        if !document.windows(NAME.len()).any(|window| window == NAME) {
-            return Ok(None);
-        }
-        let document: Document = parse_as(document, "config.json")?;
-        let asked = document.process.and_then(|process| process.landlock);
-        asked.map(|asked| Self::from_asked(&asked)).transpose()
-    }
-
-    fn from_asked(asked: &Asked) -> Result<Self> {
+    pub fn from_oci(asked: &runtime::Landlock) -> Result<Self> {
         let at = |path: &str| format!("process.landlock.{path}");
-        let handled =
-            bits(&asked.ruleset.handled).map_err(|error| error.at_field(at("ruleset.handledAccessFS")))?;
+        let handled = bits(&asked.ruleset.handled_access)
+            .map_err(|error| error.at_field(at("ruleset.handledAccessFS")))?;
         let mut rules = Vec::new();
         for (index, rule) in asked.rules.path_beneath.iter().enumerate() {
             let place = at(&format!("rules.pathBeneath[{index}]"));
@@ -191,19 +142,17 @@ fn names(bits: u64) -> Vec<&'static str> {
 mod tests {
     use super::*;
 
-    fn read(landlock: &str) -> Result<Option<Landlock>> {
-        Landlock::from_config(format!(r#"{{"process":{{"landlock":{landlock}}}}}"#).as_bytes())
+    fn read(landlock: &str) -> Result<Landlock> {
+        Landlock::from_oci(&serde_json::from_str(landlock).expect("valid"))
     }
 
     #[test]
     fn rules_are_bits_and_paths() {
         let text = r#"{"ruleset":{"handledAccessFS":["execute","refer"]},
             "rules":{"pathBeneath":[{"paths":["/bin","/lib"],"allowedAccess":["execute"]}]}}"#;
-        let landlock = read(text).expect("valid").expect("there");
+        let landlock = read(text).expect("valid");
         assert_eq!(landlock.handled, 1 | 1 << 13);
         assert_eq!(landlock.rules, [(c"/bin".to_owned(), 1), (c"/lib".to_owned(), 1)]);
-        assert!(Landlock::from_config(b"{}").expect("valid").is_none());
-        assert!(Landlock::from_config(br#"{"annotations":{"x":"\"landlock\""}}"#).expect("valid").is_none());
     }
 
     #[test]

@@ -104,6 +104,7 @@ pub struct Process {
     terminal: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     console_size: Option<Box>,
+    #[serde(default)]
     user: User,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     args: Option<Vec<String>>,
@@ -128,6 +129,8 @@ pub struct Process {
     scheduler: Option<Scheduler>,
     #[serde(default, rename = "execCPUAffinity", skip_serializing_if = "Option::is_none")]
     exec_cpu_affinity: Option<ExecCPUAffinity>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    landlock: Option<Landlock>,
 }
 
 by_value! {
@@ -152,6 +155,7 @@ by_reference! {
         io_priority, io_priority_mut, set_io_priority: Option<LinuxIOPriority>;
         scheduler, scheduler_mut, set_scheduler: Option<Scheduler>;
         exec_cpu_affinity, exec_cpu_affinity_mut, set_exec_cpu_affinity: Option<ExecCPUAffinity>;
+        landlock, landlock_mut, set_landlock: Option<Landlock>;
     }
 }
 
@@ -175,8 +179,110 @@ impl Default for Process {
             io_priority: None,
             scheduler: None,
             exec_cpu_affinity: None,
+            landlock: None,
         }
     }
+}
+
+/// Access to files that a process gives up (landlock(7)), as it is proposed for the specification
+/// (opencontainers/runtime-spec#1241).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Landlock {
+    /// What the rules are about.
+    pub ruleset: LandlockRuleset,
+    /// What they allow.
+    pub rules: LandlockRules,
+    /// Everything must hold to the letter.
+    pub disable_best_effort: bool,
+}
+
+/// What rules of [`Landlock`] are about.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LandlockRuleset {
+    /// Kinds of access that are forbidden unless a rule allows them.
+    #[serde(rename = "handledAccessFS")]
+    pub handled_access: Vec<String>,
+}
+
+/// What [`Landlock`] allows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LandlockRules {
+    /// Below which paths.
+    pub path_beneath: Vec<LandlockPathBeneath>,
+}
+
+/// What [`Landlock`] allows below some paths.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LandlockPathBeneath {
+    /// The paths.
+    pub paths: Vec<String>,
+    /// Kinds of access.
+    pub allowed_access: Vec<String>,
+}
+
+/// How the kernel schedules a process (sched_setattr(2)).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scheduler {
+    policy: LinuxSchedulerPolicy,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    nice: Option<i32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    priority: Option<i32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    flags: Option<Vec<SchedulerFlag>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    runtime: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    deadline: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    period: Option<u64>,
+}
+
+by_value! {
+    Scheduler {
+        policy, set_policy: LinuxSchedulerPolicy;
+        nice, set_nice: Option<i32>;
+        priority, set_priority: Option<i32>;
+        runtime, set_runtime: Option<u64>;
+        deadline, set_deadline: Option<u64>;
+        period, set_period: Option<u64>;
+    }
+}
+
+by_reference! {
+    Scheduler {
+        flags, flags_mut, set_flags: Option<Vec<SchedulerFlag>>;
+    }
+}
+
+/// A flag of [`Scheduler`], by the specification's names; oci-spec has another for the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SchedulerFlag {
+    /// Children are scheduled as usual.
+    #[serde(rename = "SCHED_FLAG_RESET_ON_FORK", alias = "SCHED_RESET_ON_FORK")]
+    ResetOnFork,
+    /// Unused time of others may be used.
+    #[serde(rename = "SCHED_FLAG_RECLAIM")]
+    Reclaim,
+    /// A signal tells of a deadline that was missed.
+    #[serde(rename = "SCHED_FLAG_DL_OVERRUN")]
+    DeadlineOverrun,
+    /// The policy stays.
+    #[serde(rename = "SCHED_FLAG_KEEP_POLICY")]
+    KeepPolicy,
+    /// The parameters stay.
+    #[serde(rename = "SCHED_FLAG_KEEP_PARAMS")]
+    KeepParameters,
+    /// The smallest utilization is set.
+    #[serde(rename = "SCHED_FLAG_UTIL_CLAMP_MIN")]
+    UtilizationMinimum,
+    /// The largest utilization is set.
+    #[serde(rename = "SCHED_FLAG_UTIL_CLAMP_MAX")]
+    UtilizationMaximum,
 }
 
 /// Processors that a process of `exec` runs on: lists such as `0-3,7`, which whoever uses them checks.
@@ -214,6 +320,17 @@ mod tests {
         let theirs: oci_spec::runtime::Spec = serde_json::from_str(FULL).expect("valid");
         let (ours, theirs) = (serde_json::to_value(&ours), serde_json::to_value(&theirs));
         assert_eq!(ours.expect("plain data"), theirs.expect("plain data"));
+    }
+
+    #[test]
+    fn a_process_needs_no_more_than_a_directory() {
+        let process: Process = serde_json::from_str(r#"{"cwd":"/"}"#).expect("valid");
+        assert_eq!((process.user().uid(), process.user().gid()), (0, 0));
+        for name in ["SCHED_FLAG_RESET_ON_FORK", "SCHED_RESET_ON_FORK"] {
+            let text = format!(r#"{{"policy":"SCHED_OTHER","flags":["{name}"]}}"#);
+            let scheduler: Scheduler = serde_json::from_str(&text).expect("valid");
+            assert_eq!(scheduler.flags(), &Some(vec![SchedulerFlag::ResetOnFork]));
+        }
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use super::runtime::{Gap, judge};
 use super::setup::Oci;
 
 const KILL: u64 = 1 << 5;
@@ -156,5 +155,5 @@ fn exec_with_a_capability_that_nobody_knows() {
     oci.up("sleep 1000");
     let outcome = oci.run(["exec", "--cap", "CAP_X", "box", "echo", "ran"]);
     assert_eq!(outcome.ok(), "ran");
-    judge(Gap::UnknownCapabilityOfExec, outcome.err().contains("CAP_X"), &outcome.to_string());
+    assert!(outcome.err().contains("CAP_X"), "{outcome}");
 }

@@ -5,8 +5,6 @@ use std::sync::LazyLock;
 
 use holm_tests::binaries;
 
-use super::machine;
-
 static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
     std::env::var_os("HOLM_OCI_RUNTIME").map_or_else(|| binaries().join("holm-runtime"), PathBuf::from)
 });
@@ -165,37 +163,4 @@ pub fn lacks(feature: Feature) -> bool {
         println!("left out for runc 1.1: {}", feature.reason());
     }
     reference
-}
-
-/// Something that runc does and Holm's runtime does not yet. Whoever mends it takes it away here.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Gap {
-    /// Where v1 is mounted, a container has v1 groups only for limits that were asked for. The shims of containerd and
-    /// Docker read the figures of the groups that `/proc/<pid>/cgroup` names, which are then the roots: those of the whole
-    /// host. Podman looks for the group by its path, and finds none.
-    FiguresWithoutLimits,
-    /// Lists of processors that are empty or have blanks are refused; runc takes them.
-    BlanksInLists,
-    /// What is no list of processors in `config.json` is found at `exec` and not at `create`.
-    ListsAreReadLate,
-    /// `exec --cap` leaves out what nobody knows, as runc does, but does not say so.
-    UnknownCapabilityOfExec,
-}
-
-impl Gap {
-    /// Whether this machine shows it.
-    fn shows(self) -> bool {
-        self != Self::FiguresWithoutLimits || machine::v1("memory", "").is_some()
-    }
-}
-
-/// Demands what is known to fail with Holm's runtime: that another one does it, and that Holm's does not, so that a gap
-/// that has been closed is not forgotten here.
-#[track_caller]
-pub fn judge(gap: Gap, holds: bool, what: &str) {
-    let known = program().file_name().is_some_and(|name| name == "holm-runtime") && gap.shows();
-    if known && !holds {
-        println!("a known gap, {gap:?}: {what}");
-    }
-    assert_eq!(holds, !known, "{gap:?}, known to fail: {known}: {what}");
 }

@@ -93,6 +93,26 @@ impl Group {
         Ok(group)
     }
 
+    /// Enters what engines read figures from, whether limits were asked for or not: they find a container's groups of v1
+    /// by its processes, and the files of v2 in its group. A controller that cannot be had is done without.
+    ///
+    /// # Errors
+    /// A group of v1 that cannot be made.
+    pub fn enter_for_figures(&mut self, hierarchies: &Hierarchies, path: &Path) -> Result<()> {
+        if let Some(root) = hierarchies.unified().filter(|_| hierarchies.is_unified_alone()) {
+            for controller in hierarchies.unified_controllers()? {
+                let _ = enable_controller(root, path, &controller);
+            }
+        }
+        // Not `cpu`: a new group of it has no real time, so that no process in it could be scheduled by that.
+        for controller in ["memory", "pids", "cpuacct", "blkio"] {
+            if let Some(root) = hierarchies.legacy(controller) {
+                self.enter_legacy(controller, &root, path)?;
+            }
+        }
+        Ok(())
+    }
+
     /// As [`Group::create`] for who is not the host's root: what it may not do is left out, and the controllers of
     /// limits that are not in force are named. Device rules are nothing that it could set, and its user namespace
     /// lets nobody make a device.
@@ -528,6 +548,7 @@ fn enable_controller(root: &Path, path: &Path, controller: &str) -> Result<()> {
 /// refused is tried again behind the rest.
 fn apply(directory: &Path, settings: &[Setting]) -> Result<()> {
     let write = |setting: &Setting| {
+        let setting = &setting.beside_what_is_there(directory);
         let mut file = directory.join(&*setting.file);
         if !setting.instead.is_empty() && !file.exists() {
             file = directory.join(setting.instead);

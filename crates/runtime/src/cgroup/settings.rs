@@ -5,6 +5,7 @@
 //! does not hold.
 
 use std::borrow::Cow;
+use std::path::Path;
 
 use holm_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources, LinuxThrottleDevice};
 
@@ -21,6 +22,19 @@ pub(super) struct Setting {
     pub optional: bool,
     /// The file to write where the first is not there; empty for none.
     pub instead: &'static str,
+}
+
+/// Stands for the first word that a file has.
+const KEPT: &str = "*";
+
+impl Setting {
+    /// The setting with what is in force in the place of [`KEPT`].
+    pub fn beside_what_is_there(&self, directory: &Path) -> Self {
+        let Some(rest) = self.value.strip_prefix(KEPT) else { return self.clone() };
+        let there = std::fs::read_to_string(directory.join(&*self.file)).unwrap_or_default();
+        let first = there.split_whitespace().next().unwrap_or("max");
+        Self { value: format!("{first}{rest}"), ..self.clone() }
+    }
 }
 
 /// Controllers that settings may be for, by their v1 names, in the order to set them.
@@ -178,9 +192,14 @@ fn unified_cpu(cpu: &LinuxCpu) -> Result<Vec<Setting>> {
     let idle = cpu.idle() == Some(1);
     settings.extend(shares(cpu).filter(|_| !idle).map(|shares| needed("cpu.weight", weight(shares))));
     let (quota, period) = (set(cpu.quota()), cpu.period().filter(|period| *period != 0));
-    if quota.is_some() || period.is_some() {
-        let quota = or_max(quota.unwrap_or(-1));
-        settings.push(needed("cpu.max", format!("{quota} {}", period.unwrap_or(100_000))));
+    match (quota, period) {
+        // Alone it leaves the period as it is.
+        (Some(quota), None) => settings.push(needed("cpu.max", or_max(quota))),
+        (Some(quota), Some(period)) => {
+            settings.push(needed("cpu.max", format!("{} {period}", or_max(quota))))
+        }
+        (None, Some(period)) => settings.push(needed("cpu.max", format!("{KEPT} {period}"))),
+        (None, None) => {}
     }
     settings.extend(cpu.burst().map(|burst| optional("cpu.max.burst", burst)));
     Ok(settings)
@@ -366,7 +385,8 @@ mod tests {
         assert_eq!(legacy, "cpu.shares=1024;cpu.cfs_period_us=100000;cpu.cfs_quota_us=50000;");
         assert_eq!(unified, "cpu.weight=100;cpu.max=50000 100000;");
         assert_eq!(both(document, "cpuset").0, "cpuset.cpus=0-1;cpuset.mems=0;");
-        assert_eq!(both(r#"{"cpu":{"quota":-1}}"#, "cpu").1, "cpu.max=max 100000;");
+        assert_eq!(both(r#"{"cpu":{"quota":-1}}"#, "cpu").1, "cpu.max=max;");
+        assert_eq!(both(r#"{"cpu":{"period":5}}"#, "cpu").1, "cpu.max=* 5;");
         assert_eq!(both(r#"{"cpu":{"idle":1,"shares":5}}"#, "cpu").1, "cpu.idle=1;");
         assert!(both(r#"{"cpu":{"realtimeRuntime":5}}"#, "cpu").1.starts_with("`linux.resources.cpu"));
     }

@@ -52,6 +52,11 @@ fn one(name: &str, value: Value) -> Properties {
 /// `<quota> <period>` in microseconds.
 fn processor_time(value: &str) -> Properties {
     let (quota, period) = value.split_once(' ').unwrap_or((value, "100000"));
+    if quota == "*" {
+        return period
+            .parse()
+            .map_or_else(|_| Vec::new(), |period| one("CPUQuotaPeriodUSec", Value::U64(period)));
+    }
     let Some(period) = period.parse::<u64>().ok().filter(|period| *period > 0) else { return Vec::new() };
     let a_second = match quota.parse::<u64>() {
         Ok(quota) => (quota.saturating_mul(1_000_000) / period).next_multiple_of(PERCENT),

@@ -80,7 +80,7 @@ impl Groups {
         let path = self.path.as_deref().unwrap_or_else(|| Path::new(""));
         if is_host_root() {
             self.group = Group::create(&self.hierarchies, path, resources(spec), &self.rules)?;
-            return Ok(());
+            return self.group.enter_for_figures(&self.hierarchies, path);
         }
         let (group, left_out) = Group::create_within_rights(&self.hierarchies, path, resources(spec))?;
         if !left_out.is_empty() {

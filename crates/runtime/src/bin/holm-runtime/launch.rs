@@ -111,7 +111,7 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
             dies_with_parent: false,
             meet_when_mounted: meets,
             no_pivot: options.no_pivot,
-            landlock: landlock(&bundle.document)?,
+            landlock: landlock(spec.process().as_ref())?,
             keep_keyring: options.no_new_keyring,
             preserved,
         },
@@ -156,9 +156,9 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
 }
 
 /// Access to files that the process gives up, as far as this kernel can make it.
-pub fn landlock(document: &[u8]) -> Result<Option<Landlock>> {
-    let Some(asked) = Landlock::from_config(document)? else { return Ok(None) };
-    let (landlock, lacking) = asked.fit()?;
+pub fn landlock(process: Option<&Process>) -> Result<Option<Landlock>> {
+    let Some(asked) = process.and_then(|process| process.landlock().as_ref()) else { return Ok(None) };
+    let (landlock, lacking) = Landlock::from_oci(asked)?.fit()?;
     if let Some(lacking) = lacking {
         crate::talk::warn(&format!("process.landlock: {lacking}"));
     }

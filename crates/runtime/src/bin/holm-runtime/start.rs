@@ -29,9 +29,14 @@ pub fn start(containers: &Containers, container: &Container, spec: Option<&Spec>
     started.inspect_err(|_| {
         if let Some(process) = container.process() {
             let _ = process::signal(process.as_fd(), 9);
+            // Who asks next finds it stopped.
+            let _ = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&DEATH));
         }
     })
 }
+
+/// How long a killed process may take to end.
+const DEATH: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
 
 fn check_created(container: &Container) -> Result<()> {
     match container.status() {
@@ -91,7 +96,7 @@ fn run_inside(
         stdio: Stdio::Descriptors([input.as_fd(), output, error]),
         dies_with_parent: true,
         preserved: Vec::new(),
-        landlock: crate::launch::landlock(&container.document()?)?,
+        landlock: crate::launch::landlock(spec.process().as_ref())?,
         affinity: None,
     };
     let mut answer = |event: Event, child: &Child| match event {

@@ -128,7 +128,7 @@ fn exec(args: &Args, global: &Global) -> Result<u8> {
         },
         dies_with_parent: false,
         preserved,
-        landlock: landlock(&container.document()?)?,
+        landlock: landlock(restricted(&process, &spec))?,
         affinity: affinity.last,
     };
     let mut answer = |event: Event, child: &Child| match event {
@@ -151,6 +151,11 @@ fn exec(args: &Args, global: &Global) -> Result<u8> {
         Some(signals) => foreground::wait(&signals, &child, terminal.as_ref()),
         None => Ok(0),
     }
+}
+
+/// A process that says nothing of its own gives up what the container's first does.
+fn restricted<'a>(process: &'a Process, spec: &'a Spec) -> Option<&'a Process> {
+    if process.landlock().is_some() { Some(process) } else { spec.process().as_ref() }
 }
 
 /// Whoever debugs affinities wants to see what was made of the lists.
@@ -294,7 +299,10 @@ fn add_capabilities(process: &mut Process, names: &[String]) {
     }
     let mut sets = process.capabilities().clone().unwrap_or_default();
     for name in names {
-        let Ok(capability) = name.trim_start_matches("CAP_").parse() else { continue };
+        let Ok(capability) = name.trim_start_matches("CAP_").parse() else {
+            crate::talk::warn(&format!("ignoring unknown or unavailable capabilities: [{name}]"));
+            continue;
+        };
         let with = |set: &Option<holm_spec::runtime::Capabilities>| {
             let mut set = set.clone().unwrap_or_default();
             set.insert(capability);

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 
 use holm_runtime::cgroup::{self, Hierarchies};
-use holm_runtime::state::Status;
+use holm_runtime::state::{Container, Status};
 use holm_runtime::{Error, Result};
 use holm_spec::signal;
 use holm_sys::process;
@@ -30,10 +30,10 @@ pub struct Args {
 pub fn run(args: &Args, global: &Global) -> Result<u8> {
     let wanted = number(&args.signal)?;
     let container = global.containers()?.get(&args.id)?;
-    let Some(process) = container.process() else {
-        return if args.all { Ok(0) } else { Err(Error::invalid("container not running")) };
-    };
     let hierarchies = Hierarchies::detect()?;
+    let Some(process) = container.process() else {
+        return signal_rest(args, &container, &hierarchies, wanted);
+    };
     let ends_all = args.all || (wanted == signal::KILL && !container.record.own_pids);
     match &container.record.group {
         Some(group) if ends_all => cgroup::signal_all(&hierarchies, group, wanted),
@@ -43,6 +43,17 @@ pub fn run(args: &Args, global: &Global) -> Result<u8> {
     if wanted == signal::KILL && container.status() == Status::Paused {
         // In v1 what is frozen does not even die.
         cgroup::freeze(&hierarchies, container.group()?, false)?;
+    }
+    Ok(0)
+}
+
+/// Where process ids are shared, others may outlive the first process.
+fn signal_rest(args: &Args, container: &Container, hierarchies: &Hierarchies, wanted: i32) -> Result<u8> {
+    let group = container.record.group.as_deref().filter(|_| !container.record.own_pids);
+    match group.filter(|group| !cgroup::processes(hierarchies, group).is_empty()) {
+        Some(group) if args.all || wanted == signal::KILL => cgroup::signal_all(hierarchies, group, wanted),
+        _ if args.all => {}
+        _ => return Err(Error::invalid("container not running")),
     }
     Ok(0)
 }
