@@ -50,6 +50,7 @@ mod oci {
     mod pid_file;
     mod process;
     mod process_limits;
+    mod readiness;
     mod rootfs;
     mod rootless;
     mod seccomp;

@@ -7,6 +7,7 @@
 //!   group                 path of its control groups, from before they are made
 //!   unit                  name of the systemd unit that they are, from before it is started
 //!   lock                  flock: held by whoever starts it
+//!   notify/               mounted on /run/notify, if somebody waits for its readiness
 //!   start, result         FIFOs of a container that is created and not started (see [`crate::Hold`])
 //! <root>/.seccomp@/       compiled filters; no id holds an `@`
 //! ```
@@ -29,7 +30,7 @@ use holm_sys::Errno;
 use holm_sys::file::{Durability, ensure_directory, read_limited, remove_tree, replace};
 use holm_sys::lock::{Lock, Mode as LockMode};
 use holm_sys::process::open_pidfd;
-use holm_sys::rustix::fs::{CWD, FileType, Mode, OFlags, mkdir, mknodat, open};
+use holm_sys::rustix::fs::{CWD, FileType, Mode, OFlags, chmod, mkdir, mknodat, open};
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::{CONFIG_LIMIT, parse, parse_as};
@@ -265,6 +266,17 @@ impl Claim {
         std::fs::write(&file, text).context(|| format!("write `{}`", file.display()))
     }
 
+    /// Makes the directory of the socket by which the program says that it is ready, for all to look into.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn make_notify(&self) -> Result<PathBuf> {
+        let path = self.directory().join("notify");
+        let made = mkdir(&path, Mode::RWXU).and_then(|()| chmod(&path, Mode::from_raw_mode(0o755)));
+        made.context(|| format!("make directory `{}`", path.display()))?;
+        Ok(path)
+    }
+
     /// Makes the FIFOs that hold the first process; they belong to the runtime and, being open, need no name
     /// inside.
     ///
@@ -379,6 +391,11 @@ impl Container {
     pub fn lock(&self) -> Result<Lock> {
         Lock::acquire(&self.directory.join("lock"), LockMode::Exclusive)
             .map_err(|error| Error::caused(Kind::System, "start the container", error))
+    }
+
+    /// Directory of the socket by which its program says that it is ready; it need not be there.
+    pub fn notify(&self) -> PathBuf {
+        self.directory.join("notify")
     }
 
     /// Lets a created container go on to its program, which errors call by that name; `Err` tells why it could not be

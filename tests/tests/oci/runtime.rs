@@ -89,6 +89,8 @@ pub enum Feature {
     MaskedOnce,
     /// `linux.netDevices`.
     NetworkDevices,
+    /// Whoever waits for readiness does not wait for more, and a foreground process that ends before ends all.
+    ReadinessInForeground,
     /// A user without rights gets a container without the limits that cannot be set, and what is wrong is named.
     RootlessIsToldWhy,
 }
@@ -131,6 +133,9 @@ impl Feature {
             Self::Environment => "it came with 1.3",
             Self::MaskedOnce => "1.1 covers it again",
             Self::NetworkDevices => "they came with 1.4",
+            Self::ReadinessInForeground => {
+                "it waits without end for a process that has ended, and fails where nobody hears"
+            }
             Self::RootlessIsToldWhy => "it refuses such limits, and words the rest otherwise",
             Self::MissingRootIsAnError => "`list` takes a given root that is not there for the default one",
         }

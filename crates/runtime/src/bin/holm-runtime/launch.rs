@@ -22,6 +22,7 @@ use crate::arguments::Global;
 use crate::command::state::document;
 use crate::console;
 use crate::groups::Groups;
+use crate::readiness;
 
 /// Options of `create` and `run`.
 #[derive(Debug, clap::Args)]
@@ -84,6 +85,7 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
     let terminal = check_terminal(&bundle.spec, options.console_socket.as_deref(), mode)?;
     let root = bundle.root()?;
     let claim = containers.claim(id)?;
+    readiness::prepare(&mut bundle.spec, &claim)?;
     let groups = Groups::make(id, &bundle, &claim, global.systemd_cgroup)?;
     rootless::enter(&mut bundle.spec)?;
     let spec = &bundle.spec;

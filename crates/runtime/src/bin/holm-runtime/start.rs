@@ -14,18 +14,21 @@ use holm_sys::rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::command::state::document;
 use crate::console;
+use crate::readiness::Readiness;
 
 /// Runs the hooks that come first, releases the process, and runs those that come then. A failure ends the
-/// container, as the specification demands, but for that of whoever comes too late.
-pub fn start(containers: &Containers, container: &Container, spec: &Spec) -> Result<()> {
+/// container, as the specification demands, but for that of whoever comes too late. Whoever waits for the program's
+/// readiness gets it from what is returned.
+pub fn start(containers: &Containers, container: &Container, spec: &Spec) -> Result<Option<Readiness>> {
     let _alone = container.lock()?;
     check_created(container)?;
+    let readiness = Readiness::listen(container)?;
     let started = run_start_hooks(containers, container, spec)
         .and_then(|()| container.release(&program(spec)))
         .and_then(|()| {
             hooks::run(spec, Point::Poststart, &state(container, Status::Running), Place::Runtime(None))
         });
-    started.inspect_err(|_| {
+    started.map(|()| readiness).inspect_err(|_| {
         if let Some(process) = container.process() {
             let _ = process::signal(process.as_fd(), 9);
         }

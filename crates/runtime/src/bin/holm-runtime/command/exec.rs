@@ -146,7 +146,7 @@ fn exec(args: &Args, global: &Global) -> Result<u8> {
     }
     let child = guard.keep();
     match signals {
-        Some(signals) => foreground::wait(&signals, &child, terminal.as_ref()),
+        Some(signals) => foreground::wait(&signals, &child, terminal.as_ref(), None),
         None => Ok(0),
     }
 }

@@ -61,7 +61,7 @@ pub fn run(args: &Args, global: &Global) -> Result<u8> {
     let signals = (mode == Mode::Foreground).then(Signals::hold).transpose()?;
     let restored = bring_back(args, mode, global)?;
     let Some(signals) = signals else { return Ok(0) };
-    let code = foreground::wait(&signals, &restored.process, restored.terminal.as_ref());
+    let code = foreground::wait(&signals, &restored.process, restored.terminal.as_ref(), None);
     clean(&restored.container);
     code
 }

@@ -1,5 +1,7 @@
 //! `holm-runtime start`: the program of a created container.
 
+use std::os::fd::AsFd;
+
 use holm_runtime::Result;
 
 use crate::arguments::Global;
@@ -15,5 +17,9 @@ pub struct Args {
 pub fn run(args: &Args, global: &Global) -> Result<u8> {
     let containers = global.containers()?;
     let container = containers.get(&args.id)?;
-    crate::start::start(&containers, &container, &container.spec()?).map(|()| 0)
+    let readiness = crate::start::start(&containers, &container, &container.spec()?)?;
+    if let (Some(readiness), Some(process)) = (readiness, container.process()) {
+        readiness.wait(process.as_fd(), container.record.pid)?;
+    }
+    Ok(0)
 }
