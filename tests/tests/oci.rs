@@ -33,6 +33,7 @@ mod oci {
     mod habits;
     mod hook_failures;
     mod hooks;
+    mod intel_rdt;
     mod json_paths;
     mod kill;
     mod leaked_descriptors;

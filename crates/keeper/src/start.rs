@@ -285,6 +285,7 @@ impl Server {
             dies_with_parent: asked.tty,
             preserved: Vec::new(),
             affinity: None,
+            resctrl: None,
         };
         let mut answer = |event: Event, _: &Child| match event {
             Event::Listener(_) => Err(Error::invalid("a seccomp listener is not supported here")),

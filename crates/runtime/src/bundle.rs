@@ -141,19 +141,10 @@ pub fn check(spec: &Spec) -> Result<()> {
     if process.args().as_deref().unwrap_or_default().is_empty() {
         return Err(Error::invalid("args must not be empty").at_field("process.args"));
     }
-    check_supported(spec)?;
     crate::network::check(spec)?;
+    crate::resctrl::check(spec)?;
     check_strings(spec)?;
     check_hooks(spec)
-}
-
-/// What is not there yet is refused by name: nothing is silently left out.
-fn check_supported(spec: &Spec) -> Result<()> {
-    let Some(linux) = spec.linux() else { return Ok(()) };
-    if linux.intel_rdt().is_some() {
-        return Err(Error::new(Kind::Unsupported, "it is not supported yet").at_field("linux.intelRdt"));
-    }
-    Ok(())
 }
 
 /// Semantic Versioning 2.0.0, and the major version that this runtime knows.

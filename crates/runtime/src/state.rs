@@ -6,6 +6,7 @@
 //!   config.json           the configuration as it was received
 //!   group                 path of its control groups, from before they are made
 //!   unit                  name of the systemd unit that they are, from before it is started
+//!   resctrl               its groups in resctrl, from before they are made
 //!   lock                  flock: held by whoever starts it
 //!   notify/               mounted on /run/notify, if somebody waits for its readiness
 //!   start, result         FIFOs of a container that is created and not started (see [`crate::Hold`])
@@ -37,6 +38,7 @@ use crate::bundle::{CONFIG_LIMIT, parse, parse_as};
 use crate::cgroup::{self, Group, Hierarchies, SubGroup};
 use crate::error::{Context, Error, Kind, Result};
 use crate::process::Hold;
+use crate::resctrl::Membership;
 use crate::rootless::is_host_root;
 use crate::systemd::Unit;
 
@@ -68,6 +70,9 @@ pub struct Record {
     /// The systemd unit that its control groups are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
+    /// What of resctrl its processes are in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resctrl: Option<Membership>,
     /// It has process ids of its own, so they end with the first.
     pub own_pids: bool,
     /// Its root is attached in the host's mount namespace and must be taken from there.
@@ -202,6 +207,9 @@ impl Containers {
         if let Some(unit) = note("unit") {
             Unit::named(&unit).stop()?;
         }
+        if let Some(membership) = note("resctrl") {
+            parse_as::<Membership>(membership.as_bytes(), "resctrl")?.remove()?;
+        }
         remove_tree(&directory).context(|| format!("remove `{}`", directory.display()))
     }
 }
@@ -259,6 +267,14 @@ impl Claim {
     /// It cannot be written.
     pub fn note_unit(&self, unit: &Unit) -> Result<()> {
         self.note("unit", unit.name().as_bytes())
+    }
+
+    /// Notes what of resctrl the container will be in.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn note_resctrl(&self, membership: &Membership) -> Result<()> {
+        self.note("resctrl", &serde_json::to_vec(membership).expect("it is plain data"))
     }
 
     fn note(&self, name: &str, text: &[u8]) -> Result<()> {
@@ -482,6 +498,7 @@ mod tests {
             pid_start: 1,
             group: Some("x".into()),
             unit: None,
+            resctrl: None,
             own_pids: true,
             attached: false,
             descriptors: Vec::new(),
@@ -492,6 +509,22 @@ mod tests {
         assert_eq!((found.record.clone(), found.status()), (record, Status::Stopped));
         assert_eq!(containers.ids().expect("readable"), ["a"]);
         found.forget().expect("removed");
+        assert_eq!(containers.ids().expect("readable"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn remains_take_their_groups_in_resctrl_along() {
+        let directory = tempfile::tempdir().expect("tempdir");
+        let containers = Containers::new(directory.path().join("root"));
+        let group = directory.path().join("class");
+        std::fs::create_dir(&group).expect("a directory");
+        let membership = serde_json::json!({"groups": [group], "own": [group]});
+        let membership: Membership = serde_json::from_value(membership).expect("as it is written");
+        let claim = containers.claim("a").expect("claim");
+        claim.note_resctrl(&membership).expect("noted");
+        std::mem::forget(claim);
+        containers.remove_remains("a").expect("removed");
+        assert!(!group.exists());
         assert_eq!(containers.ids().expect("readable"), Vec::<String>::new());
     }
 }

@@ -89,6 +89,8 @@ pub enum Feature {
     MaskedOnce,
     /// `linux.netDevices`.
     NetworkDevices,
+    /// `linux.intelRdt` as version 1.3 of the specification has it.
+    IntelRdt,
     /// Whoever waits for readiness does not wait for more, and a foreground process that ends before ends all.
     ReadinessInForeground,
     /// A user without rights gets a container without the limits that cannot be set, and what is wrong is named.
@@ -133,6 +135,7 @@ impl Feature {
             Self::Environment => "it came with 1.3",
             Self::MaskedOnce => "1.1 covers it again",
             Self::NetworkDevices => "they came with 1.4",
+            Self::IntelRdt => "1.1 knows less of it and starts without what it does not find",
             Self::ReadinessInForeground => {
                 "it waits without end for a process that has ended, and fails where nobody hears"
             }

@@ -8,6 +8,7 @@ use holm_runtime::capability::ProcessCapabilities;
 use holm_runtime::container::{self, Start, StartOptions, Word};
 use holm_runtime::hooks::{self, Place, Point};
 use holm_runtime::network;
+use holm_runtime::resctrl::Placement;
 use holm_runtime::rootfs::Root;
 use holm_runtime::rootless;
 use holm_runtime::seccomp;
@@ -87,6 +88,7 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
     let claim = containers.claim(id)?;
     readiness::prepare(&mut bundle.spec, &claim)?;
     let groups = Groups::make(id, &bundle, &claim, global.systemd_cgroup)?;
+    let placement = Placement::make(&bundle.spec, id, &claim)?;
     rootless::enter(&mut bundle.spec)?;
     let spec = &bundle.spec;
     let seccomp = seccomp::container_program(spec, &containers.seccomp_cache())?;
@@ -117,7 +119,11 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
         },
     };
     let mut answer = |event: Event, child: &Child| match event {
-        Event::Made => groups.guard_devices().and_then(|()| network::move_devices(&bundle.spec, child.pid)),
+        Event::Made => {
+            groups.guard_devices()?;
+            placement.admit(child.pid.as_raw_nonzero().get())?;
+            network::move_devices(&bundle.spec, child.pid)
+        }
         Event::Mounted => run_creation_hooks(id, &bundle, &root, child),
         Event::Listener(listener) => {
             let asked = seccomp.as_ref().and_then(|(_, listener)| listener.as_ref());
@@ -136,16 +142,19 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
     let process = KillGuard::new(started.process);
     let terminal = console::hand_over(started.terminal, options.console_socket.as_deref())?;
     console::send_pidfd(options.pidfd_socket.as_deref(), "standard", process.child())?;
-    let record = record(id, &bundle, &root, &groups, process.child());
+    let resctrl = placement.membership().cloned();
+    let record = Record { resctrl, ..record(id, &bundle, &root, &groups, process.child()) };
     let container = claim.complete(record, &bundle.document)?;
     let written = pid_file.as_deref().map_or(Ok(()), |file| write_pid_file(file, process.child()));
     if let Err(error) = written.and_then(|()| started.word.map_or(Ok(()), Word::give)) {
         drop(process);
         drop(groups);
+        drop(placement);
         container.forget()?;
         return Err(error);
     }
     groups.keep();
+    placement.keep();
     Ok(Launched { container, process: process.keep(), terminal, spec: bundle.spec })
 }
 
@@ -262,6 +271,7 @@ pub fn record(id: &str, bundle: &Bundle, root: &Path, groups: &Groups, child: &C
         pid_start: holm_sys::process::start_time(pid).unwrap_or(0),
         group: groups.path().map(Path::to_owned),
         unit: groups.unit().map(str::to_owned),
+        resctrl: None,
         own_pids: own(LinuxNamespaceType::Pid),
         attached: !has(LinuxNamespaceType::Mount),
         descriptors: standard_descriptors(pid),

@@ -100,6 +100,7 @@ fn run_inside(
         dies_with_parent: true,
         preserved: Vec::new(),
         affinity: None,
+        resctrl: container.record.resctrl.as_ref(),
     };
     let mut answer = |event: Event, child: &Child| match event {
         Event::Listener(listener) => {

@@ -128,6 +128,7 @@ fn exec(args: &Args, global: &Global) -> Result<u8> {
         dies_with_parent: false,
         preserved,
         affinity: affinity.last,
+        resctrl: container.record.resctrl.as_ref(),
     };
     let mut answer = |event: Event, child: &Child| match event {
         Event::Listener(listener) => {
