@@ -38,6 +38,7 @@ mod oci {
     mod habits;
     mod hook_failures;
     mod hooks;
+    mod intel_rdt;
     mod json_paths;
     mod kill;
     mod landlock;
@@ -59,6 +60,7 @@ mod oci {
     mod pidfd_socket;
     mod process;
     mod process_limits;
+    mod readiness;
     mod rootfs;
     mod rootless;
     mod seccomp;

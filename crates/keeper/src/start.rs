@@ -286,6 +286,7 @@ impl Server {
             preserved: Vec::new(),
             landlock: None,
             affinity: None,
+            resctrl: None,
         };
         let mut answer = |event: Event, _: &Child| match event {
             Event::Listener(_) => Err(Error::invalid("a seccomp listener is not supported here")),

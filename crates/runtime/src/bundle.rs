@@ -143,20 +143,10 @@ pub fn check(spec: &Spec) -> Result<()> {
         return Err(Error::invalid("args must not be empty").at_field("process.args"));
     }
     crate::process::affinity(process)?;
-    crate::process::affinity(process)?;
-    check_supported(spec)?;
     crate::network::check(spec)?;
+    crate::resctrl::check(spec)?;
     check_strings(spec)?;
     check_hooks(spec)
-}
-
-/// What is not there yet is refused by name: nothing is silently left out.
-fn check_supported(spec: &Spec) -> Result<()> {
-    let Some(linux) = spec.linux() else { return Ok(()) };
-    if linux.intel_rdt().is_some() {
-        return Err(Error::new(Kind::Unsupported, "it is not supported yet").at_field("linux.intelRdt"));
-    }
-    Ok(())
 }
 
 /// Semantic Versioning 2.0.0, and the major version that this runtime knows.

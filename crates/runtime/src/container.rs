@@ -22,6 +22,7 @@ use crate::landlock::Landlock;
 use crate::maps::Maps;
 use crate::namespaces::{NamespacePlan, write_oom_score};
 use crate::process::{Hold, ProcessPlan, Stdio};
+use crate::resctrl::Membership;
 use crate::rootfs::{Audience, MountPlan, Root, RootPlan};
 use crate::rootless::is_in_user_namespace;
 use crate::seccomp::Program;
@@ -256,6 +257,8 @@ pub struct Exec<'a> {
     pub landlock: Option<Landlock>,
     /// Processors that it may run on, a bit each.
     pub affinity: Option<Vec<u64>>,
+    /// What of resctrl the container is in.
+    pub resctrl: Option<&'a Membership>,
 }
 
 /// Runs another process in a container; its program runs when this returns.
@@ -302,7 +305,12 @@ pub fn exec(exec: Exec<'_>, answer: &mut Answer<'_>) -> Result<Started> {
         is_carried: false,
         waits: false,
         maps: None,
-        first: &mut |child| exec.group.admit(child.pid).and_then(|()| set_oom_score(child, exec.process)),
+        first: &mut |child| {
+            exec.group.admit(child.pid)?;
+            // Whoever is born of the stage is born in its groups.
+            exec.resctrl.map_or(Ok(()), |groups| groups.admit(child.pid.as_raw_nonzero().get()))?;
+            set_oom_score(child, exec.process)
+        },
         answer,
         describe: &|failure| describe(failure, &plan, None),
     };

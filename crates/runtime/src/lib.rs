@@ -29,6 +29,7 @@ mod namespaces;
 pub mod network;
 mod process;
 pub mod release;
+pub mod resctrl;
 pub mod rootfs;
 pub mod rootless;
 pub mod seccomp;

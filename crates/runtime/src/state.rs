@@ -6,6 +6,8 @@
 //!   config.json           the configuration as it was received; whole when there is a `state.json`
 //!   group                 path of its control groups, from before they are made
 //!   unit                  name of the systemd unit that they are, from before it is started
+//!   resctrl               its groups in resctrl, from before they are made
+//!   notify/               mounted on /run/notify, if somebody waits for its readiness
 //!   start, result         FIFOs of a container that is created and not started (see [`crate::Hold`])
 //! <root>/.seccomp@/       compiled filters; no id holds an `@`
 //! ```
@@ -31,7 +33,7 @@ use holm_sys::Errno;
 use holm_sys::file::{Durability, ensure_directory, read_limited, remove_tree, replace};
 use holm_sys::lock::Lock;
 use holm_sys::process::open_pidfd;
-use holm_sys::rustix::fs::{CWD, FileType, Mode, OFlags, mkdir, mknodat, open};
+use holm_sys::rustix::fs::{CWD, FileType, Mode, OFlags, chmod, mkdir, mknodat, open};
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::{CONFIG_LIMIT, parse, parse_as};
@@ -39,6 +41,7 @@ use crate::cgroup::{self, Group, Hierarchies, SubGroup};
 use crate::error::{Context, Error, Kind, Result};
 use crate::hooks::Point;
 use crate::process::Hold;
+use crate::resctrl::Membership;
 use crate::rootless::is_host_root;
 use crate::seccomp::DocumentDigest;
 use crate::systemd::Unit;
@@ -71,6 +74,9 @@ pub struct Record {
     /// The systemd unit that its control groups are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
+    /// What of resctrl its processes are in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resctrl: Option<Membership>,
     /// It has process ids of its own, so they end with the first.
     pub own_pids: bool,
     /// Its root is attached in the host's mount namespace and must be taken from there.
@@ -211,6 +217,9 @@ impl Containers {
         if let Some(unit) = note("unit") {
             Unit::named(&unit).stop()?;
         }
+        if let Some(membership) = note("resctrl") {
+            parse_as::<Membership>(membership.as_bytes(), "resctrl")?.remove()?;
+        }
         remove_tree(&directory).context(|| format!("remove `{}`", directory.display()))
     }
 }
@@ -270,9 +279,28 @@ impl Claim {
         self.note("unit", unit.name().as_bytes())
     }
 
+    /// Notes what of resctrl the container will be in.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn note_resctrl(&self, membership: &Membership) -> Result<()> {
+        self.note("resctrl", &serde_json::to_vec(membership).expect("it is plain data"))
+    }
+
     fn note(&self, name: &str, text: &[u8]) -> Result<()> {
         let file = self.directory().join(name);
         std::fs::write(&file, text).context(|| format!("write `{}`", file.display()))
+    }
+
+    /// Makes the directory of the socket by which the program says that it is ready, for all to look into.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn make_notify(&self) -> Result<PathBuf> {
+        let path = self.directory().join("notify");
+        let made = mkdir(&path, Mode::RWXU).and_then(|()| chmod(&path, Mode::from_raw_mode(0o755)));
+        made.context(|| format!("make directory `{}`", path.display()))?;
+        Ok(path)
     }
 
     /// Makes the FIFOs that hold the first process; they belong to the runtime and, being open, need no name
@@ -405,6 +433,11 @@ impl Container {
             .map_err(|error| Error::caused(Kind::System, "start the container", error))
     }
 
+    /// Directory of the socket by which its program says that it is ready; it need not be there.
+    pub fn notify(&self) -> PathBuf {
+        self.directory.join("notify")
+    }
+
     /// Lets a created container go on to its program; `Err` tells why it could not be executed.
     ///
     /// # Errors
@@ -521,6 +554,7 @@ mod tests {
             pid_start: 1,
             group: Some("x".into()),
             unit: None,
+            resctrl: None,
             own_pids: true,
             attached: false,
             descriptors: Vec::new(),
@@ -536,6 +570,22 @@ mod tests {
         assert!(found.spec_with_hooks(&[Point::StartContainer]).expect("not read").is_none());
         assert!(found.spec_with_hooks(&[Point::Poststop]).is_ok_and(|spec| spec.is_some()));
         found.forget().expect("removed");
+        assert_eq!(containers.ids().expect("readable"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn remains_take_their_groups_in_resctrl_along() {
+        let directory = tempfile::tempdir().expect("tempdir");
+        let containers = Containers::new(directory.path().join("root"));
+        let group = directory.path().join("class");
+        std::fs::create_dir(&group).expect("a directory");
+        let membership = serde_json::json!({"groups": [group], "own": [group]});
+        let membership: Membership = serde_json::from_value(membership).expect("as it is written");
+        let claim = containers.claim("a").expect("claim");
+        claim.note_resctrl(&membership).expect("noted");
+        std::mem::forget(claim);
+        containers.remove_remains("a").expect("removed");
+        assert!(!group.exists());
         assert_eq!(containers.ids().expect("readable"), Vec::<String>::new());
     }
 }

@@ -177,3 +177,34 @@ fn systemd_is_not_looked_for_where_it_does_not_run() {
     outcome.expect_code(1);
     assert!(outcome.err().contains("systemd not running on this host"), "{outcome}");
 }
+
+#[test]
+fn readiness_is_handed_on() {
+    let oci = of_user("test -w $NOTIFY_SOCKET && echo may; exec sleep 1000");
+    oci.save();
+    let host = oci.path("host.sock");
+    let socket = std::os::unix::net::UnixDatagram::bind(&host).unwrap();
+    std::os::unix::fs::chown(&host, Some(USER), Some(USER)).unwrap();
+    let call = |arguments: &[&str]| {
+        let call = call_by_user(&oci, arguments).files(oci.path("out"), oci.path("err"));
+        call.env("NOTIFY_SOCKET", host.to_str().unwrap())
+    };
+    call(&["create", "--bundle", "b", "box"]).run().expect_code(0);
+    let start = call(&["start", "box"]).spawn();
+    let state: Value = serde_json::from_str(&by_user(&oci, &["state", "box"]).ok()).unwrap();
+    let inside = format!("/proc/{}/root/run/notify/notify.sock", state["pid"]);
+    holm_tests::eventually("the socket is there", || Path::new(&inside).exists());
+    socket.send_to(b"READY=1", &inside).unwrap();
+    let mut message = [0; 4096];
+    socket.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+    let mut told = String::new();
+    while !told.contains(&format!("MAINPID={}", state["pid"])) {
+        let length = socket.recv(&mut message).unwrap();
+        told.push_str(std::str::from_utf8(&message[..length]).unwrap());
+    }
+    assert!(told.starts_with("READY=1\n"), "{told}");
+    drop(socket);
+    start.finish().expect_code(0);
+    by_user(&oci, &["delete", "--force", "box"]).ok();
+    leaves_nothing(&oci);
+}

@@ -99,6 +99,10 @@ pub enum Feature {
     Landlock,
     /// `linux.netDevices`.
     NetworkDevices,
+    /// `linux.intelRdt` as version 1.3 of the specification has it.
+    IntelRdt,
+    /// Whoever waits for readiness does not wait for more, and a foreground process that ends before ends all.
+    ReadinessInForeground,
     /// A user without rights gets a container without the limits that cannot be set, and what is wrong is named.
     RootlessIsToldWhy,
 }
@@ -146,6 +150,10 @@ impl Feature {
             Self::MaskedOnce => "1.1 covers it again",
             Self::Landlock => "it is our extension",
             Self::NetworkDevices => "they came with 1.4",
+            Self::IntelRdt => "1.1 knows less of it and starts without what it does not find",
+            Self::ReadinessInForeground => {
+                "it waits without end for a process that has ended, and fails where nobody hears"
+            }
             Self::RootlessIsToldWhy => "it refuses such limits, and words the rest otherwise",
             Self::MissingRootIsAnError => "`list` takes a given root that is not there for the default one",
         }

@@ -15,7 +15,7 @@
 mod group_options;
 mod images;
 mod message;
-mod mounts;
+pub(crate) mod mounts;
 mod namespaces;
 mod options;
 mod restore;

@@ -228,6 +228,11 @@ pub(super) fn read_mounts(file: &str) -> Result<Vec<Mounted>> {
     Ok(text.lines().filter_map(parse_mount).collect())
 }
 
+/// Mount point of the first mount of a kind of file system in such a table. Pure.
+pub(crate) fn place_of_kind(table: &str, kind: &str) -> Option<PathBuf> {
+    table.lines().filter_map(parse_mount).find(|mount| mount.kind == kind).map(|mount| mount.place)
+}
+
 fn parse_mount(line: &str) -> Option<Mounted> {
     let (first, second) = line.split_once(" - ")?;
     let mut fields = first.split(' ');

@@ -12,6 +12,8 @@ use holm_sys::rustix::termios::{
 };
 use holm_sys::{Errno, signals};
 
+use crate::readiness::Readiness;
+
 /// The window of the caller's terminal has another size.
 const SIGWINCH: i32 = 28;
 /// What cannot be handed on, or is this process's own.
@@ -29,8 +31,13 @@ impl Signals {
     }
 }
 
-/// Hands signals and the terminal's data on until the process ends; its exit code.
-pub fn wait(signals: &Signals, child: &Child, terminal: Option<&OwnedFd>) -> Result<u8> {
+/// Hands signals, the terminal's data and the program's readiness on until the process ends; its exit code.
+pub fn wait(
+    signals: &Signals,
+    child: &Child,
+    terminal: Option<&OwnedFd>,
+    mut readiness: Option<Readiness>,
+) -> Result<u8> {
     let relay = terminal.map(Relay::new);
     loop {
         let mut ready = [
@@ -38,17 +45,24 @@ pub fn wait(signals: &Signals, child: &Child, terminal: Option<&OwnedFd>) -> Res
             PollFd::new(&signals.0, PollFlags::IN),
             PollFd::from_borrowed_fd(relay.as_ref().map_or(signals.0.as_fd(), Relay::output), PollFlags::IN),
             PollFd::from_borrowed_fd(relay.as_ref().map_or(signals.0.as_fd(), Relay::input), PollFlags::IN),
+            PollFd::from_borrowed_fd(
+                readiness.as_ref().map_or(signals.0.as_fd(), AsFd::as_fd),
+                PollFlags::IN,
+            ),
         ];
         match poll(&mut ready, None) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(Error::system("wait for the process", errno)),
         }
-        let [ended, signal, output, input] = ready.map(|one| !one.revents().is_empty());
+        let [ended, signal, output, input, message] = ready.map(|one| !one.revents().is_empty());
         if signal {
             hand_on(signals, child, relay.as_ref());
         }
         if let Some(relay) = &relay {
             relay.carry(output, input);
+        }
+        if let Some(readiness) = readiness.as_mut().filter(|_| message || ended) {
+            readiness.hand_on();
         }
         if ended {
             if let Some(relay) = &relay {

@@ -9,6 +9,7 @@ use holm_runtime::container::{self, Start, StartOptions, Word};
 use holm_runtime::hooks::{self, Place, Point};
 use holm_runtime::landlock::Landlock;
 use holm_runtime::network;
+use holm_runtime::resctrl::Placement;
 use holm_runtime::rootfs::Root;
 use holm_runtime::rootless;
 use holm_runtime::seccomp;
@@ -23,6 +24,7 @@ use crate::arguments::Global;
 use crate::command::state::document;
 use crate::console;
 use crate::groups::Groups;
+use crate::readiness;
 
 /// Options of `create` and `run`.
 #[derive(Debug, clap::Args)]
@@ -85,7 +87,9 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
     let terminal = check_terminal(&bundle.spec, options.console_socket.as_deref(), mode)?;
     let root = bundle.root()?;
     let claim = containers.claim(id)?;
+    readiness::prepare(&mut bundle.spec, &claim)?;
     let groups = Groups::make(id, &bundle, &claim, global.systemd_cgroup)?;
+    let placement = Placement::make(&bundle.spec, id, &claim)?;
     rootless::enter(&mut bundle.spec)?;
     let spec = &bundle.spec;
     let seccomp = seccomp::container_filter(spec, None, &containers.seccomp_cache())?;
@@ -120,6 +124,7 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
         // While the process mounts.
         Event::Made => {
             groups.guard_devices()?;
+            placement.admit(child.pid.as_raw_nonzero().get())?;
             network::move_devices(&bundle.spec, child.pid)?;
             claim.note_configuration(&bundle.document)
         }
@@ -143,15 +148,18 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
     console::send_pidfd(options.pidfd_socket.as_deref(), "standard", process.child())?;
     let mut record = record(id, &bundle, &root, &groups, process.child());
     record.seccomp = seccomp.map(|filter| filter.document.to_string());
+    record.resctrl = placement.membership().cloned();
     let container = claim.complete(record)?;
     let written = pid_file.as_deref().map_or(Ok(()), |file| write_pid_file(file, process.child()));
     if let Err(error) = written.and_then(|()| started.word.map_or(Ok(()), Word::give)) {
         drop(process);
         drop(groups);
+        drop(placement);
         container.forget()?;
         return Err(error);
     }
     groups.keep();
+    placement.keep();
     Ok(Launched { container, process: process.keep(), terminal, spec: bundle.spec })
 }
 
@@ -278,6 +286,7 @@ pub fn record(id: &str, bundle: &Bundle, root: &Path, groups: &Groups, child: &C
         pid_start: holm_sys::process::start_time(pid).unwrap_or(0),
         group: groups.path().map(Path::to_owned),
         unit: groups.unit().map(str::to_owned),
+        resctrl: None,
         own_pids: own(LinuxNamespaceType::Pid),
         attached: !has(LinuxNamespaceType::Mount),
         descriptors: standard_descriptors(pid),

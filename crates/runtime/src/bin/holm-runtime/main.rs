@@ -11,6 +11,7 @@ mod groups;
 mod launch;
 mod log;
 mod protect;
+mod readiness;
 mod start;
 mod talk;
 

@@ -14,19 +14,26 @@ use holm_sys::rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::command::state::document;
 use crate::console;
+use crate::readiness::Readiness;
 
 /// Runs the hooks that come first, releases the process, and runs those that come then. A failure ends the
 /// container, as the specification demands, but for that of whoever comes too late. Without `spec` there are none.
-pub fn start(containers: &Containers, container: &Container, spec: Option<&Spec>) -> Result<()> {
+/// Whoever waits for the program's readiness gets it from what is returned.
+pub fn start(
+    containers: &Containers,
+    container: &Container,
+    spec: Option<&Spec>,
+) -> Result<Option<Readiness>> {
     let _alone = container.lock()?;
     check_created(container)?;
+    let readiness = Readiness::listen(container)?;
     let before = spec.map_or(Ok(()), |spec| run_start_hooks(containers, container, spec));
     let started = before.and_then(|()| container.release()).and_then(|()| {
         spec.map_or(Ok(()), |spec| {
             hooks::run(spec, Point::Poststart, &state(container, Status::Running), Place::Runtime(None))
         })
     });
-    started.inspect_err(|_| {
+    started.map(|()| readiness).inspect_err(|_| {
         if let Some(process) = container.process() {
             let _ = process::signal(process.as_fd(), 9);
             // Who asks next finds it stopped.
@@ -98,6 +105,7 @@ fn run_inside(
         preserved: Vec::new(),
         landlock: crate::launch::landlock(spec.process().as_ref())?,
         affinity: None,
+        resctrl: container.record.resctrl.as_ref(),
     };
     let mut answer = |event: Event, child: &Child| match event {
         Event::Listener(listener) => {

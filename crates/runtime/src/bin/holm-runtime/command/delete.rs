@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use holm_runtime::cgroup::{self, Hierarchies};
 use holm_runtime::hooks::{self, Place, Point};
+use holm_runtime::resctrl::Membership;
 use holm_runtime::state::{Container, Status};
 use holm_runtime::{Error, Kind, Result};
 use holm_sys::process;
@@ -79,6 +80,10 @@ pub fn destroy(container: &Container) -> Result<()> {
     let spec = container.spec_with_hooks(&[Point::Poststop]);
     remove_groups(container)
         .map_err(|error| Error::caused(Kind::System, "unable to remove container's cgroup", error))?;
+    let remove = |groups: &Membership| groups.remove();
+    record.resctrl.as_ref().map_or(Ok(()), remove).map_err(|error| {
+        Error::caused(Kind::System, "unable to remove container's groups in resctrl", error)
+    })?;
     if record.attached {
         // Nothing else is mounted there but what the container's root covers.
         let _ = holm_sys::mount::detach(&record.root);

@@ -130,6 +130,7 @@ fn exec(args: &Args, global: &Global) -> Result<u8> {
         preserved,
         landlock: landlock(restricted(&process, &spec))?,
         affinity: affinity.last,
+        resctrl: container.record.resctrl.as_ref(),
     };
     let mut answer = |event: Event, child: &Child| match event {
         Event::Listener(listener) => {
@@ -148,7 +149,7 @@ fn exec(args: &Args, global: &Global) -> Result<u8> {
     }
     let child = guard.keep();
     match signals {
-        Some(signals) => foreground::wait(&signals, &child, terminal.as_ref()),
+        Some(signals) => foreground::wait(&signals, &child, terminal.as_ref(), None),
         None => Ok(0),
     }
 }

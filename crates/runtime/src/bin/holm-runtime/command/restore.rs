@@ -61,7 +61,7 @@ pub fn run(args: &Args, global: &Global) -> Result<u8> {
     let signals = (mode == Mode::Foreground).then(Signals::hold).transpose()?;
     let restored = bring_back(args, mode, global)?;
     let Some(signals) = signals else { return Ok(0) };
-    let code = foreground::wait(&signals, &restored.process, restored.terminal.as_ref());
+    let code = foreground::wait(&signals, &restored.process, restored.terminal.as_ref(), None);
     clean(&restored.container);
     code
 }
@@ -81,6 +81,10 @@ fn bring_back(args: &Args, mode: Mode, global: &Global) -> Result<Restored> {
     let settings = args.common.settings()?;
     let bundle = Bundle::load(&args.bundle)?;
     launch::check_terminal(&bundle.spec, args.console_socket.as_deref(), mode)?;
+    if bundle.spec.linux().as_ref().is_some_and(|linux| linux.intel_rdt().is_some()) {
+        let error = Error::new(Kind::Unsupported, "it is not supported for what is restored");
+        return Err(error.at_field("linux.intelRdt"));
+    }
     let root = bundle.root()?;
     let claim = global.containers()?.claim(&args.id)?;
     let groups = Groups::make(&args.id, &bundle, &claim, global.systemd_cgroup)?;

@@ -1,5 +1,7 @@
 //! `holm-runtime run`: create, start, wait, delete.
 
+use std::os::fd::AsFd;
+
 use holm_runtime::Result;
 use holm_runtime::state::Container;
 
@@ -7,6 +9,7 @@ use super::delete::destroy;
 use crate::arguments::Global;
 use crate::foreground::{self, Signals};
 use crate::launch::{Mode, Options, launch};
+use crate::readiness::Readiness;
 use crate::{start, talk};
 
 /// Create and start a container, and wait for it
@@ -34,12 +37,15 @@ pub fn run(args: &Args, global: &Global) -> Result<u8> {
     let mode = if args.detach { Mode::Detach } else { Mode::Foreground };
     let signals = (mode == Mode::Foreground).then(Signals::hold).transpose()?;
     let launched = launch(&args.id, &args.launch, mode, global)?;
-    if let Err(error) = start::start(&global.containers()?, &launched.container, Some(&launched.spec)) {
-        clean(&launched.container);
-        return Err(error);
-    }
-    let Some(signals) = signals else { return Ok(0) };
-    let code = foreground::wait(&signals, &launched.process, launched.terminal.as_ref());
+    let started = start::start(&global.containers()?, &launched.container, Some(&launched.spec));
+    let readiness = started.inspect_err(|_| clean(&launched.container))?;
+    let Some(signals) = signals else {
+        let wait = |readiness: Readiness| {
+            readiness.wait(launched.process.pidfd.as_fd(), launched.container.record.pid)
+        };
+        return readiness.map_or(Ok(()), wait).map(|()| 0);
+    };
+    let code = foreground::wait(&signals, &launched.process, launched.terminal.as_ref(), readiness);
     if !args.keep {
         clean(&launched.container);
     }

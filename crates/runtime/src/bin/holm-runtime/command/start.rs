@@ -1,5 +1,7 @@
 //! `holm-runtime start`: the program of a created container.
 
+use std::os::fd::AsFd;
+
 use holm_runtime::Result;
 use holm_runtime::hooks::Point;
 
@@ -17,5 +19,9 @@ pub fn run(args: &Args, global: &Global) -> Result<u8> {
     let containers = global.containers()?;
     let container = containers.get(&args.id)?;
     let spec = container.spec_with_hooks(&[Point::StartContainer, Point::Poststart])?;
-    crate::start::start(&containers, &container, spec.as_ref()).map(|()| 0)
+    let readiness = crate::start::start(&containers, &container, spec.as_ref())?;
+    if let (Some(readiness), Some(process)) = (readiness, container.process()) {
+        readiness.wait(process.as_fd(), container.record.pid)?;
+    }
+    Ok(0)
 }
