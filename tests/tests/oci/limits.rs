@@ -49,6 +49,10 @@ fn memory_without_a_limit() {
 
 #[test]
 fn the_killer_can_be_turned_off() {
+    if machine::v1("memory", "").is_none() {
+        println!("left out: v2 has nothing like it");
+        return;
+    }
     let mut oci = Oci::script("sleep 1000");
     oci.set("/linux/resources/memory", json!({"limit": 64 << 20, "disableOOMKiller": true}));
     oci.create();

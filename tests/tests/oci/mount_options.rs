@@ -222,7 +222,14 @@ fn a_mounts_owners_can_be_shifted() {
         let mount = json!({"destination": "/mnt", "type": "bind", "source": source, "options": options,
             "uidMappings": mapping(1000), "gidMappings": mapping(1001)});
         oci.add("/mounts", mount);
-        assert_eq!(oci.sh("stat -c %u:%g /mnt/file"), "5000:5001", "{options:?}");
+        oci.command(&["sh", "-c", "stat -c %u:%g /mnt/file"]);
+        let outcome = oci.foreground();
+        if outcome.err().contains("its file system must be one that can do that") {
+            println!("left out: the file system of the temporary directory cannot do that");
+            return;
+        }
+        assert_eq!(outcome.ok(), "5000:5001", "{options:?}");
+        oci.clean();
     }
 }
 
