@@ -67,6 +67,14 @@ pub fn is_frozen(hierarchies: &Hierarchies, path: &Path) -> bool {
     Freezer::find(hierarchies, path).is_some_and(|freezer| freezer.is(true))
 }
 
+/// Lets the processes of the group go on, if they are frozen.
+///
+/// # Errors
+/// As [`freeze`].
+pub fn thaw(hierarchies: &Hierarchies, path: &Path) -> Result<()> {
+    if is_frozen(hierarchies, path) { freeze(hierarchies, path, false) } else { Ok(()) }
+}
+
 /// Stops all processes of the group where they are, or lets them go on.
 ///
 /// # Errors

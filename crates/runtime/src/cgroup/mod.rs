@@ -35,7 +35,7 @@ use crate::device::{self, Rule};
 use crate::error::{Context, Error, Kind, Result};
 use crate::systemd::Unit;
 
-pub use freezer::{freeze, freezer_directory, is_frozen};
+pub use freezer::{freeze, freezer_directory, is_frozen, thaw};
 pub use hierarchy::Hierarchies;
 pub use limits::LimitsInForce;
 use settings::Setting;

@@ -180,9 +180,7 @@ fn status_descriptor(number: i32) -> Result<OwnedFd> {
 fn bury(container: &Container) -> Result<()> {
     let hierarchies = Hierarchies::detect()?;
     let group = container.record.group.as_deref();
-    if let Some(group) = group.filter(|group| cgroup::is_frozen(&hierarchies, group)) {
-        cgroup::freeze(&hierarchies, group, false)?;
-    }
+    group.map_or(Ok(()), |group| cgroup::thaw(&hierarchies, group))?;
     clean(container);
     Ok(())
 }

@@ -60,9 +60,7 @@ fn end(container: &Container) -> Result<()> {
     if let Some(process) = container.process() {
         process::signal(process.as_fd(), 9).map_err(|errno| Error::system("unable to signal init", errno))?;
     }
-    if let Some(group) = group.filter(|group| cgroup::is_frozen(&hierarchies, group)) {
-        cgroup::freeze(&hierarchies, group, false)?;
-    }
+    group.map_or(Ok(()), |group| cgroup::thaw(&hierarchies, group))?;
     let deadline = Instant::now() + PATIENCE;
     while container.process().is_some() {
         if Instant::now() > deadline {
