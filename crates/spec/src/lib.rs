@@ -1,13 +1,17 @@
 //! Pure data shared by every part of Holm: identifiers, image references, platforms, mounts, the
-//! workload's configuration and state, and the messages between a keeper and its clients.
+//! workload's configuration and state, and the messages between a keeper and its clients, and between a machine
+//! and the agent in its guest.
 //!
 //! Nothing here does I/O: a parser takes text or bytes, a layout computes paths, another crate
 //! reads and writes. Formats of our own carry a version and refuse unknown fields; OCI documents
 //! ignore them, as their specifications demand.
 
+pub mod agent;
+pub mod cpio;
 pub mod digest;
 pub mod id;
 pub mod keeper;
+pub mod kernel;
 pub mod layout;
 pub mod platform;
 pub mod reference;
