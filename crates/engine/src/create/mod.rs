@@ -92,6 +92,7 @@ impl Engine {
             name: name.to_owned(),
             sandbox: staged.id,
             isolation: request.isolation,
+            machine: None,
             created: Timestamp::from_nanos(holm_sys::process::now()),
             image: holm_spec::workload::ImageUse { name: request.image.clone(), id: image.id },
             auto_remove: request.auto_remove,
