@@ -14,6 +14,7 @@ const BUDGETS: &[(&str, usize)] = &[("holm-cli", 110), ("holm-keeper", 65), ("ho
 
 /// Crates whose build script is known: they ask the compiler what it can do, or compile the C of zstd and xz.
 const KNOWN_BUILD_SCRIPTS: &[&str] = &[
+    "crc32fast",
     "libc",
     "liblzma-sys",
     "portable-atomic",
