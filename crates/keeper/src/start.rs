@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use rustix::event::{PollFd, PollFlags, poll};
-
 use holm_runtime::cgroup::{Group, Hierarchies};
 use holm_runtime::container::{self, Start, StartOptions};
 use holm_runtime::device::Rule;
@@ -234,14 +232,9 @@ impl Server {
     }
 
     /// Whether a workload's first process has not ended.
-    fn runs(&mut self, workload: &Id) -> bool {
-        let Some(main) = self.tasks.get(workload).map(|task| task.main) else { return false };
-        // One that is on its way out has let go of its root before its end shows.
-        let patience = rustix::event::Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
-        self.process(main).is_some_and(|process| {
-            let mut ended = [PollFd::new(&process.pidfd, PollFlags::IN)];
-            poll(&mut ended, Some(&patience)) == Ok(0)
-        })
+    fn runs(&self, workload: &Id) -> bool {
+        let main = self.tasks.get(workload).and_then(|task| self.watched(task.main));
+        main.is_some_and(|process| !process.is_on_its_way_out())
     }
 
     fn try_exec(

@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use holm_spec::keeper::WindowSize;
 use holm_sys::Errno;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{Winsize, tcsetwinsize};
 
 use crate::container::Started;
@@ -106,6 +107,12 @@ impl Watched {
     /// There is no such signal.
     pub fn signal(&self, signal: i32) -> std::result::Result<(), Errno> {
         holm_sys::process::signal(self.pidfd.as_fd(), signal)
+    }
+
+    /// Whether it has ended, or does so soon: one that is on its way out has let go of its root before its end shows.
+    pub fn is_on_its_way_out(&self) -> bool {
+        let patience = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+        poll(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], Some(&patience)) != Ok(0)
     }
 
     /// How it ended; the pidfd must be readable.
