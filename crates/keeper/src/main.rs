@@ -16,10 +16,8 @@ mod client;
 mod finish;
 mod limits;
 mod log;
-mod process;
 mod server;
 mod start;
-mod streams;
 mod task;
 
 use std::ffi::OsString;

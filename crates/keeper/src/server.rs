@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+use holm_runtime::watched::{Newborn, Role, Watched};
 use holm_spec::keeper::{PACKET_LIMIT, Reply, Request, STDIN_WINDOW, Stream};
 use holm_spec::layout::{Layout, SOCKET_NAME, SandboxPaths};
 use holm_spec::runtime::PosixRlimit;
@@ -21,7 +22,6 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::net::{SocketFlags, accept_with};
 
 use crate::client::Client;
-use crate::process::{Newborn, Role, Watched};
 use crate::task::Task;
 
 /// Milliseconds until a connection is tried again that could not be accepted for lack of descriptors.
@@ -229,6 +229,11 @@ impl Server {
         self.processes.get_mut(index)?.as_mut()
     }
 
+    /// A watched process, to be looked at.
+    pub fn watched(&self, index: usize) -> Option<&Watched> {
+        self.processes.get(index)?.as_ref()
+    }
+
     fn handle_client(&mut self, index: usize, flags: EventFlags) {
         if flags.contains(EventFlags::OUT) {
             self.flush_client(index);
@@ -407,12 +412,15 @@ impl Server {
     fn drop_client(&mut self, index: usize) {
         let Some(client) = self.clients.get_mut(index).and_then(Option::take) else { return };
         let Some(process_index) = client.process else { return };
-        if let Some(process) =
-            self.process(process_index).filter(|process| process.stdin_once && client.streams.stdin)
-        {
-            process.close_stdin();
+        if client.streams.stdin && self.takes_input_once(process_index) {
+            self.process(process_index).into_iter().for_each(Watched::close_stdin);
         }
         self.refresh_process(process_index);
+    }
+
+    /// Whether standard input ends with the first client that carries it.
+    fn takes_input_once(&self, process: usize) -> bool {
+        self.tasks.values().find(|task| task.main == process).is_none_or(|task| task.config.stdin_once)
     }
 
     /// Brings what epoll waits for in line with a client's queue.

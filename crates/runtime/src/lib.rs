@@ -35,8 +35,11 @@ pub mod rootless;
 pub mod seccomp;
 pub mod state;
 mod step;
+pub mod streams;
 pub mod systemd;
 pub mod user;
+pub mod watched;
+pub mod workload;
 
 pub use error::{Error, Kind, Result};
 pub use handshake::{Answer, Event};
