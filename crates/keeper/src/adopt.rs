@@ -10,7 +10,7 @@ use holm_runtime::cgroup::{Group, Hierarchies};
 use holm_runtime::streams::{Streams, reopen_fifos};
 use holm_runtime::watched::{Newborn, Watched};
 use holm_spec::Id;
-use holm_spec::workload::State;
+use holm_spec::workload::{Isolation, State};
 use holm_sys::process::open_pidfd;
 use holm_sys::shared_mount::SharedMount;
 
@@ -30,7 +30,9 @@ impl Server {
         let acquire = |layer: &holm_spec::rootfs::LayerMount| {
             SharedMount::acquire(&layer.source, &layer.lock, &layer.target).ok()
         };
-        let layers = config.root.layers.iter().filter_map(acquire).collect();
+        // A machine reads the layers' files itself.
+        let mounted = config.root.layers.iter().filter(|_| config.isolation == Isolation::Container);
+        let layers = mounted.filter_map(acquire).collect();
         let streams =
             if config.tty { Streams::default() } else { reopen_fifos(&self.paths.workload(&workload)) };
         let main =

@@ -14,8 +14,11 @@
 mod adopt;
 mod client;
 mod finish;
+mod jail;
 mod limits;
 mod log;
+mod machine;
+mod notices;
 mod server;
 mod start;
 mod task;

@@ -1,5 +1,6 @@
 //! Requests that open a session: start, attach, exec; and signals.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use holm_runtime::cgroup::{Group, Hierarchies};
@@ -14,7 +15,7 @@ use holm_spec::keeper::{
     ExecProcess, FailureKind, PROTOCOL, Reply, Request, Streams as SessionStreams, WindowSize,
 };
 use holm_spec::rootfs::RootFs;
-use holm_spec::workload::{Config, State, Status, VERSION};
+use holm_spec::workload::{Config, Isolation, State, Status, VERSION};
 use holm_spec::{Id, Timestamp};
 use holm_sys::fail_point;
 use holm_sys::file::{Durability, ensure_directory, read_limited, replace};
@@ -28,6 +29,15 @@ use crate::task::{Task, group_path};
 
 /// Longest configuration that is read, in bytes.
 const CONFIG_LIMIT: u64 = 16 << 20;
+
+/// A workload's first process with what it was started in.
+pub(crate) struct Begun {
+    pub process: Newborn,
+    pub group: Group,
+    pub layers: Vec<SharedMount>,
+    /// Where its machine says what becomes of it, if it is in one.
+    pub notices: Option<OwnedFd>,
+}
 
 impl Server {
     /// Carries out the first request of a connection.
@@ -61,7 +71,7 @@ impl Server {
         }
     }
 
-    fn fail(&mut self, client: usize, kind: FailureKind, message: String) {
+    pub(crate) fn fail(&mut self, client: usize, kind: FailureKind, message: String) {
         self.conclude(client, &[Reply::Failed { kind, message }]);
     }
 
@@ -74,7 +84,7 @@ impl Server {
         self.fail(client, workload::failure_kind(error), error.in_one_line());
     }
 
-    fn join_session(&mut self, client: usize, process: usize, streams: SessionStreams, pid: i32) {
+    pub(crate) fn join_session(&mut self, client: usize, process: usize, streams: SessionStreams, pid: i32) {
         self.tell(client, |client| {
             (client.process, client.streams) = (Some(process), streams);
             client.reply(&Reply::Started { pid })
@@ -90,9 +100,9 @@ impl Server {
             Err(error) => return self.fail_with(client, &error),
         };
         match self.launch(&config, window) {
-            Ok((process, pid)) => self.join_session(client, process, streams, pid),
+            Ok((process, pid)) => self.join_when_started(client, process, streams, pid),
             Err(error) => {
-                self.bury_failed_start(&config, &error);
+                self.bury_failed_start(&config, workload::failure_kind(&error), &error.to_string());
                 self.fail_with(client, &error);
             }
         }
@@ -100,11 +110,12 @@ impl Server {
 
     /// From the configuration to a running, watched and recorded workload.
     fn launch(&mut self, config: &Config, window: Option<WindowSize>) -> Result<(usize, i32), Error> {
-        let (started, mut task) = self.try_launch(config, window)?;
+        let (process, mut task, notices) = self.try_launch(config, window)?;
         let pid = task.state.pid;
-        let index = self.watch(started).map_err(|errno| Error::system("watch the workload", errno))?;
+        let index = self.watch(process).map_err(|errno| Error::system("watch the workload", errno))?;
         task.main = index;
         self.tasks.insert(config.id, task);
+        self.listen_to(index, notices);
         Ok((index, pid))
     }
 
@@ -121,22 +132,22 @@ impl Server {
         Ok(config)
     }
 
-    fn try_launch(&self, config: &Config, window: Option<WindowSize>) -> Result<(Newborn, Task), Error> {
+    fn try_launch(
+        &self,
+        config: &Config,
+        window: Option<WindowSize>,
+    ) -> Result<(Newborn, Task, Option<OwnedFd>), Error> {
         let paths = self.layout.workload(&config.id);
         let directory = self.paths.workload(&config.id);
         ensure_directory(&directory, 0o700)
             .map_err(|error| Error::system("make the workload's run directory", error))?;
-        let layers = mount_layers(config)?;
-        fail_point::reached("keeper-layers-mounted");
-        let rules = workload::device_rules(&config.oci);
-        let group = make_group(config, &rules)?;
-        fail_point::reached("keeper-cgroup-made");
         let log = ensure_directory(&paths.log_dir(), 0o700)
             .and_then(|()| Log::open(&paths.log()))
             .map_err(|error| Error::system(format!("open log `{}`", paths.log().display()), error))?;
-        let mut answer = |event: Event, _: &Child| workload::answer(event, &group, &rules);
-        let root = root_of(config, &layers);
-        let mut process = self.start_process(config, &root, &group, window, &mut answer)?;
+        let Begun { mut process, group, layers, notices } = match config.isolation {
+            Isolation::Container => self.start_container(config, window)?,
+            Isolation::Vm => self.start_machine(config, window)?,
+        };
         fail_point::reached("keeper-process-started");
         let state = running_state(process.get().pid)?;
         write_state(&self.paths.state(&config.id), &state)?;
@@ -145,7 +156,20 @@ impl Server {
             write_state(&paths.exit(), &state)?;
         }
         fail_point::reached("keeper-state-written");
-        Ok((process, Task { config: config.clone(), state, log, group, layers, main: usize::MAX }))
+        let task = Task { config: config.clone(), state, log, group, layers, main: usize::MAX };
+        Ok((process, task, notices))
+    }
+
+    fn start_container(&self, config: &Config, window: Option<WindowSize>) -> Result<Begun, Error> {
+        let layers = mount_layers(config)?;
+        fail_point::reached("keeper-layers-mounted");
+        let rules = workload::device_rules(&config.oci);
+        let group = make_group(config, &rules)?;
+        fail_point::reached("keeper-cgroup-made");
+        let mut answer = |event: Event, _: &Child| workload::answer(event, &group, &rules);
+        let root = root_of(config, &layers);
+        let process = self.start_process(config, &root, &group, window, &mut answer)?;
+        Ok(Begun { process, group, layers, notices: None })
     }
 
     fn start_process(
@@ -213,10 +237,13 @@ impl Server {
         window: Option<WindowSize>,
     ) {
         match self.try_exec(workload, asked, streams, window) {
-            Ok(mut process) => {
+            Ok((mut process, notices)) => {
                 let pid = process.get().pid;
                 match self.watch(process) {
-                    Ok(index) => self.join_session(client, index, streams, pid),
+                    Ok(index) => {
+                        self.listen_to(index, notices);
+                        self.join_when_started(client, index, streams, pid);
+                    }
                     Err(errno) => self.fail_with(client, &Error::system("watch the process", errno)),
                 }
             }
@@ -243,10 +270,14 @@ impl Server {
         asked: &ExecProcess,
         streams: SessionStreams,
         window: Option<WindowSize>,
-    ) -> Result<Newborn, Option<Error>> {
+    ) -> Result<(Newborn, Option<OwnedFd>), Option<Error>> {
         let cache = self.layout.seccomp_cache();
         let task = self.tasks.get(workload).ok_or(None)?;
         let config = &task.config;
+        if config.isolation == Isolation::Vm {
+            let (process, notices) = self.exec_in_machine(task, asked, streams.stdin, window)?;
+            return Ok((process, Some(notices)));
+        }
         let joined = Joined {
             spec: &config.oci,
             user: &config.user,
@@ -254,8 +285,9 @@ impl Server {
             cache: Some(&cache),
             group: &task.group,
             first: self.watched(task.main).ok_or(None)?,
+            preserved: &[],
         };
-        Ok(workload::exec(joined, asked, streams.stdin, window)?)
+        Ok((workload::exec(joined, asked, streams.stdin, window)?, None))
     }
 }
 

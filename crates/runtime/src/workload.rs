@@ -88,6 +88,8 @@ pub struct Joined<'a> {
     pub group: &'a Group,
     /// Its first process.
     pub first: &'a Watched,
+    /// Descriptors that the new process inherits beside its standard streams, ascending.
+    pub preserved: &'a [i32],
 }
 
 /// Runs another process in a workload, with pipes or a terminal.
@@ -116,7 +118,7 @@ pub fn exec(
         seccomp,
         stdio: stdio(ends.as_ref().map(|(_, ends)| ends), window),
         dies_with_parent: asked.tty,
-        preserved: Vec::new(),
+        preserved: workload.preserved.to_vec(),
         landlock: None,
         affinity: None,
         resctrl: None,
