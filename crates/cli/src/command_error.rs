@@ -159,6 +159,13 @@ fn workload_hint(kind: Kind) -> Option<&'static str> {
     Some(match kind {
         Kind::NoSuchWorkload => "`holm ps -a` lists the workloads",
         Kind::NoSuchImage => "`holm images` lists the images; `holm import` makes one from a tarball",
+        Kind::NoSuchKernel => {
+            "`holm kernel ls` lists the kernels; `holm kernel import linux-image-cloud-amd64` fetches Debian's"
+        }
+        Kind::UnfitKernel => {
+            "--modules names the directory of its modules; Debian's linux-image-cloud-amd64 has all that is needed"
+        }
+        Kind::WrongSort => "`holm images` lists images; `holm kernel` shows and removes kernels",
         Kind::Ambiguous => "write more digits of the id, or the name",
         Kind::NameTaken => "remove its owner with `holm rm`, or choose another name with --name",
         Kind::ForeignImage => {
@@ -195,6 +202,9 @@ fn image_hint(kind: images::Kind) -> Option<&'static str> {
     use images::Kind;
     Some(match kind {
         Kind::NotFound => return workload_hint(self::Kind::NoSuchImage),
+        Kind::NoKernel => return workload_hint(self::Kind::NoSuchKernel),
+        Kind::UnfitKernel => return workload_hint(self::Kind::UnfitKernel),
+        Kind::WrongSort => return workload_hint(self::Kind::WrongSort),
         Kind::Ambiguous => return workload_hint(self::Kind::Ambiguous),
         Kind::InUse => "`holm ps -a` shows who uses it; -f removes all names of an image",
         Kind::Denied => return workload_hint(self::Kind::NotPermitted),

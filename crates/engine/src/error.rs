@@ -12,6 +12,12 @@ pub enum Kind {
     NoSuchWorkload,
     /// No such image.
     NoSuchImage,
+    /// No such kernel, or none at all.
+    NoSuchKernel,
+    /// A kernel that lacks drivers which guests need.
+    UnfitKernel,
+    /// The name is that of a kernel where an image was asked for, or the other way round.
+    WrongSort,
     /// An id prefix names several objects.
     Ambiguous,
     /// The name is taken.
@@ -127,6 +133,9 @@ impl From<holm_store::Error> for Error {
     fn from(error: holm_store::Error) -> Self {
         let kind = match error.kind() {
             holm_store::Kind::NotFound => Kind::NoSuchImage,
+            holm_store::Kind::NoKernel => Kind::NoSuchKernel,
+            holm_store::Kind::UnfitKernel => Kind::UnfitKernel,
+            holm_store::Kind::WrongSort => Kind::WrongSort,
             holm_store::Kind::Ambiguous => Kind::Ambiguous,
             holm_store::Kind::InUse => Kind::InUse,
             holm_store::Kind::Exists | holm_store::Kind::Invalid => Kind::InvalidRequest,

@@ -30,14 +30,28 @@ impl Store {
                 format!("blob {digest} is larger than {DOCUMENT_LIMIT} bytes"),
             ));
         }
-        let path = self.paths().blob(&digest);
-        let write = || match file::read_limited(&path, DOCUMENT_LIMIT) {
+        self.write_blob(&digest, content)?;
+        Ok(digest)
+    }
+
+    /// Stores what is no document, of any size, and gives its digest. As durable as [`Store::put_blob`].
+    ///
+    /// # Errors
+    /// [`Kind::NoSpace`], [`Kind::ReadOnly`], [`Kind::Io`].
+    pub(crate) fn put_file(&self, _in_use: &InUse, content: &[u8]) -> Result<Digest> {
+        let digest = Digest::of(content);
+        self.write_blob(&digest, content)?;
+        Ok(digest)
+    }
+
+    fn write_blob(&self, digest: &Digest, content: &[u8]) -> Result<()> {
+        let path = self.paths().blob(digest);
+        let write = || match file::read_limited(&path, content.len() as u64) {
             // Its writer may have died before it synced the directory.
             Ok(present) if present == content => file::sync_directory(&self.paths().blobs()),
             _ => file::replace(&path, content, Durability::Durable),
         };
-        write().map_err(|error| Error::io(format!("write blob {digest}"), error))?;
-        Ok(digest)
+        write().map_err(|error| Error::io(format!("write blob {digest}"), error))
     }
 
     /// Stores a document that must have the digest `expected`.

@@ -19,6 +19,12 @@ pub enum Kind {
     Ambiguous,
     /// The image is used by a workload, or has several names.
     InUse,
+    /// The name is that of a kernel where an image was asked for, or the other way round.
+    WrongSort,
+    /// No kernel is known, or none by that name.
+    NoKernel,
+    /// The kernel lacks drivers that guests need.
+    UnfitKernel,
     /// Something of that name is there already.
     Exists,
     /// What the caller gave is no reference, change, tar archive or the like.

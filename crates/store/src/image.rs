@@ -11,6 +11,7 @@ use holm_spec::{Digest, Reference};
 
 use crate::document::{self, Document};
 use crate::error::{Error, Kind, Result};
+use crate::kernel::is_kernel;
 use crate::refs::RefRecord;
 use crate::store::Store;
 
@@ -41,11 +42,40 @@ impl Image {
     }
 }
 
-/// A name or mark together with the image that it stands for.
+/// What a name can be that of. Images and kernels share their names, so that one hides no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sort {
+    /// Something to run.
+    Image,
+    /// The kernel of a virtual machine.
+    Kernel,
+}
+
+impl Sort {
+    /// As people call it.
+    pub(crate) fn noun(self) -> &'static str {
+        match self {
+            Self::Image => "image",
+            Self::Kernel => "kernel",
+        }
+    }
+
+    /// It is of this sort, and was looked for under the other one.
+    pub(crate) fn wrong(self) -> Error {
+        let text = match self {
+            Self::Image => "it is an image, not a kernel",
+            Self::Kernel => "it is a kernel, not an image",
+        };
+        Error::new(Kind::WrongSort, text)
+    }
+}
+
+/// A name or mark together with the image or kernel that it stands for.
 #[derive(Debug)]
 pub(crate) struct Known {
     pub(crate) record: RefRecord,
     pub(crate) manifest_digest: Digest,
+    /// Digest of an image's configuration, or of a kernel's manifest: a kernel's configuration does not tell its content.
     pub(crate) id: Digest,
 }
 
@@ -69,29 +99,35 @@ impl Store {
     /// [`Kind::NotFound`] naming it, [`Kind::Ambiguous`], [`Kind::Invalid`] where it is neither a
     /// reference nor the start of an id, [`Kind::Corrupt`] naming the damaged object.
     pub fn resolve(&self, name: &str) -> Result<Image> {
-        let found = match Query::parse(name)? {
-            Query::Id(hex) => self.known_by_id(name, &hex).map(Found::Known),
-            Query::Name(reference, prefix) => match self.by_reference(&reference)? {
-                Some(record) => Ok(Found::Name(record)),
-                None => self.known_by_id(name, &prefix.unwrap_or_default()).map(Found::Known),
+        let (digest, reference) = self.find(name, Sort::Image)?;
+        self.open_image(digest, reference).map_err(|error| error.about(format!("open image `{name}`")))
+    }
+
+    /// What a user's text means: the digest, and the name if it was found by one. What a name stands for may be of
+    /// the other sort.
+    pub(crate) fn find(&self, name: &str, sort: Sort) -> Result<(Digest, Option<Reference>)> {
+        let by_id = |hex: &str| Ok((self.known_by_id(name, hex, sort)?.record.digest, None));
+        match Query::parse(name)? {
+            Query::Id(hex) => by_id(&hex),
+            Query::Name(reference, prefix) => match self.by_reference(&reference, sort)? {
+                Some(record) => Ok((record.digest, record.reference)),
+                None => by_id(&prefix.unwrap_or_default()),
             },
-        };
-        match found? {
-            Found::Known(known) => self.open_image(known.record.digest, None),
-            Found::Name(record) => self.open_image(record.digest, record.reference),
         }
-        .map_err(|error| error.about(format!("open image `{name}`")))
     }
 
     /// The names of the image with the id `id`, sorted.
     pub fn names(&self, id: &Digest) -> Result<Vec<Name>> {
-        let known = self.known()?.into_iter().filter(|known| known.id == *id);
+        let known = self.known(Sort::Image)?.into_iter().filter(|known| known.id == *id);
         Ok(known.filter_map(|known| Name::of(known.record)).collect())
     }
 
     /// Reads the documents of the image behind `digest`, a manifest or an index.
     pub(crate) fn open_image(&self, digest: Digest, reference: Option<Reference>) -> Result<Image> {
         let (manifest_digest, manifest) = self.manifest(digest).map_err(Error::missing_is_damage)?;
+        if is_kernel(&manifest) {
+            return Err(Sort::Kernel.wrong());
+        }
         let id = document::digest_of(manifest.config())?;
         let config = self.blob(&id).map_err(Error::missing_is_damage)?;
         let config = document::parse_config(&id, &config)?;
@@ -100,7 +136,7 @@ impl Store {
     }
 
     /// The manifest behind `digest`: that itself, or one of an index.
-    fn manifest(&self, digest: Digest) -> Result<(Digest, ImageManifest)> {
+    pub(crate) fn manifest(&self, digest: Digest) -> Result<(Digest, ImageManifest)> {
         let index = match document::parse(&digest, &self.blob(&digest)?)? {
             Document::Manifest(manifest) => return Ok((digest, *manifest)),
             Document::Index(index) => index,
@@ -131,7 +167,7 @@ impl Store {
     }
 
     /// The name itself, or for `name@digest` another name of the same repository with that digest.
-    pub(crate) fn by_reference(&self, reference: &Reference) -> Result<Option<RefRecord>> {
+    pub(crate) fn by_reference(&self, reference: &Reference, sort: Sort) -> Result<Option<RefRecord>> {
         if let Some(record) = self.reference(reference)? {
             return Ok(Some(record));
         }
@@ -141,30 +177,32 @@ impl Store {
             name.is_some_and(|name| (name.domain(), name.path()) == (reference.domain(), reference.path()))
         };
         let has_digest = |known: &Known| known.record.digest == digest || known.manifest_digest == digest;
-        let found = self.known()?.into_iter().find(|known| same_repository(known) && has_digest(known));
+        let found = self.known(sort)?.into_iter().find(|known| same_repository(known) && has_digest(known));
         Ok(found.map(|known| known.record))
     }
 
-    /// The image whose id starts with the digits `hex`, or whose manifest or index has them all.
-    pub(crate) fn known_by_id(&self, name: &str, hex: &str) -> Result<Known> {
-        let not_found = || Error::new(Kind::NotFound, format!("there is no image `{name}`"));
+    /// The one whose id starts with the digits `hex`, or whose manifest or index has them all.
+    pub(crate) fn known_by_id(&self, name: &str, hex: &str, sort: Sort) -> Result<Known> {
+        let kind = if sort == Sort::Kernel { Kind::NoKernel } else { Kind::NotFound };
+        let noun = sort.noun();
+        let not_found = || Error::new(kind, format!("there is no {noun} `{name}`"));
         if hex.is_empty() {
             return Err(not_found());
         }
-        let mut matching = self.known()?.into_iter().filter(|known| known.matches(hex));
+        let mut matching = self.known(sort)?.into_iter().filter(|known| known.matches(hex));
         let first = matching.next().ok_or_else(not_found)?;
         if let Some(other) = matching.find(|other| other.id != first.id) {
             let (first, other) = (first.id.short(), other.id.short());
-            let text = format!("`{name}` is the start of several image ids: {first}, {other}");
+            let text = format!("`{name}` is the start of several {noun} ids: {first}, {other}");
             return Err(Error::new(Kind::Ambiguous, text));
         }
         Ok(first)
     }
 
-    /// Every name and mark with its image, sorted by name. Those whose image is damaged are left out
-    /// with a warning.
-    pub(crate) fn known(&self) -> Result<Vec<Known>> {
-        let mut seen: BTreeMap<Digest, Option<(Digest, Digest)>> = BTreeMap::new();
+    /// Every name and mark of a sort with what it stands for, sorted by name. Those whose image is damaged are left
+    /// out with a warning.
+    pub(crate) fn known(&self, sort: Sort) -> Result<Vec<Known>> {
+        let mut seen: BTreeMap<Digest, Option<Identity>> = BTreeMap::new();
         let mut known = Vec::new();
         for record in self.references()?.0 {
             let found = match seen.get(&record.digest) {
@@ -175,16 +213,27 @@ impl Store {
                     found
                 }
             };
-            known.extend(found.map(|(manifest_digest, id)| Known { record, manifest_digest, id }));
+            let found = found.filter(|found| found.sort == sort);
+            known.extend(found.map(|Identity { manifest_digest, id, .. }| Known {
+                record,
+                manifest_digest,
+                id,
+            }));
         }
         Ok(known)
     }
 
-    /// Digests of manifest and configuration; `None` where the image is damaged, or went just now.
-    fn identify(&self, record: &RefRecord) -> Result<Option<(Digest, Digest)>> {
+    /// What a name stands for; `None` where that is damaged, or went just now.
+    pub(crate) fn identify(&self, record: &RefRecord) -> Result<Option<Identity>> {
         let read = || -> Result<_> {
-            let (digest, manifest) = self.manifest(record.digest)?;
-            Ok((digest, document::digest_of(manifest.config())?))
+            let (manifest_digest, manifest) = self.manifest(record.digest)?;
+            Ok(match is_kernel(&manifest) {
+                true => Identity { sort: Sort::Kernel, manifest_digest, id: manifest_digest },
+                false => {
+                    let id = document::digest_of(manifest.config())?;
+                    Identity { sort: Sort::Image, manifest_digest, id }
+                }
+            })
         };
         match read() {
             Ok(found) => Ok(Some(found)),
@@ -198,9 +247,12 @@ impl Store {
     }
 }
 
-enum Found {
-    Name(RefRecord),
-    Known(Known),
+/// What a manifest or index is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Identity {
+    pub(crate) sort: Sort,
+    pub(crate) manifest_digest: Digest,
+    pub(crate) id: Digest,
 }
 
 /// A name of an image, and what it resolved to.

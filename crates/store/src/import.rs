@@ -80,19 +80,25 @@ impl Store {
         Ok(id)
     }
 
-    /// Gives the image that `source` names another name, which leaves what it stood for.
+    /// Gives the image or kernel that `source` names another name, which leaves what it stood for.
     ///
     /// # Errors
     /// Those of [`Store::resolve`]; [`Kind::Invalid`] for a target with a digest.
     pub fn tag(&self, source: &str, target: &Reference) -> Result<()> {
         check_taggable(target)?;
         let in_use = self.in_use()?;
-        let image = self.resolve(source)?;
-        self.set_reference(&in_use, target, &image.digest)
+        let digest = match self.resolve(source) {
+            Ok(image) => image.digest,
+            Err(error) if matches!(error.kind(), Kind::WrongSort | Kind::NotFound) => {
+                self.kernel(Some(source)).map_err(|_| error)?.digest
+            }
+            Err(error) => return Err(error),
+        };
+        self.set_reference(&in_use, target, &digest)
     }
 }
 
-fn check_taggable(reference: &Reference) -> Result<()> {
+pub(crate) fn check_taggable(reference: &Reference) -> Result<()> {
     match reference.digest() {
         Some(_) => {
             let text = format!("`{reference}` has a digest: only a name and a tag can be given to an image");

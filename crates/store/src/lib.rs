@@ -7,6 +7,7 @@
 //!   layers/<key>.v1.tarmeta.zst   with the image's data it gives the layer's tar back bit for bit
 //!   layers/<key>.v1.json          LayerRecord
 //!   refs/<name>                   what a name stands for (see `refs`)
+//!   kernels.json                  which kernels guests get without being asked (see `kernel`)
 //!   snapshots/<workload>/{upper,work}
 //!   ingest/<random>/              where content is before it has its name; lock: its writer lives
 //!   locks/store                   shared: somebody is about to refer to content; exclusive: removal
@@ -33,6 +34,8 @@
 //! A name that moves first leaves a durable mark of what it stood for, so that at every moment the old
 //! image has a name or a mark.
 //!
+//! Kernels of virtual machines are kept likewise, without step 1 and 2 (see [`kernel`]).
+//!
 //! # Trust
 //! Documents are hashed whenever they are read. Layers are verified when they are written; afterwards
 //! only their presence is checked, since hashing them would cost more than the start of a workload.
@@ -50,6 +53,7 @@ mod error;
 mod image;
 mod import;
 mod ingest;
+pub mod kernel;
 mod layer;
 pub mod layer_error;
 mod listing;
@@ -69,6 +73,7 @@ pub use defaults::{CONFIG as CONFIG_DEFAULTS, over_defaults};
 pub use error::{Error, Kind, Result};
 pub use image::{Image, Name};
 pub use import::Import;
+pub use kernel::{ImportKernel, ImportedKernel, Kernel, KernelSummary};
 pub use layer::{LayerRecord, Received};
 pub use listing::{HistoryRow, Summary};
 pub use remove::Removed;

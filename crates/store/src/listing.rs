@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::defaults::{CONFIG, over_defaults};
 use crate::document;
 use crate::error::{Error, Kind, Result};
-use crate::image::{Image, Known, Name};
+use crate::image::{Image, Known, Name, Sort};
 use crate::layer::chain_ids;
 use crate::store::Store;
 
@@ -53,7 +53,7 @@ impl Store {
     /// Every image, newest first, then by id. Damaged images are left out with a warning.
     pub fn list(&self) -> Result<Vec<Summary>> {
         let mut images: BTreeMap<Digest, Vec<Known>> = BTreeMap::new();
-        for known in self.known()? {
+        for known in self.known(Sort::Image)? {
             images.entry(known.id).or_default().push(known);
         }
         let mut summaries = Vec::with_capacity(images.len());
@@ -176,7 +176,7 @@ impl Store {
     }
 
     fn last_tagged(&self, image: &Image) -> Result<Option<Timestamp>> {
-        let known = self.known()?.into_iter().filter(|known| known.id == image.id);
+        let known = self.known(Sort::Image)?.into_iter().filter(|known| known.id == image.id);
         Ok(known.filter(|known| known.record.reference.is_some()).map(|known| known.record.updated).max())
     }
 

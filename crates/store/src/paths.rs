@@ -36,6 +36,11 @@ impl Paths {
         self.layout.root.join("refs")
     }
 
+    /// Which kernels guests get without being asked (see `kernel`).
+    pub(crate) fn kernel_defaults(&self) -> PathBuf {
+        self.layout.root.join("kernels.json")
+    }
+
     pub(crate) fn ingest(&self) -> PathBuf {
         self.layout.root.join("ingest")
     }

@@ -8,6 +8,8 @@
 //! by force                           the names go, then the image, unless a workload uses it: then it
 //!                                    stays without a name
 //! ```
+//! Kernels go by the same rules.
+//!
 //! Names go first, and durably; then documents, then layers. A crash in between leaves content that
 //! nothing reaches, which [`Exclusive::repair`] removes, never a name of something that is gone.
 
@@ -17,7 +19,7 @@ use holm_sys::file::sync_directory;
 
 use crate::collect::{Content, ImageUser};
 use crate::error::{Error, Kind, Result};
-use crate::image::{Known, Query};
+use crate::image::{Known, Query, Sort};
 use crate::refs::RefRecord;
 use crate::store::Exclusive;
 
@@ -52,23 +54,42 @@ impl Exclusive<'_> {
     /// Those of [`crate::Store::resolve`], but a damaged image is removed all the same;
     /// [`Kind::InUse`] naming the workload or the names.
     pub fn remove(&self, what: &str, force: bool, used_by: &[ImageUser]) -> Result<Vec<Removed>> {
-        let plan = self.plan(what, force, used_by)?;
-        self.execute(&plan, used_by).map_err(|error| error.about(format!("remove image `{what}`")))
+        self.remove_sort(&Request { what, force, used_by, sort: Sort::Image }, used_by)
     }
 
-    fn plan(&self, what: &str, force: bool, used_by: &[ImageUser]) -> Result<Plan> {
-        let request = Request { what, force, used_by };
+    /// Removes a name of a kernel, or a kernel with its names. `machines`: the kernels, by their ids, that machines use.
+    /// `used_by`: as for [`Exclusive::remove`].
+    ///
+    /// # Errors
+    /// As [`Exclusive::remove`].
+    pub fn remove_kernel(
+        &self,
+        what: &str,
+        force: bool,
+        machines: &[ImageUser],
+        used_by: &[ImageUser],
+    ) -> Result<Vec<Removed>> {
+        self.remove_sort(&Request { what, force, used_by: machines, sort: Sort::Kernel }, used_by)
+    }
+
+    fn remove_sort(&self, request: &Request<'_>, used_by: &[ImageUser]) -> Result<Vec<Removed>> {
+        let plan = self.plan(request)?;
+        self.execute(&plan, used_by).map_err(|error| error.about(request.about()))
+    }
+
+    fn plan(&self, request: &Request<'_>) -> Result<Plan> {
+        let what = request.what;
         let (reference, prefix) = match Query::parse(what)? {
             Query::Name(reference, prefix) => (reference, prefix.unwrap_or_default()),
-            Query::Id(hex) => return self.plan_by_id(&request, &hex),
+            Query::Id(hex) => return self.plan_by_id(request, &hex),
         };
-        match self.store.by_reference(&reference) {
+        match self.store.by_reference(&reference, request.sort) {
             Ok(Some(record)) if record.reference.as_ref() == Some(&reference) => {
-                self.plan_by_name(&request, record)
+                self.plan_by_name(request, record)
             }
             // `name@digest` fits names that were not written: it means the image, not one of them.
-            Ok(Some(record)) => self.plan_by_id(&request, &record.digest.hex()),
-            Ok(None) => self.plan_by_id(&request, &prefix),
+            Ok(Some(record)) => self.plan_by_id(request, &record.digest.hex()),
+            Ok(None) => self.plan_by_id(request, &prefix),
             // Nobody knows what it stood for; the file can go.
             Err(error) if error.kind() == Kind::Corrupt => {
                 Ok(Plan { names: vec![*reference], ..Plan::default() })
@@ -78,7 +99,10 @@ impl Exclusive<'_> {
     }
 
     fn plan_by_name(&self, request: &Request<'_>, record: RefRecord) -> Result<Plan> {
-        let known = self.store.known()?;
+        if let Some(found) = self.store.identify(&record)?.filter(|found| found.sort != request.sort) {
+            return Err(found.sort.wrong().about(request.about()));
+        }
+        let known = self.store.known(request.sort)?;
         let reference = record.reference.clone();
         let Some(this) = known.iter().find(|known| known.record == record) else {
             return self.plan_damaged(record);
@@ -110,13 +134,13 @@ impl Exclusive<'_> {
     }
 
     fn plan_by_id(&self, request: &Request<'_>, hex: &str) -> Result<Plan> {
-        let found = match self.store.known_by_id(request.what, hex) {
-            Err(error) if error.kind() == Kind::NotFound => {
+        let found = match self.store.known_by_id(request.what, hex, request.sort) {
+            Err(error) if matches!(error.kind(), Kind::NotFound | Kind::NoKernel) => {
                 return self.plan_damaged_mark(hex).ok_or(error)?;
             }
             found => found?,
         };
-        let known = self.store.known()?;
+        let known = self.store.known(request.sort)?;
         let same: Vec<&Known> = known.iter().filter(|known| known.id == found.id).collect();
         let names: Vec<Reference> = same.iter().filter_map(|known| known.record.reference.clone()).collect();
         if names.len() > 1 && !request.force {
@@ -138,8 +162,10 @@ impl Exclusive<'_> {
             Ok((records, _)) => records,
             Err(error) => return Some(Err(error)),
         };
-        let record =
-            records.into_iter().find(|record| !hex.is_empty() && record.digest.hex().starts_with(hex))?;
+        // What can be read has an id of its own, or is of the other sort.
+        let damaged = |record: &RefRecord| matches!(self.store.identify(record), Ok(None));
+        let is_it = |record: &RefRecord| record.digest.hex().starts_with(hex) && damaged(record);
+        let record = records.into_iter().filter(|_| !hex.is_empty()).find(is_it)?;
         Some(self.plan_damaged(record))
     }
 
@@ -151,6 +177,7 @@ impl Exclusive<'_> {
             self.store.set_mark(digest)?;
         }
         for reference in &plan.names {
+            self.store.forget_default(reference)?;
             if self.store.remove_reference(reference)? {
                 removed.push(Removed::Untagged(reference.clone()));
             }
@@ -200,6 +227,7 @@ struct Request<'a> {
     what: &'a str,
     force: bool,
     used_by: &'a [ImageUser],
+    sort: Sort,
 }
 
 impl Request<'_> {
@@ -207,13 +235,17 @@ impl Request<'_> {
         self.used_by.iter().find(|(used, _)| used == id).map(|(_, workload)| workload.as_str())
     }
 
+    fn about(&self) -> String {
+        format!("remove {} `{}`", self.sort.noun(), self.what)
+    }
+
     fn used(&self, workload: &str) -> Error {
-        Error::new(Kind::InUse, format!("remove image `{}`: workload `{workload}` uses it", self.what))
+        Error::new(Kind::InUse, format!("{}: workload `{workload}` uses it", self.about()))
     }
 
     fn has_names(&self, names: &[Reference]) -> Error {
         let names: Vec<String> = names.iter().map(Reference::familiar).collect();
-        let text = format!("remove image `{}`: it has several names: {}", self.what, names.join(", "));
+        let text = format!("{}: it has several names: {}", self.about(), names.join(", "));
         Error::new(Kind::InUse, text)
     }
 }
