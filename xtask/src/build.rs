@@ -27,8 +27,12 @@ pub const VERB: Verb = Verb {
 };
 
 /// What ships: the package and its binary.
-const BINARIES: &[(&str, &str)] =
-    &[("holm-cli", "holm"), ("holm-keeper", "holm-keeper"), ("holm-keeper", "holm-init")];
+const BINARIES: &[(&str, &str)] = &[
+    ("holm-cli", "holm"),
+    ("holm-keeper", "holm-keeper"),
+    ("holm-keeper", "holm-init"),
+    ("holm-vmm", "holm-machine"),
+];
 
 /// What ships and is built for size: the OCI runtime for other engines.
 const SMALL: &[(&str, &str)] = &[("holm-runtime", "holm-runtime")];

@@ -19,6 +19,7 @@ mod host;
 mod inspect;
 mod launch;
 mod logs;
+mod machine;
 mod repair;
 mod request;
 mod session;
