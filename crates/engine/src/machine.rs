@@ -12,7 +12,8 @@ use holm_spec::workload::{Isolation, NetworkMode};
 use holm_spec::{Id, Reference};
 use holm_store::Kernel;
 use holm_sys::file::{Durability, ensure_directory, replace};
-use holm_vmm::{disk, host as machines, initrd};
+use holm_vmm::host::{self as machines, Prober};
+use holm_vmm::{disk, initrd};
 
 use crate::host::helper;
 use crate::request::CreateRequest;
@@ -67,7 +68,9 @@ impl Engine {
 
     /// Writes down how the machine of a workload is started on this host, before its keeper is.
     pub(crate) fn prepare_launch(&self, machine: &Machine, sandbox: &SandboxPaths) -> Result<()> {
-        let choice = machines::choose(machine.hypervisor, &machine.platform)?;
+        let program = helper("holm-machine")?;
+        let prober = Prober { program: &program, answers: &self.layout.kvm_answers() };
+        let choice = machines::choose(machine.hypervisor, &machine.platform, &prober)?;
         let (agent, init) = (helper("holm-agent")?, helper("holm-init")?);
         let initrds = self.layout.initrds();
         ensure_directory(&initrds, 0o700)
@@ -77,7 +80,7 @@ impl Engine {
             accelerator: choice.accelerator,
             reason: choice.reason,
             emulator: choice.emulator,
-            program: helper("holm-machine")?,
+            program,
             initrd: initrd::prepare(&initrds, &machine.kernel.modules, &agent, &init)?,
             init,
         };

@@ -4,6 +4,7 @@
 //! <root>/                        (default /var/lib/holm)
 //!   blobs/ layers/ refs/ ingest/ the store's own, see the crate `store`
 //!   locks/{names,repair}         flock: removal of names that crashes left; repair
+//!   kvm.json                     whether KVM serves on this kernel
 //!   locks/store                  flock: shared while something refers to new content, exclusive for gc
 //!   snapshots/<workload>/{upper,work}  of a container; `scratch`, a disk, of a virtual machine
 //!   names/<name>                 symbolic link to the workload's id: the claim of a name
@@ -87,6 +88,11 @@ impl Layout {
     /// What a workload in a virtual machine writes: a disk.
     pub fn scratch(&self, id: &Id) -> PathBuf {
         self.snapshot(id).join("scratch")
+    }
+
+    /// Whether KVM serves on this host's kernel, found out once.
+    pub fn kvm_answers(&self) -> PathBuf {
+        self.root.join("kvm.json")
     }
 
     /// Directory of the first roots of guests.

@@ -15,6 +15,7 @@ const BUDGETS: &[(&str, usize)] = &[("holm-cli", 110), ("holm-keeper", 65), ("ho
 /// Crates whose build script is known: they ask the compiler what it can do, or compile the C of zstd and xz.
 const KNOWN_BUILD_SCRIPTS: &[&str] = &[
     "crc32fast",
+    "kvm-ioctls",
     "libc",
     "liblzma-sys",
     "portable-atomic",

@@ -4,6 +4,7 @@
 //! ```text
 //! holm-machine run PLAN NOTICES     descriptors: a file with a `Plan`, a packet socket for `Notice`s
 //! holm-machine exec PLAN NOTICES    in the jail of one that runs: a file with an `ExecPlan`
+//! holm-machine probe                prints why KVM does not serve here, or nothing
 //! ```
 //!
 //! `run` starts the emulator as its child and is to the keeper what a container's first process is: it has the
@@ -19,7 +20,7 @@ mod relay;
 mod session;
 
 use std::fs::File;
-use std::io::{Read, Seek};
+use std::io::{Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 
@@ -44,6 +45,10 @@ const PLAN_LIMIT: u64 = 16 << 20;
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
+    if words == ["probe"] {
+        let fault = holm_vmm::probe::run().err().unwrap_or_default();
+        return ExitCode::from(u8::from(writeln!(std::io::stdout(), "{fault}").is_err()));
+    }
     let [mode, plan, notices] = words.as_slice() else { return ExitCode::from(FAILED) };
     let (Some(plan), Some(notices)) = (descriptor(plan), descriptor(notices)) else {
         return ExitCode::from(FAILED);
