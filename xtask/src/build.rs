@@ -34,8 +34,9 @@ const BINARIES: &[(&str, &str)] = &[
     ("holm-vmm", "holm-machine"),
 ];
 
-/// What ships and is built for size: the OCI runtime for other engines.
-const SMALL: &[(&str, &str)] = &[("holm-runtime", "holm-runtime")];
+/// What ships and is built for size: the OCI runtime for other engines, and what each virtual machine loads into its
+/// memory.
+const SMALL: &[(&str, &str)] = &[("holm-runtime", "holm-runtime"), ("holm-guest", "holm-agent")];
 
 /// What makes a glibc binary like those of the musl target.
 const STATIC_FLAGS: &[&str] = &["-C", "target-feature=+crt-static", "-C", "relocation-model=static"];

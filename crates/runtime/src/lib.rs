@@ -28,6 +28,7 @@ mod maps;
 mod namespaces;
 pub mod network;
 mod process;
+pub mod process_table;
 pub mod release;
 pub mod resctrl;
 pub mod rootfs;
