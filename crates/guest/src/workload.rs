@@ -93,6 +93,7 @@ impl Workload {
             cache: Some(seccomp_cache()),
             group: &self.group,
             first,
+            preserved: &[],
         };
         workload::exec(joined, asked, stdin, window)
     }

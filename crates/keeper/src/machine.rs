@@ -19,7 +19,7 @@ use holm_spec::machine::{ExecPlan, Launch, Plan, VERSION, file};
 use holm_spec::runtime::{Mount, Spec};
 use holm_spec::workload::{Config, SeccompSource};
 use holm_sys::file::read_limited;
-use holm_sys::process::Child;
+use holm_sys::process::{Child, keep_over_exec};
 use holm_sys::socket::packet_pair;
 use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create, open};
 
@@ -48,12 +48,15 @@ impl Inherited {
         [PROGRAM.to_owned(), mode.to_owned()].into_iter().chain(numbers).collect()
     }
 
-    /// The numbers, ascending.
-    fn numbers(&self) -> Vec<i32> {
-        let all = self.disks.iter().chain([&self.plan, &self.notices]);
-        let mut numbers: Vec<i32> = all.map(AsRawFd::as_raw_fd).collect();
+    /// The numbers, ascending, each of which outlives `exec` from now on.
+    fn numbers(&self) -> Result<Vec<i32>, Error> {
+        let mut numbers = Vec::new();
+        for descriptor in self.disks.iter().chain([&self.plan, &self.notices]) {
+            keep_over_exec(descriptor).map_err(|errno| Error::system("hand on a descriptor", errno))?;
+            numbers.push(descriptor.as_raw_fd());
+        }
         numbers.sort_unstable();
-        numbers
+        Ok(numbers)
     }
 }
 
@@ -128,7 +131,7 @@ impl Server {
             stdio: workload::stdio(ends.as_ref().map(|(_, ends)| ends), window),
             options: StartOptions {
                 dies_with_parent: config.tty,
-                preserved: inherited.numbers(),
+                preserved: inherited.numbers()?,
                 ..StartOptions::default()
             },
         };
@@ -162,7 +165,7 @@ impl Server {
             cache: Some(&cache),
             group: &task.group,
             first,
-            preserved: &inherited.numbers(),
+            preserved: &inherited.numbers()?,
         };
         let process = ExecProcess {
             args: inherited.arguments("exec"),

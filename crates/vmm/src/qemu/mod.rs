@@ -60,7 +60,8 @@ impl Qemu {
         let ends = Ends { qmp: qmp_end, channel: channel_end, console: console_end };
         let arguments = Arguments::new(description, &ends)?;
         let child = spawn(emulator, &arguments)?;
-        drop(ends);
+        // What only the child holds tells of its end.
+        drop((ends, arguments.inherited));
         let command_line = std::iter::once(emulator.display().to_string());
         let mut machine = Self {
             child,
