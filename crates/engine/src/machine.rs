@@ -1,24 +1,36 @@
 //! Virtual machines of workloads: what is decided when one is created, and what when it is started.
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use holm_spec::agent::{Command, Report};
+use holm_spec::keeper::PACKET_LIMIT;
 use holm_spec::layout::SandboxPaths;
 use holm_spec::machine::{
-    DEFAULT_MEMORY, Facts, GUEST_OVERHEAD, KernelUse, Launch, Machine, SCRATCH_SIZE, VERSION, file,
+    DEFAULT_MEMORY, Facts, GUEST_OVERHEAD, KernelUse, Launch, Machine, SCRATCH_SIZE, SOCKET_PATH, VERSION,
+    file,
 };
 use holm_spec::platform::Platform;
-use holm_spec::workload::{Isolation, NetworkMode};
+use holm_spec::workload::{Isolation, NetworkMode, State};
 use holm_spec::{Id, Reference};
 use holm_store::Kernel;
 use holm_sys::file::{Durability, ensure_directory, replace};
+use holm_sys::process::open_pidfd;
+use holm_sys::socket::{connect_packets_to, receive_packet, send_packet};
+use holm_sys::{Errno, in_root};
 use holm_vmm::host::{self as machines, Prober};
 use holm_vmm::{disk, initrd};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags, ResolveFlags, open};
 
 use crate::host::helper;
 use crate::request::CreateRequest;
 use crate::{Engine, Error, Kind, Result};
 
+/// Seconds that a guest may take for an answer.
+const ANSWER_PATIENCE: i64 = 10;
 /// Billionths of a processor in one.
 const NANO: u64 = 1_000_000_000;
 
@@ -91,6 +103,27 @@ impl Engine {
             .map_err(|error| Error::io(format!("write `{}`", path.display()), error))
     }
 
+    /// Asks the machine of a running workload something that its guest answers.
+    pub(crate) fn ask_machine(&self, state: &State, question: &Command) -> Result<Report> {
+        let failed = |errno| Error::io("ask the machine", errno);
+        let socket = connect(state).map_err(failed)?;
+        let packet = serde_json::to_vec(question).expect("a command is plain data");
+        send_packet(socket.as_fd(), &packet, &[]).map_err(failed)?;
+        let patience = Timespec { tv_sec: ANSWER_PATIENCE, tv_nsec: 0 };
+        if poll(&mut [PollFd::new(&socket, PollFlags::IN)], Some(&patience)) == Ok(0) {
+            let message =
+                format!("ask the machine: the guest does not answer within {ANSWER_PATIENCE} seconds");
+            return Err(Error::new(Kind::Failed, message));
+        }
+        let mut buffer = vec![0; PACKET_LIMIT];
+        let (length, _) = receive_packet(socket.as_fd(), &mut buffer).map_err(failed)?;
+        match serde_json::from_slice(&buffer[..length]) {
+            Ok(Report::Refused { message, .. }) => Err(Error::new(Kind::Failed, message)),
+            Ok(report) => Ok(report),
+            Err(error) => Err(Error::caused(Kind::Failed, "ask the machine", error)),
+        }
+    }
+
     /// What the machine of a running workload is, and why it is run that way; `None` where there is none.
     pub fn machine_facts(&self, id: &Id) -> Option<(Facts, String)> {
         let sandbox = self.layout.sandbox(id);
@@ -99,6 +132,16 @@ impl Engine {
         let launch: Launch = serde_json::from_slice(&read(file::LAUNCH)?).ok()?;
         Some((facts, launch.reason))
     }
+}
+
+/// Connects to a machine's process through the root of its jail. A guest that broke out of the emulator may have put
+/// anything there: no link is followed, and nothing outside is reached.
+fn connect(state: &State) -> std::result::Result<OwnedFd, Errno> {
+    let _process = open_pidfd(state.pid, state.pid_start).ok_or(Errno::SRCH)?;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let root = open(format!("/proc/{}/root", state.pid), flags | OFlags::DIRECTORY, Mode::empty())?;
+    let socket = in_root::open(root.as_fd(), SOCKET_PATH, flags, ResolveFlags::NO_SYMLINKS)?;
+    connect_packets_to(socket.as_fd())
 }
 
 fn kernel_name(request: &CreateRequest, kernel: &Kernel) -> String {

@@ -2,7 +2,9 @@
 
 use holm_runtime::cgroup::{Hierarchies, processes};
 use holm_runtime::process_table::Table;
+use holm_spec::agent::{self, Command, Report};
 use holm_spec::layout::workload_cgroup;
+use holm_spec::workload::Isolation;
 use holm_spec::{Id, Timestamp};
 
 use crate::{Engine, Error, Kind, Result};
@@ -38,12 +40,40 @@ impl Engine {
     pub fn top(&self, id: &Id) -> Result<Vec<ProcessRow>> {
         let workload = self.running(id)?;
         let config = &workload.config;
+        if config.isolation == Isolation::Vm {
+            return self.top_in_guest(&workload);
+        }
         let group = workload_cgroup(&config.cgroup_parent, &config.sandbox, &config.id);
         let host = Host::read()?;
         let mut rows: Vec<ProcessRow> =
             processes(&Hierarchies::detect()?, &group).into_iter().filter_map(|pid| host.row(pid)).collect();
         rows.sort_by_key(|row| (row.started, row.pid));
         Ok(rows)
+    }
+
+    /// As the guest numbers and names them: the host sees one process, the machine.
+    fn top_in_guest(&self, workload: &crate::Workload) -> Result<Vec<ProcessRow>> {
+        let ask = Command::Processes { request: 0, workload: workload.config.id };
+        let Report::Processes { processes, .. } = self.ask_machine(&workload.state, &ask)? else {
+            return Err(Error::new(Kind::Failed, "the guest answers something else than was asked"));
+        };
+        let now = holm_sys::process::now();
+        let row = |row: agent::ProcessRow| {
+            let started = i64::try_from(row.started).unwrap_or(i64::MAX).saturating_mul(1_000_000_000);
+            let life = u64::try_from(now.saturating_sub(started)).unwrap_or(0).max(1);
+            ProcessRow {
+                user: row.uid.to_string(),
+                pid: row.pid,
+                parent: row.parent,
+                inner_pid: row.pid,
+                cpu: (row.cpu.saturating_mul(1_000_000_000) / life).min(99),
+                started: Timestamp::from_nanos(started),
+                tty: if row.terminal.is_empty() { "?".to_owned() } else { row.terminal },
+                cpu_seconds: row.cpu / 100,
+                command: row.command,
+            }
+        };
+        Ok(processes.into_iter().map(row).collect())
     }
 
     /// The chain of parents from the workload's first process up to PID 1, nearest first: its keeper

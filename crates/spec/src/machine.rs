@@ -206,6 +206,12 @@ pub struct Facts {
     pub command_line: Vec<String>,
 }
 
+/// Where `holm-machine` listens, in its jail: packets of [`crate::agent`], `Exec`, `Stats` and `Processes`, answered by
+/// what the guest reports.
+pub const SOCKET_PATH: &str = "/run/machine.sock";
+/// The last part of [`SOCKET_PATH`].
+pub const SOCKET: &str = "machine.sock";
+
 /// Names of the files in a sandbox's directory.
 pub mod file {
     /// A [`super::Launch`].

@@ -1,4 +1,5 @@
-//! Clients: each wants one more process in the workload, gives it its standard streams, and waits for its end.
+//! Clients: one wants another process in the workload, gives it its standard streams, and waits for its end; one asks
+//! what the workload uses or which processes it has.
 //!
 //! ```text
 //! client                         relay
@@ -8,6 +9,9 @@
 //! Exec              ---------->            its session is ours to number
 //! Signal, Resize    ---------->
 //!                   <----------  Started | Failed, then Exited
+//!
+//! Stats, Processes  ---------->            its request is ours to number
+//!                   <----------  Stats, Processes | Refused
 //! ```
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -22,6 +26,8 @@ use rustix::net::{SocketFlags, accept_with};
 use crate::relay::{Relay, Token};
 use crate::session::{Owner, Session};
 
+/// Numbers of questions begin behind the relay's own request.
+const FIRST_QUESTION: u32 = 2;
 /// Most clients at once.
 const CLIENTS_LIMIT: usize = 1024;
 /// Standard streams of a process.
@@ -87,11 +93,38 @@ impl Relay<'_> {
             (Command::Resize { window, .. }, Some(session)) => {
                 self.guest.command(&Command::Resize { session, window }).is_ok()
             }
+            (Command::Stats { workload, .. }, None) => {
+                let request = self.note_question(index);
+                self.guest.command(&Command::Stats { request, workload }).is_ok()
+            }
+            (Command::Processes { workload, .. }, None) => {
+                let request = self.note_question(index);
+                self.guest.command(&Command::Processes { request, workload }).is_ok()
+            }
             _ => false,
         };
         if !done {
             self.lose_client(index);
         }
+    }
+
+    /// A number for what a client asks.
+    fn note_question(&mut self, client: usize) -> u32 {
+        let request = self.questions.keys().next_back().map_or(FIRST_QUESTION, |last| last + 1);
+        self.questions.insert(request, client);
+        request
+    }
+
+    /// Hands an answer to whoever asked.
+    pub(crate) fn answer(&mut self, request: u32, report: &Report) {
+        let Some(client) = self.questions.remove(&request) else { return };
+        let Some(client) = self.clients.get(client).and_then(Option::as_ref) else { return };
+        let mut packet = serde_json::to_vec(report).expect("a report is plain data");
+        if packet.len() > PACKET_LIMIT {
+            let message = "the guest's answer is too long".to_owned();
+            packet = serde_json::to_vec(&Report::Refused { request, message }).expect("plain data");
+        }
+        let _ = send_packet(client.socket.as_fd(), &packet, &[]);
     }
 
     fn adopt_streams(
@@ -157,6 +190,8 @@ impl Relay<'_> {
     /// A client that is gone was killed, and that was meant for its process.
     fn lose_client(&mut self, index: usize) {
         let Some(client) = self.clients.get_mut(index).and_then(Option::take) else { return };
+        // Its number may be another's soon.
+        self.questions.retain(|_, asker| *asker != index);
         if let Some(session) = client.session.filter(|session| self.sessions.contains_key(session)) {
             let _ = self.guest.command(&Command::Signal { session, signal: signal::KILL });
             if let Some(session) = self.sessions.get_mut(&session) {

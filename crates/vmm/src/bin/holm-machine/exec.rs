@@ -6,7 +6,7 @@ use std::path::Path;
 
 use holm_spec::agent::{Command, Report};
 use holm_spec::keeper::PACKET_LIMIT;
-use holm_spec::machine::{ExecPlan, Notice};
+use holm_spec::machine::{ExecPlan, Notice, SOCKET};
 use holm_sys::process::read_signal;
 use holm_sys::socket::{connect_packets, receive_packet, send_descriptor, send_packet};
 use holm_vmm::{Error, Result};
@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::input::{Streams, window};
 use crate::relay::{WINDOW_CHANGED, forwarded};
-use crate::{FAILED, Notices, SOCKET, SOCKET_DIRECTORY};
+use crate::{FAILED, Notices, SOCKET_DIRECTORY};
 
 /// Runs a process in the guest of this jail; its exit code.
 ///

@@ -39,7 +39,6 @@ static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 const FAILED: u8 = 125;
 /// Where the one that runs listens for those that want more processes in its workload.
 const SOCKET_DIRECTORY: &str = "/run";
-const SOCKET: &str = "machine.sock";
 /// Longest plan in bytes.
 const PLAN_LIMIT: u64 = 16 << 20;
 

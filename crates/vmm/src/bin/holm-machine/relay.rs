@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use holm_spec::agent::{Command, PROTOCOL, Report, WINDOW};
 use holm_spec::keeper::{FailureKind, Stream};
-use holm_spec::machine::{Facts, Notice, Plan};
+use holm_spec::machine::{Facts, Notice, Plan, SOCKET};
 use holm_spec::signal;
 use holm_sys::Errno;
 use holm_sys::process::{adopt_descriptor, now, read_signal};
@@ -31,7 +31,7 @@ use crate::console::Console;
 use crate::guest::{Guest, Word};
 use crate::input::{Streams, set_nonblocking, window};
 use crate::session::{Owner, Session};
-use crate::{Notices, SOCKET, SOCKET_DIRECTORY};
+use crate::{Notices, SOCKET_DIRECTORY};
 
 /// How long a guest may take until its agent answers: a hundred times what it takes where nothing else runs.
 const BOOT_PATIENCE: Duration = Duration::from_secs(180);
@@ -118,6 +118,8 @@ pub(crate) struct Relay<'a> {
     release: String,
     pub sessions: BTreeMap<u32, Session>,
     pub clients: Vec<Option<Client>>,
+    /// Questions to the guest, and the clients that wait for an answer.
+    pub questions: BTreeMap<u32, usize>,
     pub listener: OwnedFd,
     signals: OwnedFd,
     /// The terminal, whose size the guest's follows.
@@ -198,6 +200,7 @@ impl<'a> Relay<'a> {
             release: String::new(),
             sessions: BTreeMap::new(),
             clients: Vec::new(),
+            questions: BTreeMap::new(),
             listener,
             signals,
             terminal,
@@ -416,6 +419,12 @@ impl<'a> Relay<'a> {
             }
             Report::Taken { session, bytes } => {
                 self.take_room(session, bytes);
+                Ok(())
+            }
+            Report::Stats { request, .. }
+            | Report::Processes { request, .. }
+            | Report::Refused { request, .. } => {
+                self.answer(request, &report);
                 Ok(())
             }
             report => {
