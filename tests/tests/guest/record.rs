@@ -23,6 +23,11 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// The step's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Standard output without the last line break.
     pub fn out(&self) -> String {
         self.out.join("\n")
