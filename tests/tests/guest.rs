@@ -3,6 +3,8 @@
 //! | guest | first process | what it is for |
 //! |---|---|---|
 //! | [`guest::busybox`] | busybox | everything that needs no more than a kernel |
+//! | [`guest::systemd`] | systemd | groups that systemd makes, users of its sessions, AppArmor |
+//! | [`guest::suite`] | systemd | the tests of `oci.rs`, all of them, for ten minutes: only when asked for by name |
 //!
 //! Each is booted once for all its tests. It runs the [`guest::step::Step`]s of every area in order, each a
 //! shell script, and records how each ended; then it powers off. The tests only read that record.
@@ -16,4 +18,6 @@ mod guest {
     pub mod step;
 
     mod busybox;
+    mod suite;
+    mod systemd;
 }

@@ -58,6 +58,16 @@ impl Answer {
         self.expect_code(0).out()
     }
 
+    /// Demands these lines of errors, by a part of each.
+    #[track_caller]
+    pub fn errs(&self, parts: &[&str]) {
+        let err = self.err();
+        let lines: Vec<_> = err.lines().collect();
+        let same =
+            lines.len() == parts.len() && lines.iter().zip(parts).all(|(line, part)| line.contains(part));
+        assert!(same, "expected {parts:#?}: {self}");
+    }
+
     /// Demands this exit code and an error that contains this text.
     #[track_caller]
     pub fn fails(&self, code: i32, text: &str) {
