@@ -126,6 +126,9 @@ pub(crate) fn number_set(list: &str) -> Result<Vec<u64>> {
     Ok(words)
 }
 
+/// What the kernel wants in front of a profile of AppArmor's that the next program runs in.
+const ON_EXECUTE: &str = "exec ";
+
 /// What to write for `process.apparmorProfile` and `process.selinuxLabel`, and where.
 ///
 /// # Errors
@@ -141,7 +144,7 @@ pub(crate) fn labels(process: &Process) -> Result<Vec<(CString, Vec<u8>)>> {
         }
         labels.push((
             c"/proc/thread-self/attr/apparmor/exec".to_owned(),
-            format!("exec {profile}").into_bytes(),
+            format!("{ON_EXECUTE}{profile}").into_bytes(),
         ));
     }
     if let Some(label) = given(process.selinux_label()) {
@@ -151,6 +154,12 @@ pub(crate) fn labels(process: &Process) -> Result<Vec<(CString, Vec<u8>)>> {
         labels.push((c"/proc/thread-self/attr/exec".to_owned(), label.into_bytes()));
     }
     Ok(labels)
+}
+
+/// The profile or label in what is written, as the configuration has it.
+pub(crate) fn name_in_label(written: &[u8]) -> String {
+    let text = String::from_utf8_lossy(written);
+    text.strip_prefix(ON_EXECUTE).unwrap_or(&text).to_owned()
 }
 
 fn missing(module: &str, field: &str) -> Error {
@@ -169,6 +178,12 @@ mod tests {
         for wrong in ["a", "3-1", "-1", "1-", "9999999"] {
             assert!(number_set(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn labels_are_told_by_their_names() {
+        assert_eq!(name_in_label(b"exec docker-default"), "docker-default");
+        assert_eq!(name_in_label(b"system_u:system_r:container_t:s0"), "system_u:system_r:container_t:s0");
     }
 
     #[test]

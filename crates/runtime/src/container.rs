@@ -13,6 +13,7 @@ use holm_sys::rustix::fs::{FileType, Gid, Mode, OFlags, Uid, fchown, fstat, open
 use holm_sys::rustix::thread::ThreadNameSpaceType;
 use holm_sys::{Errno, fail_point, socket};
 
+use crate::attributes;
 use crate::cgroup::Group;
 use crate::child::{Init, Join, Leave};
 use crate::error::{Context, Error, Kind, Result};
@@ -434,6 +435,10 @@ fn describe(failure: Failure, plan: &ProcessPlan, root: Option<&RootPlan>) -> Er
                 None => return describe_mounting(failure, root),
             }
         }
+        Step::SecurityLabel => match plan.labels.get(usize::from(failure.index)) {
+            Some((_, label)) => attributes::name_in_label(label),
+            None => return describe_mounting(failure, root),
+        },
         Step::ResourceLimit => match plan.limits.get(usize::from(failure.index)) {
             Some((resource, _)) => format!("{resource:?}"),
             None => return describe_mounting(failure, root),

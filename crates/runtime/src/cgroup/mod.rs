@@ -17,6 +17,7 @@
 mod freezer;
 mod hierarchy;
 mod limits;
+mod out_of_memory;
 mod remove;
 mod settings;
 mod usage;
@@ -38,6 +39,7 @@ use crate::systemd::Unit;
 pub use freezer::{freeze, freezer_directory, is_frozen, thaw};
 pub use hierarchy::Hierarchies;
 pub use limits::LimitsInForce;
+pub use out_of_memory::{OutOfMemoryWatch, out_of_memory_kills};
 use settings::Setting;
 pub use usage::{Usage, usage};
 
@@ -466,18 +468,6 @@ pub fn remove(hierarchies: &Hierarchies, path: &Path) -> Result<bool> {
 pub fn limits_in_force(hierarchies: &Hierarchies, path: &Path) -> LimitsInForce {
     let directories: Vec<PathBuf> = hierarchies.all().map(|root| root.join(path)).collect();
     LimitsInForce::read(&directories)
-}
-
-/// How many processes of the group the kernel killed for lack of memory.
-pub fn out_of_memory_kills(hierarchies: &Hierarchies, path: &Path) -> u64 {
-    let legacy = hierarchies.legacy("memory").map(|root| root.join(path).join("memory.oom_control"));
-    let unified = hierarchies.unified().map(|root| root.join(path).join("memory.events"));
-    legacy.into_iter().chain(unified).filter_map(|file| count_of_kills(&file)).max().unwrap_or(0)
-}
-
-fn count_of_kills(file: &Path) -> Option<u64> {
-    let text = std::fs::read_to_string(file).ok()?;
-    text.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
 }
 
 /// Processes in the group and below, by the host's numbers, in no order.

@@ -162,8 +162,8 @@ fn set_limits(plan: &ProcessPlan) -> Result<(), Failure> {
 
 /// Labels of the next program, through the `proc` that was just mounted or is the host's.
 fn set_labels(plan: &ProcessPlan, proc: Option<BorrowedFd<'_>>) -> Result<(), Failure> {
-    for (file, label) in &plan.labels {
-        write_in_proc(proc, file, label).at(Step::SecurityLabel)?;
+    for (index, (file, label)) in plan.labels.iter().enumerate() {
+        write_in_proc(proc, file, label).at_index(Step::SecurityLabel, index)?;
     }
     Ok(())
 }
