@@ -33,8 +33,9 @@
 //! other one's answer; what is not understood, or is about a session that has ended, changes nothing.
 //!
 //! A second `Hello` is the word of another machine, or of this one after a snapshot was restored: the agent answers it
-//! with what it runs, opens all windows, and sends what was not sent yet. Before a `Hello`, and after the port was closed,
-//! the agent says nothing and does nothing that it is asked.
+//! with what it runs, opens all windows, and sends what was not sent yet; what was in the channel when that was closed is
+//! lost. Before a `Hello` the agent says nothing and does nothing that it is asked, also after the port was closed; one
+//! that is opened again at once looks as if it never was, so whoever opens it says `Hello` first.
 
 pub mod frame;
 
