@@ -13,6 +13,7 @@ mod cli {
     mod images;
     mod inspect;
     mod isolation;
+    mod kernels;
     mod leftovers;
     mod life;
     mod limits;

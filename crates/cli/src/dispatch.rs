@@ -82,6 +82,11 @@ pub const VERBS: &[Verb] = &[
     verb!("completion", completion, 1),
     verb!("container-inspect", container_inspect, 1, true),
     verb!("image-inspect", image_inspect, 1, true),
+    verb!("kernel-import", kernel_import, HOLM_FAILED, true),
+    verb!("kernel-ls", kernels, 1, true),
+    verb!("kernel-inspect", kernel_inspect, 1, true),
+    verb!("kernel-default", kernel_default, 1, true),
+    verb!("kernel-rm", kernel_rm, 1, true),
     verb!("reference", reference, 1, true),
 ];
 
@@ -120,6 +125,19 @@ const GROUPS: &[Group] = &[
             ("stop", "stop"),
             ("top", "top"),
             ("wait", "wait"),
+        ],
+    },
+    Group {
+        name: "kernel",
+        about: "Kernels of virtual machines",
+        members: &[
+            ("import", "kernel-import"),
+            ("ls", "kernel-ls"),
+            ("list", "kernel-ls"),
+            ("inspect", "kernel-inspect"),
+            ("default", "kernel-default"),
+            ("rm", "kernel-rm"),
+            ("remove", "kernel-rm"),
         ],
     },
     Group { name: "internal", about: "", members: &[("reference", "reference")] },

@@ -17,6 +17,7 @@ mod error;
 mod find;
 mod host;
 mod inspect;
+mod kernels;
 mod launch;
 mod logs;
 mod repair;
@@ -34,6 +35,7 @@ pub mod signals {
     pub use holm_sys::process::read_signal as read;
     pub use holm_sys::signals::descriptor;
 }
+pub use kernels::FetchedPackage;
 pub use logs::{LogOptions, LogReader, LogRecord};
 pub use request::{Bind, CreateRequest, EnvChange, SeccompChoice};
 pub use session::{Event, Session};
