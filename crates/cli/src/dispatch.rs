@@ -79,6 +79,7 @@ pub const VERBS: &[Verb] = &[
     verb!("rmi", rmi, 1),
     verb!("version", version, 1),
     verb!("info", info, 1),
+    verb!("doctor", doctor, 1),
     verb!("completion", completion, 1),
     verb!("container-inspect", container_inspect, 1, true),
     verb!("image-inspect", image_inspect, 1, true),

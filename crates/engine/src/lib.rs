@@ -13,6 +13,7 @@
 //! ```
 
 mod create;
+pub mod doctor;
 mod error;
 mod find;
 mod host;

@@ -4,6 +4,7 @@ pub mod attach;
 pub mod completion;
 pub mod container_inspect;
 pub mod create;
+pub mod doctor;
 pub mod exec;
 pub mod history;
 pub mod image_inspect;
