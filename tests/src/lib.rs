@@ -11,10 +11,12 @@
 //! - [`call`]: one run of the `holm` program, to its end or in the background
 //! - [`terminal`]: one run of it on a terminal
 //! - [`tarball`]: root file systems, well made and hostile
+//! - [`kernels`]: kernels that boot nothing
 //! - [`host`]: what the host knows about workloads: processes, mounts, control groups, file trees
 
 pub mod call;
 pub mod host;
+pub mod kernels;
 pub mod tarball;
 pub mod terminal;
 

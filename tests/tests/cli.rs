@@ -7,12 +7,14 @@ mod cli {
     mod attach;
     mod bad_images;
     mod clients;
+    mod doctor;
     mod exec;
     mod exit_codes;
     mod identity;
     mod images;
     mod inspect;
     mod isolation;
+    mod kernels;
     mod leftovers;
     mod life;
     mod limits;

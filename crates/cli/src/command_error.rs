@@ -162,6 +162,9 @@ fn workload_hint(kind: Kind) -> Option<&'static str> {
         Kind::NoSuchKernel => {
             "`holm kernel ls` lists the kernels; `holm kernel import linux-image-cloud-amd64` fetches Debian's"
         }
+        Kind::NoSuchPackage => {
+            "`apt-get update` tells apt what there is; another architecture needs `dpkg --add-architecture` first"
+        }
         Kind::UnfitKernel => {
             "--modules names the directory of its modules; Debian's linux-image-cloud-amd64 has all that is needed"
         }

@@ -19,6 +19,7 @@ mod foreground;
 mod globals;
 mod listing;
 mod printer;
+mod progress;
 mod resolve;
 mod session;
 mod several;

@@ -14,6 +14,8 @@ pub enum Kind {
     NoSuchImage,
     /// No such kernel, or none at all.
     NoSuchKernel,
+    /// The package manager has no such package, or is not there.
+    NoSuchPackage,
     /// A kernel that lacks drivers which guests need.
     UnfitKernel,
     /// The name is that of a kernel where an image was asked for, or the other way round.

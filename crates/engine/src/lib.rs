@@ -13,10 +13,12 @@
 //! ```
 
 mod create;
+pub mod doctor;
 mod error;
 mod find;
 mod host;
 mod inspect;
+mod kernels;
 mod launch;
 mod logs;
 mod machine;
@@ -35,6 +37,7 @@ pub mod signals {
     pub use holm_sys::process::read_signal as read;
     pub use holm_sys::signals::descriptor;
 }
+pub use kernels::FetchedPackage;
 pub use logs::{LogOptions, LogReader, LogRecord};
 pub use request::{Bind, CreateRequest, EnvChange, SeccompChoice};
 pub use session::{Event, Session};

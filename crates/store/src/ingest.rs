@@ -21,7 +21,7 @@ const LOCK: &str = "lock";
 
 /// An ingest directory of this process; removed with all that is in it when dropped.
 #[derive(Debug)]
-pub(crate) struct Ingest {
+pub struct Ingest {
     dir: PathBuf,
     _lock: Option<Lock>,
 }
@@ -44,8 +44,20 @@ impl Ingest {
     }
 
     /// The directory.
-    pub(crate) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.dir
+    }
+}
+
+impl Store {
+    /// A directory for what is on its way into the store, below the root and of this process alone. It goes with the
+    /// guard, or, where the process dies, with the next repair.
+    ///
+    /// # Errors
+    /// [`Kind::NoSpace`](crate::Kind::NoSpace), [`Kind::ReadOnly`](crate::Kind::ReadOnly),
+    /// [`Kind::Locked`](crate::Kind::Locked), [`Kind::Io`](crate::Kind::Io).
+    pub fn ingest_directory(&self) -> Result<Ingest> {
+        Ingest::begin(self)
     }
 }
 

@@ -73,6 +73,7 @@ pub use defaults::{CONFIG as CONFIG_DEFAULTS, over_defaults};
 pub use error::{Error, Kind, Result};
 pub use image::{Image, Name};
 pub use import::Import;
+pub use ingest::Ingest;
 pub use kernel::{ImportKernel, ImportedKernel, Kernel, KernelSummary};
 pub use layer::{LayerRecord, Received};
 pub use listing::{HistoryRow, Summary};

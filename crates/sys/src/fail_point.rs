@@ -7,13 +7,15 @@
 
 use std::sync::OnceLock;
 
-/// Every point, in the order in which `holm import`, `holm run` and `holm rm` meet them.
+/// Every point, in the order in which `holm import`, `holm kernel import`, `holm run` and `holm rm` meet them.
 pub const ALL: &[&str] = &[
     "import-layer-written",
     "import-layer-synced",
     "import-layer-renamed",
     "import-blobs-written",
     "import-ref-written",
+    "kernel-blobs-written",
+    "kernel-ref-written",
     "create-name-claimed",
     "create-snapshot-made",
     "create-config-written",

@@ -119,7 +119,16 @@ impl Netlink {
     /// Opens a socket in the caller's network namespace.
     pub fn open() -> Result<Self, Errno> {
         // The protocol is NETLINK_ROUTE, which is number 0.
-        let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
+        Self::of_protocol(None)
+    }
+
+    /// As [`Netlink::open`], to the rules of packets (`NETLINK_NETFILTER`).
+    pub fn open_netfilter() -> Result<Self, Errno> {
+        Self::of_protocol(Some(rustix::net::netlink::NETFILTER))
+    }
+
+    fn of_protocol(protocol: Option<rustix::net::Protocol>) -> Result<Self, Errno> {
+        let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)?;
         bind(&socket, &SocketAddrNetlink::new(0, 0))?;
         Ok(Self { socket, serial: 0 })
     }

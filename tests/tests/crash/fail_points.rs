@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use holm_sys::fail_point;
-use holm_tests::{Call, Outcome};
+use holm_tests::{Call, Outcome, kernels};
 
 use super::footprint::Footprint;
 use super::island::{Island, import, third};
@@ -28,6 +28,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 enum Stage {
     Clean,
     Imported,
+    WithKernel,
     Created,
     Running,
     Exited,
@@ -37,7 +38,9 @@ enum Stage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Operation {
     Import,
+    ImportKernel,
     RemoveImage,
+    RemoveKernel,
     Create,
     RunDetached,
     RunToEnd,
@@ -48,11 +51,23 @@ enum Operation {
 }
 
 use Operation::{
-    Create, Import, Remove, RemoveImage, RemoveRunning, RunDetached, RunRemoved, RunToEnd, Start,
+    Create, Import, ImportKernel, Remove, RemoveImage, RemoveKernel, RemoveRunning, RunDetached, RunRemoved,
+    RunToEnd, Start,
 };
 
-const OPERATIONS: [Operation; 9] =
-    [Import, RemoveImage, Create, RunDetached, RunToEnd, RunRemoved, Start, Remove, RemoveRunning];
+const OPERATIONS: [Operation; 11] = [
+    Import,
+    ImportKernel,
+    RemoveImage,
+    RemoveKernel,
+    Create,
+    RunDetached,
+    RunToEnd,
+    RunRemoved,
+    Start,
+    Remove,
+    RemoveRunning,
+];
 
 /// The commands that meet a fail point.
 fn operations(point: &str) -> &'static [Operation] {
@@ -61,7 +76,8 @@ fn operations(point: &str) -> &'static [Operation] {
             &[RunToEnd, RunRemoved, RemoveRunning]
         }
         _ if point.starts_with("import-") => &[Import],
-        _ if point.starts_with("rmi-") => &[RemoveImage],
+        _ if point.starts_with("kernel-") => &[ImportKernel],
+        _ if point.starts_with("rmi-") => &[RemoveImage, RemoveKernel],
         _ if point.starts_with("create-") => &[Create, RunDetached, RunRemoved],
         _ if point.starts_with("start-") || point.starts_with("keeper-") => &[RunDetached, RunRemoved, Start],
         _ if point.starts_with("remove-") => &[RunRemoved, Remove],
@@ -73,7 +89,12 @@ impl Operation {
     fn call(self, island: &Island) -> Call {
         let words: &[&str] = match self {
             Import => return import(&island.holm, "third", third()),
+            ImportKernel => {
+                let call = island.holm.call(["kernel", "import", "--tag", "fourth", "-"]);
+                return call.stdin(kernels::package("6.1.0"));
+            }
             RemoveImage => &["rmi", "third"],
+            RemoveKernel => &["kernel", "rm", "fourth"],
             Create => &["create", "--name", "victim", "base", "sleep", "100000"],
             // Its keeper has the fail point; what meets it is the removal by force that follows.
             RunDetached | RemoveRunning => &["run", "-d", "--name", "victim", "base", "sleep", "100000"],
@@ -89,6 +110,7 @@ impl Operation {
     fn from(self) -> Stage {
         match self {
             RemoveImage => Stage::Imported,
+            RemoveKernel => Stage::WithKernel,
             Start | Remove => Stage::Created,
             _ => Stage::Clean,
         }
@@ -98,10 +120,11 @@ impl Operation {
     fn goal(self) -> Stage {
         match self {
             Import => Stage::Imported,
+            ImportKernel => Stage::WithKernel,
             Create => Stage::Created,
             RunDetached | Start => Stage::Running,
             RunToEnd => Stage::Exited,
-            RemoveImage | RunRemoved | Remove | RemoveRunning => Stage::Clean,
+            RemoveImage | RemoveKernel | RunRemoved | Remove | RemoveRunning => Stage::Clean,
         }
     }
 
@@ -109,6 +132,7 @@ impl Operation {
     fn right(self) -> &'static [Stage] {
         match self {
             Import | RemoveImage => &[Stage::Clean, Stage::Imported],
+            ImportKernel | RemoveKernel => &[Stage::Clean, Stage::WithKernel],
             Create | Remove => &[Stage::Clean, Stage::Created],
             // Two effects: created, then started.
             RunDetached => &[Stage::Clean, Stage::Created, Stage::Running],
@@ -122,7 +146,7 @@ impl Operation {
 
 /// The footprint of each state, taken where nothing was killed.
 fn reference(stage: Stage) -> &'static Footprint {
-    static REFERENCES: OnceLock<[Footprint; 5]> = OnceLock::new();
+    static REFERENCES: OnceLock<[Footprint; 6]> = OnceLock::new();
     let references = REFERENCES.get_or_init(|| {
         let island = Island::new();
         let mut take = |operation: Operation| {
@@ -134,9 +158,9 @@ fn reference(stage: Stage) -> &'static Footprint {
             island.is_clean("a command and its contrary leave something");
             footprint
         };
-        let [imported, created] = [Import, Create].map(&mut take);
+        let [imported, with_kernel, created] = [Import, ImportKernel, Create].map(&mut take);
         let [running, exited] = [RunDetached, RunToEnd].map(&mut take);
-        [island.clean.clone(), imported, created, running, exited]
+        [island.clean.clone(), imported, with_kernel, created, running, exited]
     });
     &references[stage as usize]
 }
@@ -151,12 +175,16 @@ fn undo(island: &Island) {
     if !island.holm.ok(["images", "-q", "third"]).is_empty() {
         island.holm.ok(["rmi", "third"]);
     }
+    if !island.holm.ok(["kernel", "ls", "-q"]).is_empty() {
+        island.holm.ok(["kernel", "rm", "fourth"]);
+    }
 }
 
 #[track_caller]
 fn prepare(island: &Island, operation: Operation) {
     match operation.from() {
         Stage::Imported => drop(Import.call(island).run().ok()),
+        Stage::WithKernel => drop(ImportKernel.call(island).run().ok()),
         Stage::Created => drop(Create.call(island).run().ok()),
         _ => {}
     }
@@ -196,7 +224,7 @@ fn crash(operation: Operation, point: &str) {
     let victims = island.victims();
 
     island.holm.ok(["ps", "-a"]);
-    if matches!(operation, Import | RemoveImage) {
+    if matches!(operation, Import | RemoveImage | ImportKernel | RemoveKernel) {
         island.holm.ok(["images"]);
     }
     let right: Vec<_> = operation.right().iter().map(|stage| reference(*stage)).collect();
@@ -264,6 +292,16 @@ fn an_import_that_is_killed() {
 #[test]
 fn a_removal_of_an_image_that_is_killed() {
     crash_everywhere(RemoveImage);
+}
+
+#[test]
+fn an_import_of_a_kernel_that_is_killed() {
+    crash_everywhere(ImportKernel);
+}
+
+#[test]
+fn a_removal_of_a_kernel_that_is_killed() {
+    crash_everywhere(RemoveKernel);
 }
 
 #[test]

@@ -5,10 +5,10 @@ use std::io::Read;
 
 use holm_engine::images::{Change, Import};
 use holm_spec::Reference;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::command_error::CommandError;
 use crate::context::Context;
+use crate::progress;
 use crate::resolve::platform;
 use crate::terminal;
 
@@ -66,7 +66,7 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     };
     let engine = context.engine_with_repaired_images()?;
     let archive = open(&args.tarball)?;
-    let progress = progress(archive.length, args.quiet);
+    let progress = progress::bytes(archive.length, args.quiet);
     let imported = engine.images().import(progress.wrap_read(archive.reader), &request);
     progress.finish_and_clear();
     let imported =
@@ -101,20 +101,4 @@ fn open(tarball: &str) -> Result<Archive, CommandError> {
         return Err(CommandError::new(format!("`{tarball}` is a directory, not a tarball")));
     }
     Ok(Archive { reader: Box::new(file), length: metadata.is_file().then_some(metadata.len()) })
-}
-
-/// Bytes and rate on standard error, where that is a terminal.
-fn progress(length: Option<u64>, quiet: bool) -> ProgressBar {
-    if quiet || !terminal::is_error_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr());
-    let template = match length {
-        Some(_) => "{wide_bar} {bytes}/{total_bytes} {bytes_per_sec}",
-        None => "{spinner} {bytes} {bytes_per_sec}",
-    };
-    match ProgressStyle::with_template(template) {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
 }

@@ -65,11 +65,24 @@ pub fn show(
     format: Option<&str>,
     wanted: Wanted,
 ) -> Result<u8, CommandError> {
-    let form = Form::parse(format)?;
     let engine = context.or_nothing(Context::engine)?;
+    show_each(context, names, format, |name| document(&engine, name, wanted))
+}
+
+/// As [`show`], for objects of any kind.
+///
+/// # Errors
+/// As [`show`].
+pub fn show_each(
+    context: &Context,
+    names: &[String],
+    format: Option<&str>,
+    document: impl Fn(&str) -> Result<Value, CommandError>,
+) -> Result<u8, CommandError> {
+    let form = Form::parse(format)?;
     let mut shown = Vec::new();
     let code = several::each(context, names, |name| {
-        shown.push(form.one(&document(&engine, name, wanted)?)?);
+        shown.push(form.one(&document(name)?)?);
         Ok(())
     })?;
     context.printer.data(form.all(&shown))?;

@@ -6,6 +6,17 @@ use crate::command_error::CommandError;
 use crate::context::Context;
 use crate::dispatch::{VERBS, reference_text, tree, verb};
 
+/// Verbs that are known by their group's name only.
+const IN_GROUPS: [(&str, &str); 7] = [
+    ("container-inspect", "holm container inspect"),
+    ("image-inspect", "holm image inspect"),
+    ("kernel-import", "holm kernel import"),
+    ("kernel-ls", "holm kernel ls"),
+    ("kernel-inspect", "holm kernel inspect"),
+    ("kernel-default", "holm kernel default"),
+    ("kernel-rm", "holm kernel rm"),
+];
+
 /// Print the reference of all commands as Markdown
 #[derive(Debug, clap::Parser)]
 pub struct Args {}
@@ -29,9 +40,7 @@ fn page() -> String {
         let shown = format!("holm {}", verb.name);
         section(&mut page, &shown, &reference_text(verb, &shown));
     }
-    for (name, shown) in
-        [("container-inspect", "holm container inspect"), ("image-inspect", "holm image inspect")]
-    {
+    for (name, shown) in IN_GROUPS {
         if let Some(inspect) = verb(name) {
             section(&mut page, shown, &reference_text(inspect, shown));
         }

@@ -42,8 +42,11 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     code
 }
 
-enum Failure {
+/// Why something could not be removed.
+pub enum Failure {
+    /// The store says no.
     Images(images::Error),
+    /// It is not known who uses it.
     Workloads(holm_engine::Error),
 }
 
@@ -54,7 +57,8 @@ fn remove(engine: &Engine, name: &str, force: bool) -> Result<Vec<Removed>, Fail
     exclusive.remove(name, force, &users).map_err(Failure::Images)
 }
 
-fn line(removed: &Removed) -> String {
+/// A line that says what went.
+pub fn line(removed: &Removed) -> String {
     match removed {
         Removed::Untagged(reference) => format!("Untagged: {}\n", reference.familiar()),
         Removed::Deleted(digest) => format!("Deleted: {digest}\n"),

@@ -8,6 +8,7 @@ use std::path::Path;
 use holm_spec::image::{ImageManifest, ImageManifestBuilder, MediaType};
 use holm_spec::kernel::{CONFIG_TYPE, IMAGE_TYPE, KERNEL_TYPE, KernelConfig, MODULES_TYPE, VERSION};
 use holm_spec::{Digest, Reference, cpio};
+use holm_sys::fail_point;
 
 use super::ar;
 use super::image::{Identity, identify};
@@ -72,7 +73,9 @@ impl Store {
         };
         let in_use = self.in_use()?;
         let manifest = self.put_kernel(&in_use, &found)?;
+        fail_point::reached("kernel-blobs-written");
         self.set_reference(&in_use, &name, &manifest)?;
+        fail_point::reached("kernel-ref-written");
         Ok(ImportedKernel {
             kernel: self.open_kernel(manifest, Some(name))?,
             warnings: warnings(&found.chosen),
