@@ -23,7 +23,7 @@ use crate::maps::Maps;
 use crate::namespaces::{NamespacePlan, write_oom_score};
 use crate::process::{Hold, ProcessPlan, Stdio};
 use crate::resctrl::Membership;
-use crate::rootfs::{Audience, MountPlan, Root, RootPlan};
+use crate::rootfs::{Audience, MountPlan, Root, RootPlan, over_proc};
 use crate::rootless::is_in_user_namespace;
 use crate::seccomp::Program;
 use crate::step::{Failure, PROCEED, Step};
@@ -163,6 +163,7 @@ pub fn start(start: Start<'_>, answer: &mut Answer<'_>) -> Result<Started> {
         waits: !options.meet_when_mounted,
         maps: namespaces.maps.as_ref(),
         first: &mut |child| group.admit(child.pid).and_then(|()| set_oom_score(child, process)),
+        map_ids: &|index, tree| root.map_ids(index, tree),
         answer,
         describe: &|failure| describe(failure, &plan, Some(&root)),
     };
@@ -311,6 +312,7 @@ pub fn exec(exec: Exec<'_>, answer: &mut Answer<'_>) -> Result<Started> {
             exec.resctrl.map_or(Ok(()), |groups| groups.admit(child.pid.as_raw_nonzero().get()))?;
             set_oom_score(child, exec.process)
         },
+        map_ids: &|_, _| Ok(()),
         answer,
         describe: &|failure| describe(failure, &plan, None),
     };
@@ -449,7 +451,9 @@ pub(crate) fn describe_mounting(failure: Failure, root: Option<&RootPlan>) -> Er
     let object = match failure.step {
         Step::NoPlainDirectory => return no_plain_directory(root, index),
         Step::InsideProc => return inside_proc(root, index),
-        Step::MakeMount | Step::OpenTarget | Step::MakeTarget | Step::AttachMount => root
+        Step::CoverProc => return over_proc(),
+        Step::BindSource => root.and_then(|root| root.mounts.get(index)).and_then(MountPlan::inner_source),
+        Step::MakeMount | Step::MapIds | Step::OpenTarget | Step::MakeTarget | Step::AttachMount => root
             .and_then(|root| root.mounts.get(index))
             .map(|mount| mount.target.path.to_string_lossy().into_owned()),
         Step::MakeDevice => root

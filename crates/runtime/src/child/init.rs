@@ -108,8 +108,8 @@ impl Init<'_> {
             self.leave_host()?;
         }
         // Closed with everything else before the end; dropping it after that would close a stranger.
-        let proc = ManuallyDrop::new(mounts::make_all(self.root, root)?);
-        let proc = proc.as_ref().map(AsFd::as_fd);
+        let mounted = ManuallyDrop::new(mounts::make_all(self.root, root, Some(self.sync))?);
+        let proc = mounted.proc.as_ref().map(AsFd::as_fd);
         mounts::make_devices(self.root, root)?;
         if self.meet_when_mounted {
             meet_parent(self.sync, MOUNTED, Step::Outside)?;
@@ -121,7 +121,9 @@ impl Init<'_> {
         mounts::cover_paths(self.root, root)?;
         mounts::protect_paths(self.root, root)?;
         self.set_names()?;
-        await_parent(self.sync)?;
+        if !mounted.has_word {
+            await_parent(self.sync)?;
+        }
         let descriptors = self.open_stdio()?;
         mounts::make_directory(self.root, root)?;
         self.seal_root()?;
