@@ -336,7 +336,7 @@ pub(crate) struct JoinedNamespaces {
 
 impl JoinedNamespaces {
     /// All that differ from this process's. Joining one that is shared changes nothing, but a user namespace that is
-    /// shared cannot be entered again, and from another user namespace those of the host cannot.
+    /// shared cannot be entered again, and from inside another user namespace those of the host cannot.
     pub fn of(target: i32) -> Result<Self> {
         let own = |kind: &str| std::fs::read_link(format!("/proc/self/ns/{kind}")).ok();
         let others = |kind: &str| {
@@ -346,9 +346,10 @@ impl JoinedNamespaces {
         // Kernels may be built without one.
         let differs = |kind: &str| own(kind).is_some_and(|own| others(kind).is_ok_and(|other| other != own));
         let changes_user = Some(others("user")?) != own("user");
+        let is_inside = changes_user || is_in_user_namespace();
         let mut kinds = ThreadNameSpaceType::empty();
         for (kind, bit) in ALWAYS_JOINED {
-            kinds.set(bit, !changes_user || differs(kind));
+            kinds.set(bit, !is_inside || differs(kind));
         }
         kinds.set(ThreadNameSpaceType::USER, changes_user);
         kinds.set(ThreadNameSpaceType::TIME, differs("time"));

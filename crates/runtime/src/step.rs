@@ -60,6 +60,7 @@ steps! {
     Parameter: "set the kernel parameter",
     MaskPath: "cover the path",
     ReadOnlyPath: "make read-only the path",
+    ReadOnlyDev: "make /dev read-only",
     ReadOnlyRoot: "make the root file system read-only",
     RootPropagation: "set the root's propagation",
     Hostname: "set the hostname",

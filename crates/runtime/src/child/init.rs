@@ -19,7 +19,7 @@ use super::finish::{self, Descriptors};
 use super::{await_parent, become_root, enter_groups, meet_parent, mounts, outer, report, terminal};
 use crate::namespaces::NamespacePlan;
 use crate::process::{ProcessPlan, Stdio};
-use crate::rootfs::RootPlan;
+use crate::rootfs::{RootPlan, Source};
 use crate::step::{At, Failure, MOUNTED, Step};
 
 /// How the host's tree is left.
@@ -212,10 +212,14 @@ impl Init<'_> {
     /// Last, since everything before may have to create a mount point.
     fn seal_root(&self) -> Result<(), Failure> {
         let root = self.root.root.as_fd();
+        const RDONLY: u64 = 1;
+        let read_only = mount::AttributeChange { set: RDONLY, ..mount::AttributeChange::default() };
+        let dev = self.root.read_only_dev.and_then(|number| self.root.mounts.get(number));
+        if let Some(Source::Ready(dev)) = dev.map(|mount| &mount.source) {
+            mount::set_attributes(dev.as_fd(), &read_only, false).at(Step::ReadOnlyDev)?;
+        }
         if self.root.read_only {
-            const RDONLY: u64 = 1;
-            let change = mount::AttributeChange { set: RDONLY, ..mount::AttributeChange::default() };
-            mount::set_attributes(root, &change, false).at(Step::ReadOnlyRoot)?;
+            mount::set_attributes(root, &read_only, false).at(Step::ReadOnlyRoot)?;
         }
         if let Some((propagation, recursive)) = self.root.propagation {
             let change = mount::AttributeChange { propagation, ..mount::AttributeChange::default() };

@@ -52,7 +52,7 @@ pub(super) fn prepare(
     }
     let data = data_of(mount, &options)?;
     let data: Vec<FsOption<'_>> = fs_options(&data).collect();
-    // Nodes must be made first; the workload's `/dev` is never read-only in Docker.
+    // Nodes and mount points must be made first.
     let attributes = MountAttrFlags::from_bits_retain(attribute_bits(&options) & !RDONLY);
     let tmpfs = new_mount(c"tmpfs", &data, attributes).context(|| "make the file system for `/dev`")?;
     let root = open_root(&tmpfs).context(|| "open the file system for `/dev`")?;

@@ -79,6 +79,8 @@ pub(crate) struct RootPlan {
     pub parameters: Vec<(CString, Vec<u8>)>,
     /// Make the root itself read-only at the end.
     pub read_only: bool,
+    /// Number of the mount of `/dev`, if that becomes read-only at the end.
+    pub read_only_dev: Option<usize>,
     /// Propagation of the root at the end.
     pub propagation: Option<(u64, bool)>,
 }
@@ -169,12 +171,13 @@ impl RootPlan {
         let propagation = propagation(spec)?;
         let path = root.path();
         let (root, place) = mount_root(root, propagation)?;
-        let mut preparation = Preparation { root: root.as_fd(), path, spec, audience, mounts: Vec::new() };
+        let mut preparation =
+            Preparation { root: root.as_fd(), path, spec, audience, mounts: Vec::new(), read_only_dev: None };
         for (index, mount) in spec.mounts().iter().flatten().enumerate() {
             let mount = named_from_inside(mount, path);
             preparation.add(&mount).map_err(|error| error.at_field(format!("mounts[{index}]")))?;
         }
-        let mounts = preparation.mounts;
+        let Preparation { mounts, read_only_dev, .. } = preparation;
         let masked = linux.and_then(|linux| linux.masked_paths().as_ref());
         let null = masked.filter(|paths| !paths.is_empty()).map(|_| null_device()).transpose()?;
         let paths = |paths: Option<&Vec<String>>| -> Result<Vec<CString>> {
@@ -191,6 +194,7 @@ impl RootPlan {
             read_only_paths: paths(linux.and_then(|linux| linux.readonly_paths().as_ref()))?,
             parameters: parameters::prepare(spec)?,
             read_only: spec.root().as_ref().and_then(|root| root.readonly()).unwrap_or(false),
+            read_only_dev,
             propagation,
         })
     }
@@ -282,6 +286,7 @@ struct Preparation<'a> {
     spec: &'a Spec,
     audience: &'a Audience<'a>,
     mounts: Vec<MountPlan>,
+    read_only_dev: Option<usize>,
 }
 
 impl Preparation<'_> {
@@ -297,6 +302,8 @@ impl Preparation<'_> {
             "cgroup2" => cgroups::unified(mount, &options, self.audience)?,
             "proc" | "sysfs" | "mqueue" => in_namespace(kind, mount, &options)?,
             "tmpfs" if destination == Path::new("/dev") => {
+                let is_read_only = attribute_bits(&options) & RDONLY != 0;
+                self.read_only_dev = is_read_only.then_some(self.mounts.len());
                 return devices::prepare(&mut self.mounts, mount, &options, self.spec, self.audience);
             }
             _ => Source::Ready(self.new_file_system(kind, mount, &options)?),

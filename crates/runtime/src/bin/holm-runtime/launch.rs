@@ -106,7 +106,10 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
         user: None,
         seccomp: seccomp.as_ref().map(|filter| filter.program.clone()),
         stdio: if terminal {
-            Stdio::Terminal(NewTerminal { window: window(spec), plain_output: mode == Mode::Foreground })
+            Stdio::Terminal(NewTerminal {
+                window: spec.process().as_ref().and_then(window),
+                plain_output: mode == Mode::Foreground,
+            })
         } else {
             Stdio::Descriptors(standard_streams())
         },
@@ -223,8 +226,8 @@ pub fn check_terminal(spec: &Spec, console_socket: Option<&Path>, mode: Mode) ->
     Ok(terminal)
 }
 
-fn window(spec: &Spec) -> Option<WindowSize> {
-    let process = spec.process().as_ref()?;
+/// The size that a process's terminal begins with.
+pub fn window(process: &Process) -> Option<WindowSize> {
     let size = process.console_size()?;
     let number = |value: u64| u16::try_from(value).ok().filter(|value| *value != 0);
     Some(WindowSize { rows: number(size.height())?, columns: number(size.width())? })

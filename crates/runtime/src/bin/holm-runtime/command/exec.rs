@@ -17,7 +17,7 @@ use crate::arguments::Global;
 use crate::console;
 use crate::foreground::{self, Signals};
 use crate::launch::{
-    KillGuard, landlock, preserved_descriptors, standard_streams, warn_of_ambient, write_pid_file,
+    KillGuard, landlock, preserved_descriptors, standard_streams, warn_of_ambient, window, write_pid_file,
 };
 use crate::start::bundle_of;
 
@@ -122,7 +122,7 @@ fn exec(args: &Args, global: &Global) -> Result<u8> {
         user: None,
         seccomp: seccomp.as_ref().map(|filter| filter.program.clone()),
         stdio: if terminal {
-            Stdio::Terminal(NewTerminal { window: None, plain_output: !args.detach })
+            Stdio::Terminal(NewTerminal { window: window(&process), plain_output: !args.detach })
         } else {
             Stdio::Descriptors(standard_streams())
         },
