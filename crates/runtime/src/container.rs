@@ -298,8 +298,7 @@ pub fn exec(exec: Exec<'_>, answer: &mut Answer<'_>) -> Result<Started> {
         proc: proc.as_ref().map(AsFd::as_fd),
         kept: &kept(numbers, exec.group, &exec.stdio, &plan),
     };
-    let options = CloneOptions { namespaces: Namespaces::NONE, cgroup: exec.group.birthplace() };
-    let child = clone(&options, || join.run()).context(|| "make a process for the container")?;
+    let child = bear(exec.group, &join)?;
     drop(theirs);
     let expectation = Expectation {
         staged: true,
@@ -317,6 +316,22 @@ pub fn exec(exec: Exec<'_>, answer: &mut Answer<'_>) -> Result<Started> {
         describe: &|failure| describe(failure, &plan, None),
     };
     confirm(child, ours, expectation)
+}
+
+/// The first stage, born in the container's group.
+fn bear(group: &Group, join: &Join<'_>) -> Result<Child> {
+    match born_in(group.birthplace(), join) {
+        Err(Errno::BUSY) => {
+            let other = group.other_birthplace()?;
+            let born = other.as_ref().map_or(Err(Errno::BUSY), |other| born_in(Some(other.as_fd()), join));
+            born.context(|| "adding pid of the process to cgroups of the container")
+        }
+        other => other.context(|| "make a process for the container"),
+    }
+}
+
+fn born_in(cgroup: Option<BorrowedFd<'_>>, join: &Join<'_>) -> Result<Child, Errno> {
+    clone(&CloneOptions { namespaces: Namespaces::NONE, cgroup }, || join.run())
 }
 
 /// Through the host's `proc` labels are set; nobody needs it without labels.

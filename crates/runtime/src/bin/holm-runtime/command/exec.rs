@@ -102,7 +102,9 @@ fn exec(args: &Args, global: &Global) -> Result<u8> {
     let terminal = process.terminal().unwrap_or(false);
     check_terminal(args, terminal)?;
     let signals = (!args.detach).then(Signals::hold).transpose()?;
-    let group = container.join_group(&sub_groups(args)?)?;
+    let group = container.join_group(&sub_groups(args)?).map_err(|error| {
+        Error::caused(error.kind(), "adding pid of the process to cgroups of the container", error)
+    })?;
     let seccomp = seccomp::container_filter(&spec, container.seccomp(), &containers.seccomp_cache())?;
     warn_of_ambient(Some(&process));
     let affinity = process_affinity(&process)?;
