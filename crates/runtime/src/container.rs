@@ -204,7 +204,11 @@ fn late_failure(failure: Failure, program: &str) -> Error {
         (Step::Execute, _) => Kind::CommandNotExecutable,
         _ => Kind::System,
     };
-    Error::errno(kind, format!("{} `{program}`", failure.step.description()), failure.errno)
+    let message = match kind {
+        Kind::CommandNotFound => format!("exec {program}"),
+        _ => format!("{} `{program}`", failure.step.description()),
+    };
+    Error::errno(kind, message, failure.errno)
 }
 
 fn name(name: &Option<String>) -> Option<&[u8]> {
@@ -444,6 +448,10 @@ fn give_streams(stdio: &Stdio<'_>, identity: &Identity, maps: Option<&Maps>) -> 
 fn describe(failure: Failure, plan: &ProcessPlan, root: Option<&RootPlan>) -> Error {
     let object = match failure.step {
         Step::Execute => return cannot_execute(failure.errno, plan),
+        Step::Scheduler if failure.errno == Errno::PERM && plan.has_some_processors => {
+            let message = "set the scheduler (process scheduler can't be used together with AllowedCPUs)";
+            return Error::errno(Kind::System, message, failure.errno);
+        }
         Step::WorkingDirectory | Step::EscapedDirectory => plan.directory.to_string_lossy().into_owned(),
         Step::LandlockPath => {
             let rules = plan.landlock.as_ref().map(Landlock::rules).unwrap_or_default();
@@ -516,9 +524,8 @@ fn cannot_execute(errno: Errno, plan: &ProcessPlan) -> Error {
             Kind::CommandNotFound,
             format!("execute `{program}`: executable file not found in $PATH"),
         ),
-        Errno::NOENT | Errno::NOTDIR => {
-            Error::errno(Kind::CommandNotFound, format!("execute `{program}`"), errno)
-        }
+        // As other runtimes say it: the interpreter of a script may be what is missing.
+        Errno::NOENT | Errno::NOTDIR => Error::errno(Kind::CommandNotFound, format!("exec {program}"), errno),
         _ => Error::errno(Kind::CommandNotExecutable, format!("execute `{program}`"), errno),
     }
 }

@@ -40,4 +40,4 @@ pub mod user;
 
 pub use error::{Error, Kind, Result};
 pub use handshake::{Answer, Event};
-pub use process::{Affinity, Hold, NewTerminal, Stdio, affinity as process_affinity};
+pub use process::{Affinity, Hold, KEEP_GROUPS, NewTerminal, Stdio, affinity as process_affinity};

@@ -91,7 +91,7 @@ steps! {
     UserId: "set the user",
     Capabilities: "set the capabilities",
     AmbientCapabilities: "set the ambient capabilities",
-    WorkingDirectory: "change to the working directory",
+    WorkingDirectory: "chdir to the working directory",
     EscapedDirectory: "refuse a working directory outside the root",
     CloseDescriptors: "close descriptors",
     Hold: "wait for the start",

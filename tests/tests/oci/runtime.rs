@@ -45,6 +45,10 @@ pub enum Feature {
     HookMessage,
     /// File systems of other kinds below `/proc` are refused.
     ProcIsGuarded,
+    /// A `poststop` hook that fails changes nothing.
+    PoststopGoesOn,
+    /// The supplementary groups of the caller may be kept.
+    KeepGroups,
     /// Sources of mounts below the root are resolved inside, with a user namespace, too; destinations are written
     /// either way.
     InnerSources,
@@ -127,6 +131,8 @@ impl Feature {
             Self::PoststartAtStart => "before 1.6 they ran at the end of `create`",
             Self::HookMessage => "1.1 words it otherwise",
             Self::ProcIsGuarded => "1.1 looks at bind mounts only",
+            Self::PoststopGoesOn => "runc ends with the first that fails",
+            Self::KeepGroups => "the annotation is crun's",
             Self::InnerSources => "runc takes them for paths of the host, and the rest came with 1.2",
             Self::IdMappedMounts => "they came with 1.2",
             Self::NoNamespace => "1.1 leaves the mount of the root on the host, and needs `/proc`",

@@ -96,7 +96,7 @@ impl Init<'_> {
         let place = self.open_place()?;
         if self.namespaces.maps.is_some() && !self.namespaces.needs_stage() {
             await_parent(self.sync)?;
-            become_root()?;
+            become_root(self.process.keeps_groups)?;
         }
         self.join_namespaces()?;
         if self.cgroup_namespace {
