@@ -435,7 +435,7 @@ fn apply_verbatim(
         let controller = setting.file.split('.').next().unwrap_or_default();
         if controller != "cgroup" {
             if !available.iter().any(|known| known == controller) {
-                let error = format!("it can't be set: controller \"{controller}\" not available");
+                let error = format!("invalid configuration: controller \"{controller}\" not available");
                 let error = Error::new(Kind::Unsupported, error);
                 return Err(error.at_field(format!("linux.resources.unified[\"{}\"]", setting.file)));
             }

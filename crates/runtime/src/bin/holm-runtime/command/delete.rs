@@ -12,6 +12,7 @@ use holm_sys::process;
 
 use super::state::document;
 use crate::arguments::Global;
+use crate::{log, talk};
 
 /// How long a killed process may take to end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -89,7 +90,13 @@ pub fn destroy(container: &Container) -> Result<()> {
     container.forget()?;
     let Some(spec) = spec? else { return Ok(()) };
     let state = document(&record.id, Status::Stopped.name(), None, &record.bundle, Some(&record.annotations));
-    hooks::run(&spec, Point::Poststop, &state, Place::Runtime(None))
+    // They change nothing any more (runtime specification, "Lifecycle", step 13).
+    for failure in
+        hooks::run_each(&spec, Point::Poststop, &state, Place::Runtime(None)).filter_map(Result::err)
+    {
+        talk::warn(&log::in_one_line(&failure));
+    }
+    Ok(())
 }
 
 fn remove_groups(container: &Container) -> Result<()> {
