@@ -128,7 +128,7 @@ impl Failure {
         Some(Self {
             step: Step::from_byte(step)?,
             index: u16::from_le_bytes([low, high]),
-            errno: Errno::from_raw_os_error(i32::from_le_bytes([a, b, c, d])),
+            errno: holm_sys::error_number(i32::from_le_bytes([a, b, c, d]))?,
         })
     }
 }
@@ -223,6 +223,7 @@ mod tests {
             assert_eq!(Failure::decode(&failure.encode()), Some(failure));
         }
         assert_eq!(Failure::decode(b"T"), None);
+        assert_eq!(Failure::decode(&[b'E', 0, 0, 0, 0, 0, 0, 0x80]), None, "no error number");
         assert_eq!(Failure::decode(&[b'E', u8::MAX, 0, 0, 0, 0, 0, 0]), None);
     }
 }

@@ -106,14 +106,14 @@ pub fn in_one_line(error: &Error) -> String {
 
 /// What Go says for an error number: the C library's words with a small first letter. musl has other words for some.
 fn kernel_words(number: i32) -> String {
-    let own = match Errno::from_raw_os_error(number) {
-        Errno::LOOP => "too many levels of symbolic links",
-        Errno::BUSY => "device or resource busy",
-        Errno::IO => "input/output error",
-        Errno::NOMEM => "cannot allocate memory",
-        Errno::OPNOTSUPP => "operation not supported",
-        Errno::NODEV => "no such device",
-        Errno::NXIO => "no such device or address",
+    let own = match holm_sys::error_number(number) {
+        Some(Errno::LOOP) => "too many levels of symbolic links",
+        Some(Errno::BUSY) => "device or resource busy",
+        Some(Errno::IO) => "input/output error",
+        Some(Errno::NOMEM) => "cannot allocate memory",
+        Some(Errno::OPNOTSUPP) => "operation not supported",
+        Some(Errno::NODEV) => "no such device",
+        Some(Errno::NXIO) => "no such device or address",
         _ => "",
     };
     if !own.is_empty() {
