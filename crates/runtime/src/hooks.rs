@@ -109,17 +109,7 @@ pub enum Place<'a> {
 /// # Errors
 /// A hook that cannot be run, fails, or takes longer than it may.
 pub fn run(spec: &Spec, point: Point, state: &[u8], place: Place<'_>) -> Result<()> {
-    run_each(spec, point, state, place).collect()
-}
-
-/// Runs the hooks at a point, each when it is asked for, and whatever became of those before.
-pub fn run_each<'a>(
-    spec: &'a Spec,
-    point: Point,
-    state: &'a [u8],
-    place: Place<'a>,
-) -> impl Iterator<Item = Result<()>> + 'a {
-    at(spec, point).iter().enumerate().map(move |(index, hook)| {
+    at(spec, point).iter().enumerate().try_for_each(|(index, hook)| {
         run_one(hook, state, place).map_err(|error| {
             Error::caused(Kind::System, format!("error running {} hook #{index}", point.name()), error)
         })

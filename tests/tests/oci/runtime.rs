@@ -45,8 +45,6 @@ pub enum Feature {
     HookMessage,
     /// File systems of other kinds below `/proc` are refused.
     ProcIsGuarded,
-    /// A `poststop` hook that fails changes nothing.
-    PoststopGoesOn,
     /// The supplementary groups of the caller may be kept.
     KeepGroups,
     /// Sources of mounts below the root are resolved inside, with a user namespace, too; destinations are written
@@ -131,7 +129,6 @@ impl Feature {
             Self::PoststartAtStart => "before 1.6 they ran at the end of `create`",
             Self::HookMessage => "1.1 words it otherwise",
             Self::ProcIsGuarded => "1.1 looks at bind mounts only",
-            Self::PoststopGoesOn => "runc ends with the first that fails",
             Self::KeepGroups => "the annotation is crun's",
             Self::InnerSources => "runc takes them for paths of the host, and the rest came with 1.2",
             Self::IdMappedMounts => "they came with 1.2",

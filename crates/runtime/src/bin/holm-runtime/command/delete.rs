@@ -12,7 +12,6 @@ use holm_sys::process;
 
 use super::state::document;
 use crate::arguments::Global;
-use crate::{log, talk};
 
 /// How long a killed process may take to end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -90,13 +89,8 @@ pub fn destroy(container: &Container) -> Result<()> {
     container.forget()?;
     let Some(spec) = spec? else { return Ok(()) };
     let state = document(&record.id, Status::Stopped.name(), None, &record.bundle, Some(&record.annotations));
-    // They change nothing any more (runtime specification, "Lifecycle", step 13).
-    for failure in
-        hooks::run_each(&spec, Point::Poststop, &state, Place::Runtime(None)).filter_map(Result::err)
-    {
-        talk::warn(&log::in_one_line(&failure));
-    }
-    Ok(())
+    // One that fails is an error, as other runtimes have it, though the specification asks for a warning.
+    hooks::run(&spec, Point::Poststop, &state, Place::Runtime(None))
 }
 
 fn remove_groups(container: &Container) -> Result<()> {
