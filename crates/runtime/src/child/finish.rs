@@ -241,10 +241,12 @@ fn set_identity(plan: &ProcessPlan) -> Result<(), Failure> {
         bound(sets.bounding)?;
     }
     set_keep_capabilities(true).at(Step::KeepCapabilities)?;
-    match set_thread_groups(&plan.groups) {
-        // A user namespace may forbid it for ever; no groups are what it has then.
-        Err(Errno::PERM) if plan.groups.is_empty() => {}
-        other => other.at(Step::Groups)?,
+    if !plan.keeps_groups {
+        match set_thread_groups(&plan.groups) {
+            // A user namespace may forbid it for ever; no groups are what it has then.
+            Err(Errno::PERM) if plan.groups.is_empty() => {}
+            other => other.at(Step::Groups)?,
+        }
     }
     let (gid, uid) = (Gid::from_raw(plan.gid), Uid::from_raw(plan.uid));
     set_thread_res_gid(gid, gid, gid).at(Step::GroupId)?;
