@@ -95,6 +95,7 @@ impl Engine {
             program,
             initrd: initrd::prepare(&initrds, &machine.kernel.modules, &agent, &init)?,
             init,
+            virtiofsd: machines::virtiofsd(),
         };
         show_to_jails(&machine.kernel.image)?;
         let path = sandbox.dir.join(file::LAUNCH);
@@ -176,10 +177,11 @@ fn refuse_machine_settings(request: &CreateRequest) -> Result<()> {
 
 /// What a machine cannot have, by the flag that asked for it.
 fn refuse_what_needs_the_host(request: &CreateRequest) -> Result<()> {
-    let wanted = [
-        ("--network host", "a machine has a network stack of its own", request.network == NetworkMode::Host),
-        ("--volume", "directories of the host are not shared with machines yet", !request.binds.is_empty()),
-    ];
+    let wanted = [(
+        "--network host",
+        "a machine has a network stack of its own",
+        request.network == NetworkMode::Host,
+    )];
     match wanted.into_iter().find(|(.., wanted)| *wanted) {
         Some((flag, why, _)) => Err(Error::new(
             Kind::Unsupported,

@@ -6,6 +6,7 @@
 //! /run/holm/memory/<workload>/             a tmpfs for each, so that none can fill another's or the agent's
 //!   upper/ work/                           its writable part
 //!   files/<number>                         files that its machine made for it
+//! /run/holm/shares/<number>                directories and files of the host
 //! /run/holm/seccomp/<key>                  compiled filters of system calls
 //! ```
 
@@ -17,12 +18,12 @@ use std::path::{Path, PathBuf};
 
 use holm_runtime::{Error, Kind, Result};
 use holm_spec::Id;
-use holm_spec::agent::{LAYERS_DISK, SCRATCH_DISK};
+use holm_spec::agent::{LAYERS_DISK, SCRATCH_DISK, SHARES, SHARES_TAG};
 use holm_spec::rootfs::{LayerMount, RootFs, Writable};
 use holm_sys::file::ensure_directory;
 use holm_sys::mount::{FsOption, attach, detach, mount_erofs, new_mount};
 use rustix::fs::{Mode, OFlags, open};
-use rustix::mount::MountAttrFlags;
+use rustix::mount::{MountAttrFlags, MountFlags, mount};
 
 use crate::devices;
 
@@ -39,6 +40,7 @@ const ROOT_MODE: u32 = 0o755;
 pub struct Storage {
     layers: BTreeSet<u32>,
     scratch: bool,
+    shares: bool,
 }
 
 impl Storage {
@@ -48,7 +50,7 @@ impl Storage {
     /// There is no memory.
     pub fn new() -> Result<Self> {
         make(Path::new(SECCOMP), 0o700)?;
-        Ok(Self { layers: BTreeSet::new(), scratch: false })
+        Ok(Self { layers: BTreeSet::new(), scratch: false, shares: false })
     }
 
     /// The root of a workload, and the place where what it writes goes; made unless it is there.
@@ -97,6 +99,21 @@ impl Storage {
         let directory = Path::new(SCRATCH).join(id.to_string());
         make(&directory, 0o700)?;
         Ok(Place { directory, in_memory: false })
+    }
+
+    /// Mounts what the host shares, if that was not done yet.
+    ///
+    /// # Errors
+    /// The machine shares nothing; the kernel knows no virtio file systems.
+    pub fn mount_shares(&mut self) -> Result<()> {
+        if self.shares {
+            return Ok(());
+        }
+        make(Path::new(SHARES), 0o700)?;
+        mount(SHARES_TAG, SHARES, "virtiofs", MountFlags::NODEV, None)
+            .map_err(|errno| Error::system("mount what the host shares", errno))?;
+        self.shares = true;
+        Ok(())
     }
 
     /// Writes to the scratch disk what is not yet on it.

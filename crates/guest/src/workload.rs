@@ -10,7 +10,7 @@ use holm_runtime::watched::{Newborn, Role, Watched};
 use holm_runtime::workload::{self, Joined};
 use holm_runtime::{Error, Event, Result, streams};
 use holm_spec::Id;
-use holm_spec::agent::{GuestFile, GuestWorkload};
+use holm_spec::agent::{GuestFile, GuestWorkload, SHARES};
 use holm_spec::keeper::{ExecProcess, WindowSize};
 use holm_spec::rootfs::RootFs;
 use holm_spec::runtime::{Mount, PosixRlimitBuilder, PosixRlimitType, Spec};
@@ -23,6 +23,11 @@ use crate::storage::{Place, Storage, seccomp_cache};
 const GROUPS: &str = "holm";
 /// Limits of descriptors for a workload that asks for none: as systemd gives services, and not those of the agent.
 const DESCRIPTORS: (u64, u64) = (1024, 524_288);
+
+/// Whether a mount's source is something that the host shares.
+fn is_shared(mount: &Mount) -> bool {
+    mount.source().as_ref().is_some_and(|source| source.starts_with(SHARES))
+}
 
 /// A workload that may be started, or runs.
 #[derive(Debug)]
@@ -44,6 +49,9 @@ impl Workload {
     /// A disk or partition that is not there; a limit that the kernel refuses.
     pub fn create(storage: &mut Storage, mut config: GuestWorkload) -> Result<Self> {
         let (root, place) = storage.root(&config.id, &config.layers, config.scratch)?;
+        if config.oci.mounts().iter().flatten().any(is_shared) {
+            storage.mount_shares()?;
+        }
         add_files(&mut config.oci, &config.files, &place)?;
         add_limits(&mut config.oci);
         let rules = workload::device_rules(&config.oci);

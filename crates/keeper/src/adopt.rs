@@ -37,7 +37,7 @@ impl Server {
             if config.tty { Streams::default() } else { reopen_fifos(&self.paths.workload(&workload)) };
         let main =
             self.watch(Newborn::new(Watched::adopted(state.pid, pidfd, state.pid_start, streams))).ok()?;
-        self.tasks.insert(workload, Task { config, state, log, group, layers, main });
+        self.tasks.insert(workload, Task { config, state, log, group, layers, helpers: Vec::new(), main });
         Some(())
     }
 }

@@ -62,8 +62,8 @@ impl Server {
     /// Gives back what the workload held. What fails here is left for the next command to repair: where a group is
     /// left, the sandbox's directory is the only record of it.
     fn take_down(&mut self, task: Task) {
-        let Task { config, group, layers, .. } = task;
-        drop(group);
+        let Task { config, group, layers, helpers, .. } = task;
+        drop((helpers, group));
         let released = release_groups(&config.cgroup_parent, &config.sandbox).is_ok();
         fail_point::reached("keeper-cgroup-removed");
         drop(layers);

@@ -108,15 +108,8 @@ fn none() -> holm_spec::runtime::LinuxCapabilities {
 
 fn mounts(user: u32, machine: &Machine, launch: &Launch) -> Vec<Mount> {
     let own = format!("uid={user}");
-    let mut mounts = vec![
-        mount("/proc", "proc", Path::new("proc"), &["nosuid", "noexec", "nodev"]),
-        mount("/dev", "tmpfs", Path::new("tmpfs"), &["nosuid", "noexec", "mode=755", "size=64k"]),
-        mount(
-            "/dev/pts",
-            "devpts",
-            Path::new("devpts"),
-            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"],
-        ),
+    let mut mounts = kernel_file_systems();
+    mounts.extend([
         mount(
             "/run",
             "tmpfs",
@@ -132,22 +125,38 @@ fn mounts(user: u32, machine: &Machine, launch: &Launch) -> Vec<Mount> {
         read_only(PROGRAM, &launch.program),
         read_only(KERNEL, &machine.kernel.image),
         read_only(INITRD, &launch.initrd),
-    ];
+    ]);
+    mounts.extend(system(&launch.emulator));
+    mounts
+}
+
+/// `/proc` and `/dev` as the namespaces of a jail show them.
+pub fn kernel_file_systems() -> Vec<Mount> {
+    let terminals = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"];
+    vec![
+        mount("/proc", "proc", Path::new("proc"), &["nosuid", "noexec", "nodev"]),
+        mount("/dev", "tmpfs", Path::new("tmpfs"), &["nosuid", "noexec", "mode=755", "size=64k"]),
+        mount("/dev/pts", "devpts", Path::new("devpts"), &terminals),
+    ]
+}
+
+/// The host's programs and libraries, read-only; `program` must be among them.
+pub fn system(program: &Path) -> Vec<Mount> {
     let directories = SYSTEM.iter().map(|name| Path::new("/").join(name));
     let real = directories.filter(|path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir()));
     let mut system: Vec<PathBuf> = real.collect();
-    if !launch.emulator.starts_with("/usr") {
-        system.push(launch.emulator.clone());
+    if !program.starts_with("/usr") {
+        system.push(program.to_owned());
     }
-    mounts.extend(system.iter().map(|path| read_only(&path.to_string_lossy(), path)));
-    mounts
+    system.iter().map(|path| read_only(&path.to_string_lossy(), path)).collect()
 }
 
 fn read_only(target: &str, source: &Path) -> Mount {
     mount(target, "bind", source, &["rbind", "ro", "rro", "nosuid", "nodev", "rprivate"])
 }
 
-fn mount(target: &str, kind: &str, source: &Path, options: &[&str]) -> Mount {
+/// A mount of an OCI configuration.
+pub fn mount(target: &str, kind: &str, source: &Path, options: &[&str]) -> Mount {
     let mut mount = Mount::default();
     mount
         .set_destination(target.into())
@@ -157,7 +166,8 @@ fn mount(target: &str, kind: &str, source: &Path, options: &[&str]) -> Mount {
     mount
 }
 
-fn namespaces() -> Vec<LinuxNamespace> {
+/// All namespaces but that of users.
+pub fn namespaces() -> Vec<LinuxNamespace> {
     let kinds = [
         LinuxNamespaceType::Mount,
         LinuxNamespaceType::Uts,
@@ -184,7 +194,8 @@ fn limits(resources: Option<&LinuxResources>, kvm: bool) -> LinuxResources {
     limits
 }
 
-fn device_rules(kvm: bool) -> Vec<LinuxDeviceCgroup> {
+/// Nodes that every process may use, and KVM.
+pub fn device_rules(kvm: bool) -> Vec<LinuxDeviceCgroup> {
     let character = |major, minor| rule(true, LinuxDeviceType::C, Some(major), minor);
     let mut rules = vec![rule(false, LinuxDeviceType::A, None, None)];
     // null, zero, full, random, urandom; tty, ptmx; pseudo-terminals.

@@ -13,7 +13,7 @@ use holm_runtime::streams;
 use holm_runtime::watched::{Newborn, Role};
 use holm_runtime::workload::{self, Joined};
 use holm_runtime::{Error, Event};
-use holm_spec::agent::{GuestFile, GuestWorkload, INIT_PATH};
+use holm_spec::agent::{GuestFile, GuestWorkload, INIT_PATH, SHARES};
 use holm_spec::keeper::{ExecProcess, WindowSize};
 use holm_spec::machine::{ExecPlan, Launch, Plan, VERSION, file};
 use holm_spec::runtime::{Mount, Spec};
@@ -25,6 +25,7 @@ use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create, open};
 
 use crate::jail::{self, INITRD, KERNEL, PROGRAM};
 use crate::server::Server;
+use crate::shares::Shares;
 use crate::start::Begun;
 use crate::task::{Task, group_path};
 
@@ -65,7 +66,18 @@ impl Server {
     pub(crate) fn start_machine(&self, config: &Config, window: Option<WindowSize>) -> Result<Begun, Error> {
         let machine = config.machine.as_ref().ok_or_else(|| Error::invalid("the workload has no machine"))?;
         let launch = self.read_launch()?;
-        let disks = Disks::open(config, &self.layout.scratch(&config.id))?;
+        let spec = self.jail(config, &launch, Vec::new())?;
+        let rules = workload::device_rules(&spec);
+        let group =
+            Group::create(&Hierarchies::detect()?, &group_path(config), workload::resources(&spec), &rules)?;
+        let mut disks = Disks::open(config, &self.layout.scratch(&config.id))?;
+        let guest = GuestMounts::new(config, &launch, &self.layout.workload(&config.id).dir)?;
+        let mut helpers = Vec::new();
+        if !guest.shares.0.is_empty() {
+            let (helper, socket) = guest.shares.serve(launch.virtiofsd.as_ref(), &self.paths.dir, &group)?;
+            helpers.push(helper);
+            disks.shares = Some(socket);
+        }
         let plan = Plan {
             version: VERSION,
             accelerator: launch.accelerator,
@@ -77,19 +89,17 @@ impl Server {
             initrd: INITRD.into(),
             layers: disks.layers.iter().map(AsRawFd::as_raw_fd).collect(),
             scratch: Some(disks.scratch.as_raw_fd()),
+            shares: disks.shares.as_ref().map(AsRawFd::as_raw_fd),
             volatile: config.auto_remove,
             tty: config.tty,
             open_stdin: config.open_stdin,
-            workload: guest_workload(config, &launch)?,
+            workload: guest.workload(config),
         };
         let (notices, theirs) = packet_pair().map_err(|errno| Error::system("make a socket", errno))?;
         let inherited = Inherited { plan: in_memory(&plan)?, notices: theirs, disks: disks.into_vec() };
         let spec = self.jail(config, &launch, inherited.arguments("run"))?;
-        let rules = workload::device_rules(&spec);
-        let group =
-            Group::create(&Hierarchies::detect()?, &group_path(config), workload::resources(&spec), &rules)?;
         let process = self.start_jail(config, &spec, &group, &inherited, window)?;
-        Ok(Begun { process, group, layers: Vec::new(), notices: Some(notices) })
+        Ok(Begun { process, group, layers: Vec::new(), helpers, notices: Some(notices) })
     }
 
     fn read_launch(&self) -> Result<Launch, Error> {
@@ -183,16 +193,19 @@ impl Server {
 struct Disks {
     layers: Vec<OwnedFd>,
     scratch: OwnedFd,
+    /// A socket to what serves directories, which is no disk but goes the same way.
+    shares: Option<OwnedFd>,
 }
 
 impl Disks {
     fn open(config: &Config, scratch: &Path) -> Result<Self, Error> {
         let layers = config.root.layers.iter().map(|layer| open_file(&layer.source, OFlags::RDONLY));
-        Ok(Self { layers: layers.collect::<Result<_, _>>()?, scratch: open_file(scratch, OFlags::RDWR)? })
+        let layers = layers.collect::<Result<_, _>>()?;
+        Ok(Self { layers, scratch: open_file(scratch, OFlags::RDWR)?, shares: None })
     }
 
     fn into_vec(self) -> Vec<OwnedFd> {
-        self.layers.into_iter().chain([self.scratch]).collect()
+        self.layers.into_iter().chain([self.scratch]).chain(self.shares).collect()
     }
 }
 
@@ -212,42 +225,59 @@ fn in_memory(document: &impl serde::Serialize) -> Result<OwnedFd, Error> {
     make().map_err(|error| Error::system("hold a plan in memory", error))
 }
 
-/// The workload as its guest gets it: no path of the host is in it.
-fn guest_workload(config: &Config, launch: &Launch) -> Result<GuestWorkload, Error> {
-    let mut oci = config.oci.clone();
-    let (mounts, files) = guest_mounts(oci.mounts().as_deref().unwrap_or_default(), launch)?;
-    oci.set_mounts(Some(mounts));
-    let layers = (1..).take(config.root.layers.len()).collect();
-    Ok(GuestWorkload {
-        id: config.id,
-        sandbox: config.sandbox,
-        layers,
-        scratch: true,
-        files,
-        tty: config.tty,
-        open_stdin: config.open_stdin,
-        user: config.user.clone(),
-        seccomp: config.seccomp,
-        oci,
-    })
+/// What is mounted in a workload, by where it comes from.
+struct GuestMounts<'a> {
+    /// As the guest gets them: no path of the host is in them.
+    mounts: Vec<Mount>,
+    /// Files that Holm made for the workload, which go along as what they hold.
+    files: Vec<GuestFile>,
+    /// What the user shares, in the order of their numbers.
+    shares: Shares<'a>,
 }
 
-/// Mounts of the guest, and files of the host that go along as what they hold.
-fn guest_mounts(mounts: &[Mount], launch: &Launch) -> Result<(Vec<Mount>, Vec<GuestFile>), Error> {
-    let (mut kept, mut files) = (Vec::new(), Vec::new());
-    for mount in mounts {
-        let source = mount.source().clone().unwrap_or_default();
-        if mount.typ().as_deref() != Some("bind") {
-            kept.push(mount.clone());
-        } else if source == launch.init {
-            let mut mount = mount.clone();
-            mount.set_source(Some(PathBuf::from(INIT_PATH)));
-            kept.push(mount);
-        } else {
-            files.push(guest_file(&source, mount.destination())?);
+impl<'a> GuestMounts<'a> {
+    fn new(config: &'a Config, launch: &Launch, own: &Path) -> Result<Self, Error> {
+        let mut sorted = Self { mounts: Vec::new(), files: Vec::new(), shares: Shares(Vec::new()) };
+        for mount in config.oci.mounts().iter().flatten() {
+            let source = mount.source().clone().unwrap_or_default();
+            if mount.typ().as_deref() != Some("bind") {
+                sorted.mounts.push(mount.clone());
+            } else if source == launch.init {
+                sorted.mounts.push(with_source(mount, INIT_PATH.into()));
+            } else if source.parent() == Some(own) {
+                sorted.files.push(guest_file(&source, mount.destination())?);
+            } else {
+                let number = sorted.shares.0.len();
+                sorted.mounts.push(with_source(mount, format!("{SHARES}/{number}").into()));
+                sorted.shares.0.push(mount);
+            }
+        }
+        Ok(sorted)
+    }
+
+    /// The workload as its guest gets it.
+    fn workload(self, config: &Config) -> GuestWorkload {
+        let mut oci = config.oci.clone();
+        oci.set_mounts(Some(self.mounts));
+        GuestWorkload {
+            id: config.id,
+            sandbox: config.sandbox,
+            layers: (1..).take(config.root.layers.len()).collect(),
+            scratch: true,
+            files: self.files,
+            tty: config.tty,
+            open_stdin: config.open_stdin,
+            user: config.user.clone(),
+            seccomp: config.seccomp,
+            oci,
         }
     }
-    Ok((kept, files))
+}
+
+fn with_source(mount: &Mount, source: PathBuf) -> Mount {
+    let mut mount = mount.clone();
+    mount.set_source(Some(source));
+    mount
 }
 
 fn guest_file(source: &Path, target: &Path) -> Result<GuestFile, Error> {

@@ -20,6 +20,7 @@ mod log;
 mod machine;
 mod notices;
 mod server;
+mod shares;
 mod start;
 mod task;
 

@@ -143,8 +143,8 @@ impl Server {
 
     fn bury_machine(&mut self, process: usize, kind: FailureKind, message: &str) {
         let id = self.tasks.iter().find(|(_, task)| task.main == process).map(|(id, _)| *id);
-        if let Some(Task { config, group, .. }) = id.and_then(|id| self.tasks.remove(&id)) {
-            drop(group);
+        if let Some(Task { config, group, helpers, .. }) = id.and_then(|id| self.tasks.remove(&id)) {
+            drop((helpers, group));
             self.bury_failed_start(&config, kind, message);
         }
     }

@@ -25,6 +25,7 @@ use holm_sys::shared_mount::SharedMount;
 use crate::limits;
 use crate::log::Log;
 use crate::server::Server;
+use crate::shares::Helper;
 use crate::task::{Task, group_path};
 
 /// Longest configuration that is read, in bytes.
@@ -35,6 +36,8 @@ pub(crate) struct Begun {
     pub process: Newborn,
     pub group: Group,
     pub layers: Vec<SharedMount>,
+    /// Processes that serve its machine.
+    pub helpers: Vec<Helper>,
     /// Where its machine says what becomes of it, if it is in one.
     pub notices: Option<OwnedFd>,
 }
@@ -144,7 +147,7 @@ impl Server {
         let log = ensure_directory(&paths.log_dir(), 0o700)
             .and_then(|()| Log::open(&paths.log()))
             .map_err(|error| Error::system(format!("open log `{}`", paths.log().display()), error))?;
-        let Begun { mut process, group, layers, notices } = match config.isolation {
+        let Begun { mut process, group, layers, helpers, notices } = match config.isolation {
             Isolation::Container => self.start_container(config, window)?,
             Isolation::Vm => self.start_machine(config, window)?,
         };
@@ -156,7 +159,7 @@ impl Server {
             write_state(&paths.exit(), &state)?;
         }
         fail_point::reached("keeper-state-written");
-        let task = Task { config: config.clone(), state, log, group, layers, main: usize::MAX };
+        let task = Task { config: config.clone(), state, log, group, layers, helpers, main: usize::MAX };
         Ok((process, task, notices))
     }
 
@@ -169,7 +172,7 @@ impl Server {
         let mut answer = |event: Event, _: &Child| workload::answer(event, &group, &rules);
         let root = root_of(config, &layers);
         let process = self.start_process(config, &root, &group, window, &mut answer)?;
-        Ok(Begun { process, group, layers, notices: None })
+        Ok(Begun { process, group, layers, helpers: Vec::new(), notices: None })
     }
 
     fn start_process(

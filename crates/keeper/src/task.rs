@@ -7,6 +7,7 @@ use holm_sys::shared_mount::SharedMount;
 use holm_runtime::cgroup::Group;
 
 use crate::log::Log;
+use crate::shares::Helper;
 
 /// A running workload.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub(crate) struct Task {
     pub group: Group,
     /// Uses of the layers; given up when the workload has ended.
     pub layers: Vec<SharedMount>,
+    /// Processes that serve its machine.
+    pub helpers: Vec<Helper>,
     /// Index of its first process.
     pub main: usize,
 }

@@ -113,6 +113,18 @@ pub struct Launch {
     pub initrd: PathBuf,
     /// `holm-init`, which means [`crate::agent::INIT_PATH`] as the source of a mount.
     pub init: PathBuf,
+    /// What serves directories of the host to the guest, if there is any.
+    pub virtiofsd: Option<Virtiofsd>,
+}
+
+/// A program that serves a directory by virtio-fs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Virtiofsd {
+    /// The program.
+    pub path: PathBuf,
+    /// It takes the options of the one that came with QEMU up to version 7.2.
+    pub legacy: bool,
 }
 
 /// What `holm-machine` is to do. Descriptors are numbers that it inherits.
@@ -139,6 +151,8 @@ pub struct Plan {
     pub layers: Vec<i32>,
     /// What the workload writes, if it is not to stay in memory.
     pub scratch: Option<i32>,
+    /// Socket to what serves the host's directories, if there are any.
+    pub shares: Option<i32>,
     /// What is written need not outlive the run.
     pub volatile: bool,
     /// The process has a terminal: standard input is its other side.

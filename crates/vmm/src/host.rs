@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use holm_spec::machine::{Accelerator, Hypervisor};
+use holm_spec::machine::{Accelerator, Hypervisor, Virtiofsd};
 use holm_spec::platform::Platform;
 
 use crate::{Error, Result};
@@ -151,6 +151,16 @@ pub fn emulator_name(platform: &Platform) -> Result<&'static str> {
 /// The emulator of this name, if it is installed.
 pub fn find(name: &str) -> Option<PathBuf> {
     DIRECTORIES.iter().map(|directory| Path::new(directory).join(name)).find(|path| path.is_file())
+}
+
+/// What serves directories to guests on this host: the maintained program, or the one that QEMU 7.2 and older bring.
+pub fn virtiofsd() -> Option<Virtiofsd> {
+    const MAINTAINED: [&str; 4] =
+        ["/usr/local/bin/virtiofsd", "/usr/libexec/virtiofsd", "/usr/lib/virtiofsd", "/usr/bin/virtiofsd"];
+    let maintained = MAINTAINED.iter().map(|path| (Path::new(path), false));
+    let mut all = maintained.chain([(Path::new("/usr/lib/qemu/virtiofsd"), true)]);
+    let (path, legacy) = all.find(|(path, _)| path.is_file())?;
+    Some(Virtiofsd { path: path.to_owned(), legacy })
 }
 
 fn missing(name: &str, platform: &Platform) -> Error {

@@ -38,6 +38,8 @@ pub struct Description {
     pub layers: Option<Layers>,
     /// The disk for what workloads write.
     pub scratch: Option<OwnedFd>,
+    /// A socket to what serves directories of the host by vhost-user.
+    pub shares: Option<OwnedFd>,
 }
 
 /// Something happened to a machine.

@@ -58,6 +58,10 @@ pub const PORT: &str = "holm.agent.0";
 pub const LAYERS_DISK: &str = "holm-layers";
 /// Serial number of the disk with what workloads write.
 pub const SCRATCH_DISK: &str = "holm-scratch";
+/// Tag of the virtio file system with what the host shares: an entry for each, named by its number from 0.
+pub const SHARES_TAG: &str = "holm-shares";
+/// Where the agent mounts it; sources of a workload's bind mounts lie below.
+pub const SHARES: &str = "/run/holm/shares";
 /// Where the agent's archive has the init that a workload may ask for.
 pub const INIT_PATH: &str = "/usr/lib/holm/holm-init";
 

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use holm_spec::agent::{LAYERS_DISK, PORT, SCRATCH_DISK};
+use holm_spec::agent::{LAYERS_DISK, PORT, SCRATCH_DISK, SHARES_TAG};
 use holm_spec::machine::Accelerator;
 
 use super::{Ends, copy};
@@ -36,6 +36,7 @@ impl Arguments {
         arguments.add_boot(description);
         arguments.add_streams(ends)?;
         arguments.add_disks(description)?;
+        arguments.add_shares(description)?;
         arguments.add_memory_devices();
         Ok(arguments)
     }
@@ -59,6 +60,8 @@ impl Arguments {
         self.option("-S", &[]);
         self.option("-no-reboot", &[]);
         self.option("-machine", &[machine]);
+        // Virtio 1.x, without which some devices do not work.
+        self.option("-global", &["virtio-mmio.force-legacy=false"]);
         self.option("-accel", &[accelerator]);
         self.option("-cpu", &[processor]);
         self.option("-smp", &[&description.cpus.to_string()]);
@@ -105,6 +108,19 @@ impl Arguments {
             self.device("virtio-blk-device", &format!("drive=scratch,serial={SCRATCH_DISK}"));
             self.devices.push(format!("virtio disk `{SCRATCH_DISK}`: what the workload writes"));
         }
+        Ok(())
+    }
+
+    /// The other process reads and writes the guest's memory, so that must be a file that both map.
+    fn add_shares(&mut self, description: &Description) -> Result<()> {
+        let Some(shares) = &description.shares else { return Ok(()) };
+        let number = self.inherit(shares.as_fd())?;
+        let memory = format!("memory-backend-memfd,id=memory,share=on,size={}k", description.memory / 1024);
+        self.option("-object", &[&memory]);
+        self.option("-machine", &["memory-backend=memory"]);
+        self.option("-chardev", &[&format!("socket,id=shares,fd={number}")]);
+        self.device("vhost-user-fs-device", &format!("chardev=shares,tag={SHARES_TAG},queue-size=1024"));
+        self.devices.push(format!("virtio file system `{SHARES_TAG}`: directories of the host"));
         Ok(())
     }
 

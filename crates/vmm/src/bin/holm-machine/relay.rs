@@ -175,6 +175,7 @@ fn describe(plan: &mut Plan) -> Result<Description> {
         command_line: String::new(),
         layers: Some(Layers::compose(layers)?),
         scratch: plan.scratch.as_ref().map(adopt).transpose()?,
+        shares: plan.shares.as_ref().map(adopt).transpose()?,
     })
 }
 
