@@ -27,11 +27,16 @@ pub const VERB: Verb = Verb {
 };
 
 /// What ships: the package and its binary.
-const BINARIES: &[(&str, &str)] =
-    &[("holm-cli", "holm"), ("holm-keeper", "holm-keeper"), ("holm-keeper", "holm-init")];
+const BINARIES: &[(&str, &str)] = &[
+    ("holm-cli", "holm"),
+    ("holm-keeper", "holm-keeper"),
+    ("holm-keeper", "holm-init"),
+    ("holm-vmm", "holm-machine"),
+];
 
-/// What ships and is built for size: the OCI runtime for other engines.
-const SMALL: &[(&str, &str)] = &[("holm-runtime", "holm-runtime")];
+/// What ships and is built for size: the OCI runtime for other engines, and what each virtual machine loads into its
+/// memory.
+const SMALL: &[(&str, &str)] = &[("holm-runtime", "holm-runtime"), ("holm-guest", "holm-agent")];
 
 /// What makes a glibc binary like those of the musl target.
 const STATIC_FLAGS: &[&str] = &["-C", "target-feature=+crt-static", "-C", "relocation-model=static"];

@@ -103,6 +103,12 @@ pub struct WorkloadArguments {
     /// The same as --isolation vm
     #[arg(long)]
     pub vm: bool,
+    /// Kernel of the virtual machine; the default one if absent
+    #[arg(long, value_name = "KERNEL")]
+    pub kernel: Option<String>,
+    /// What runs the virtual machine: auto, kvm or qemu
+    #[arg(long, value_name = "HYPERVISOR")]
+    pub hypervisor: Option<String>,
     /// When to pull the image: missing or never; nothing is pulled yet
     #[arg(long, value_name = "WHEN")]
     pub pull: Option<String>,
@@ -144,6 +150,8 @@ impl WorkloadArguments {
             open_stdin: self.interactive,
             auto_remove: self.rm,
             isolation: flag("isolation", isolation::parse(self.isolation.as_deref(), self.vm))?,
+            kernel: self.kernel,
+            hypervisor: optional("hypervisor", self.hypervisor.as_deref(), str::parse)?.unwrap_or_default(),
             network: flag("network", network::parse_all(&self.network))?,
             platform: optional("platform", self.platform.as_deref(), platform::parse)?,
             memory: optional("memory", self.memory.as_deref(), memory::parse)?.flatten(),

@@ -2,6 +2,7 @@
 
 mod defaults;
 
+use holm_spec::machine::Machine;
 use holm_spec::workload::{Config, NetworkMode, State, Status};
 use holm_store::{CONFIG_DEFAULTS, over_defaults};
 use serde_json::{Value, json};
@@ -73,7 +74,30 @@ impl Engine {
             "Layers": config.root.layers.iter().map(|layer| &layer.source).collect::<Vec<_>>(),
             "Upper": config.root.writable.upper,
             "Cgroup": holm_spec::layout::workload_cgroup(&config.cgroup_parent, &config.sandbox, &config.id),
+            "Machine": config.machine.as_ref().map(|machine| self.machine_document(config, machine)),
             "LimitsInForce": if running { self.resources(workload).ok() } else { None },
+        })
+    }
+
+    /// The machine as asked for, and while it runs as it is.
+    fn machine_document(&self, config: &Config, machine: &Machine) -> Value {
+        let (facts, reason) = self.machine_facts(&config.id).unzip();
+        json!({
+            "Hypervisor": machine.hypervisor,
+            "Platform": machine.platform.to_string(),
+            "Cpus": machine.cpus,
+            "Memory": machine.memory,
+            "Kernel": {
+                "Name": machine.kernel.name,
+                "Digest": machine.kernel.id,
+                "Release": machine.kernel.release,
+            },
+            "Scratch": self.layout.scratch(&config.id),
+            "Accelerator": facts.as_ref().map(|facts| facts.accelerator),
+            "Reason": reason,
+            "GuestRelease": facts.as_ref().map(|facts| facts.release.clone()),
+            "Devices": facts.as_ref().map(|facts| facts.devices.clone()),
+            "CommandLine": facts.map(|facts| facts.command_line),
         })
     }
 }

@@ -9,6 +9,7 @@ use holm_runtime::release::remove_workload;
 use holm_spec::Id;
 use holm_spec::keeper::{ExecProcess, PROTOCOL, Request, Streams, WindowSize};
 use holm_spec::layout::{SOCKET_NAME, STAGED_PREFIX, SandboxPaths, keepers_cgroup};
+use holm_spec::machine::Machine;
 use holm_spec::signal;
 use holm_sys::exec::{StringArray, execute_descriptor};
 use holm_sys::file::{ensure_directory, remove_tree};
@@ -33,7 +34,8 @@ impl Engine {
     /// the keeper met.
     pub fn start(&self, id: &Id, streams: Streams, window: Option<WindowSize>) -> Result<Session> {
         let _lock = self.lock_workload(id)?;
-        self.start_locked(id, streams, window)
+        let machine = self.config(id)?.machine;
+        self.start_locked(id, machine.as_ref(), streams, window)
     }
 
     /// Starts a workload right after its creation, before anybody else can touch it.
@@ -46,18 +48,27 @@ impl Engine {
         streams: Streams,
         window: Option<WindowSize>,
     ) -> Result<Session> {
-        self.start_locked(&created.id, streams, window)
+        self.start_locked(&created.id, created.machine.as_ref(), streams, window)
     }
 
-    fn start_locked(&self, id: &Id, streams: Streams, window: Option<WindowSize>) -> Result<Session> {
+    fn start_locked(
+        &self,
+        id: &Id,
+        machine: Option<&Machine>,
+        streams: Streams,
+        window: Option<WindowSize>,
+    ) -> Result<Session> {
         let sandbox = self.stage_sandbox(id)?;
+        let undo = |_: &Error| drop(remove_tree(&sandbox.paths.dir));
+        if let Some(machine) = machine {
+            self.prepare_launch(machine, &sandbox.paths).inspect_err(undo)?;
+        }
         let (ours, theirs) =
             socket::packet_pair().map_err(|errno| Error::io("make a socket for the keeper", errno))?;
         // Lies in the socket before the keeper looks.
         session::send(ours.as_fd(), &Request::Start { protocol: PROTOCOL, workload: *id, streams, window })?;
         let mode = KeeperMode::Start { handoff: &theirs };
-        let keeper =
-            self.spawn_keeper(id, &sandbox, &mode).inspect_err(|_| drop(remove_tree(&sandbox.paths.dir)))?;
+        let keeper = self.spawn_keeper(id, &sandbox, &mode).inspect_err(undo)?;
         drop((theirs, sandbox));
         fail_point::reached("start-keeper-spawned");
         Session::confirm(ours, Some(keeper))

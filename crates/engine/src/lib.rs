@@ -21,6 +21,7 @@ mod inspect;
 mod kernels;
 mod launch;
 mod logs;
+mod machine;
 mod repair;
 mod request;
 mod session;

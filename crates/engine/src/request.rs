@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use holm_spec::machine::Hypervisor;
 use holm_spec::platform::Platform;
 use holm_spec::workload::{Isolation, NetworkMode};
 
@@ -19,6 +20,10 @@ pub struct CreateRequest {
     pub name: Option<String>,
     /// Container or VM.
     pub isolation: Isolation,
+    /// Kernel of the virtual machine; the default one if absent.
+    pub kernel: Option<String>,
+    /// What runs the virtual machine.
+    pub hypervisor: Hypervisor,
     /// Demand an image of this platform.
     pub platform: Option<Platform>,
     /// Changes to the image's environment, in order.

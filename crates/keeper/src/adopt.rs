@@ -7,15 +7,15 @@
 use std::fs;
 
 use holm_runtime::cgroup::{Group, Hierarchies};
+use holm_runtime::streams::{Streams, reopen_fifos};
+use holm_runtime::watched::{Newborn, Watched};
 use holm_spec::Id;
-use holm_spec::workload::State;
+use holm_spec::workload::{Isolation, State};
 use holm_sys::process::open_pidfd;
 use holm_sys::shared_mount::SharedMount;
 
 use crate::log::Log;
-use crate::process::{Newborn, Role, Watched};
 use crate::server::Server;
-use crate::streams::{Streams, reopen_fifos};
 use crate::task::{Task, group_path};
 
 impl Server {
@@ -30,21 +30,13 @@ impl Server {
         let acquire = |layer: &holm_spec::rootfs::LayerMount| {
             SharedMount::acquire(&layer.source, &layer.lock, &layer.target).ok()
         };
-        let layers = config.root.layers.iter().filter_map(acquire).collect();
+        // A machine reads the layers' files itself.
+        let mounted = config.root.layers.iter().filter(|_| config.isolation == Isolation::Container);
+        let layers = mounted.filter_map(acquire).collect();
         let streams =
             if config.tty { Streams::default() } else { reopen_fifos(&self.paths.workload(&workload)) };
-        let main = self
-            .watch(Newborn::new(Watched {
-                role: Role::Main,
-                pid: state.pid,
-                pidfd,
-                adopted: Some(state.pid_start),
-                streams,
-                backlog: Vec::new(),
-                close_after_backlog: false,
-                stdin_once: false,
-            }))
-            .ok()?;
+        let main =
+            self.watch(Newborn::new(Watched::adopted(state.pid, pidfd, state.pid_start, streams))).ok()?;
         self.tasks.insert(workload, Task { config, state, log, group, layers, main });
         Some(())
     }

@@ -6,11 +6,10 @@
 
 use std::time::Duration;
 
-use holm_runtime::Error;
 use holm_runtime::cgroup::{Hierarchies, out_of_memory_kills};
 use holm_runtime::release::{release_groups, remove_workload};
 use holm_spec::Timestamp;
-use holm_spec::keeper::Reply;
+use holm_spec::keeper::{FailureKind, Reply};
 use holm_spec::layout::DOOMED_PREFIX;
 use holm_spec::workload::{Config, State, Status};
 use holm_sys::fail_point;
@@ -30,8 +29,11 @@ impl Server {
         fail_point::reached("keeper-exit-seen");
         let id = self.tasks.iter().find(|(_, task)| task.main == process).map(|(id, _)| *id);
         let Some(task) = id.and_then(|id| self.tasks.remove(&id)) else { return };
-        let oom_killed = was_out_of_memory(&task.config);
-        self.record_exit(&task, code, oom_killed);
+        let (oom_killed, reason) = match self.machines.get(&process) {
+            Some(machine) => (machine.oom_killed, machine.reason.clone()),
+            None => (was_out_of_memory(&task.config), None),
+        };
+        self.record_exit(&task, code, oom_killed, reason);
         fail_point::reached("keeper-exit-written");
         let auto_remove = task.config.auto_remove;
         self.take_down(task);
@@ -40,7 +42,7 @@ impl Server {
         self.finish_session(process, &replies);
     }
 
-    fn record_exit(&self, task: &Task, exit_code: i32, oom_killed: bool) {
+    fn record_exit(&self, task: &Task, exit_code: i32, oom_killed: bool, reason: Option<String>) {
         let state = State {
             status: Status::Exited,
             pid: 0,
@@ -48,6 +50,7 @@ impl Server {
             finished: Timestamp::from_nanos(holm_sys::process::now()),
             exit_code,
             oom_killed,
+            error: reason.unwrap_or_default(),
             ..task.state.clone()
         };
         if !task.config.auto_remove {
@@ -87,18 +90,18 @@ impl Server {
     }
 
     /// A start that failed leaves the workload as it was, with the reason; `--rm` removes it.
-    pub fn bury_failed_start(&mut self, config: &Config, error: &Error) {
+    pub fn bury_failed_start(&mut self, config: &Config, kind: FailureKind, error: &str) {
         let released = release_groups(&config.cgroup_parent, &config.sandbox).is_ok();
         if config.auto_remove {
             // Whoever started it holds the workload's lock until it hears of this.
             let _ = remove_workload(&self.layout, &config.id, &config.name);
         } else {
-            let exit_code = match error.kind() {
-                holm_runtime::Kind::CommandNotFound => 127,
-                holm_runtime::Kind::CommandNotExecutable => 126,
+            let exit_code = match kind {
+                FailureKind::CommandNotFound => 127,
+                FailureKind::CommandNotExecutable => 126,
                 _ => 125,
             };
-            let state = State { exit_code, error: error.to_string(), ..State::created() };
+            let state = State { exit_code, error: error.to_owned(), ..State::created() };
             let _ = write_state(&self.layout.workload(&config.id).exit(), &state);
         }
         self.leave_or_close(released);

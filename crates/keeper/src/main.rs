@@ -14,12 +14,13 @@
 mod adopt;
 mod client;
 mod finish;
+mod jail;
 mod limits;
 mod log;
-mod process;
+mod machine;
+mod notices;
 mod server;
 mod start;
-mod streams;
 mod task;
 
 use std::ffi::OsString;

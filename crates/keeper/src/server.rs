@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+use holm_runtime::watched::{Newborn, Role, Watched};
 use holm_spec::keeper::{PACKET_LIMIT, Reply, Request, STDIN_WINDOW, Stream};
 use holm_spec::layout::{Layout, SOCKET_NAME, SandboxPaths};
 use holm_spec::runtime::PosixRlimit;
@@ -21,7 +22,7 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::net::{SocketFlags, accept_with};
 
 use crate::client::Client;
-use crate::process::{Newborn, Role, Watched};
+use crate::notices::InMachine;
 use crate::task::Task;
 
 /// Milliseconds until a connection is tried again that could not be accepted for lack of descriptors.
@@ -32,22 +33,24 @@ const CHUNK: usize = 16 * 1024;
 
 /// What an event is about; travels through epoll as a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Token {
+pub(crate) enum Token {
     Listener,
     Client(usize),
     Ended(usize),
     Stdin(usize),
     Output(usize, usize),
+    Notice(usize),
 }
 
 impl Token {
-    fn data(self) -> EventData {
+    pub fn data(self) -> EventData {
         let (kind, index) = match self {
             Self::Listener => (0, 0),
             Self::Client(index) => (1, index),
             Self::Ended(index) => (2, index),
             Self::Stdin(index) => (3, index),
-            Self::Output(index, which) => (4 + which as u64, index),
+            Self::Notice(index) => (4, index),
+            Self::Output(index, which) => (5 + which as u64, index),
         };
         EventData::new_u64((index as u64) << 8 | kind)
     }
@@ -59,7 +62,8 @@ impl Token {
             1 => Self::Client(index),
             2 => Self::Ended(index),
             3 => Self::Stdin(index),
-            kind => Self::Output(index, (kind - 4) as usize),
+            4 => Self::Notice(index),
+            kind => Self::Output(index, (kind - 5) as usize),
         }
     }
 }
@@ -77,7 +81,9 @@ pub(crate) struct Server {
     pub callers_limits: Vec<PosixRlimit>,
     clients: Vec<Option<Client>>,
     processes: Vec<Option<Watched>>,
-    epoll: OwnedFd,
+    /// What is known of those processes that are in a machine.
+    pub machines: BTreeMap<usize, InMachine>,
+    pub epoll: OwnedFd,
     listener: Option<OwnedFd>,
     /// A connection waits that cannot be accepted now: the listener is not watched, or epoll would not wait.
     full: bool,
@@ -108,6 +114,7 @@ impl Server {
             callers_limits,
             clients: Vec::new(),
             processes: Vec::new(),
+            machines: BTreeMap::new(),
             epoll,
             listener: Some(listener),
             full: false,
@@ -158,7 +165,10 @@ impl Server {
                 }
                 self.refresh_process(index);
             }
+            Token::Notice(index) => self.take_notices(index),
             Token::Output(index, which) => {
+                // A client must have been joined before it can be told of output.
+                self.take_notices(index);
                 self.read_output(index, which);
                 self.refresh_process(index);
             }
@@ -227,6 +237,11 @@ impl Server {
     /// A watched process.
     pub fn process(&mut self, index: usize) -> Option<&mut Watched> {
         self.processes.get_mut(index)?.as_mut()
+    }
+
+    /// A watched process, to be looked at.
+    pub fn watched(&self, index: usize) -> Option<&Watched> {
+        self.processes.get(index)?.as_ref()
     }
 
     fn handle_client(&mut self, index: usize, flags: EventFlags) {
@@ -375,8 +390,12 @@ impl Server {
     fn handle_end(&mut self, index: usize) {
         let Some(process) = self.process(index) else { return };
         let (role, code) = (process.role, process.reap());
+        self.take_notices(index);
         for which in 0..2 {
             self.drain(index, which);
+        }
+        if self.machines.get(&index).is_some_and(|machine| !machine.has_started()) {
+            return self.finish_failed_start(index, role);
         }
         match role {
             Role::Main => self.finish_task(index, code),
@@ -399,6 +418,7 @@ impl Server {
     pub fn finish_session(&mut self, index: usize, replies: &[Reply]) {
         let sessions = self.sessions_of(index);
         self.processes[index] = None;
+        self.machines.remove(&index);
         for client in sessions {
             self.conclude(client, replies);
         }
@@ -406,13 +426,17 @@ impl Server {
 
     fn drop_client(&mut self, index: usize) {
         let Some(client) = self.clients.get_mut(index).and_then(Option::take) else { return };
+        self.machines.values_mut().for_each(|machine| machine.forget_client(index));
         let Some(process_index) = client.process else { return };
-        if let Some(process) =
-            self.process(process_index).filter(|process| process.stdin_once && client.streams.stdin)
-        {
-            process.close_stdin();
+        if client.streams.stdin && self.takes_input_once(process_index) {
+            self.process(process_index).into_iter().for_each(Watched::close_stdin);
         }
         self.refresh_process(process_index);
+    }
+
+    /// Whether standard input ends with the first client that carries it.
+    fn takes_input_once(&self, process: usize) -> bool {
+        self.tasks.values().find(|task| task.main == process).is_none_or(|task| task.config.stdin_once)
     }
 
     /// Brings what epoll waits for in line with a client's queue.

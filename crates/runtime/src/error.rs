@@ -78,6 +78,21 @@ impl Error {
         self.os_error() == Some(Errno::NOSYS.raw_os_error())
     }
 
+    /// The error with its causes, for a client that shows one line.
+    pub fn in_one_line(&self) -> String {
+        let mut line = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            line.push_str(": ");
+            line.push_str(&cause.to_string());
+            source = cause.source();
+        }
+        if self.is_kernel_too_old() {
+            line.push_str(" (Holm needs Linux 6.1 or later, with nothing that filters its system calls)");
+        }
+        line
+    }
+
     /// The error number that the kernel gave, if it was the kernel.
     pub(crate) fn os_error(&self) -> Option<i32> {
         self.source.as_deref()?.downcast_ref::<std::io::Error>()?.raw_os_error()

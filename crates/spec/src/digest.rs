@@ -101,7 +101,7 @@ pub fn encode_hex(bytes: &[u8]) -> String {
 }
 
 /// The bytes of exactly `2 * N` lower-case hexadecimal digits; `None` for anything else.
-pub(crate) fn decode_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+pub fn decode_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let digits = text.as_bytes();
     if digits.len() != 2 * N {
         return None;

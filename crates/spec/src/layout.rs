@@ -4,8 +4,9 @@
 //! <root>/                        (default /var/lib/holm)
 //!   blobs/ layers/ refs/ ingest/ the store's own, see the crate `store`
 //!   locks/{names,repair}         flock: removal of names that crashes left; repair
+//!   kvm.json                     whether KVM serves on this kernel
 //!   locks/store                  flock: shared while something refers to new content, exclusive for gc
-//!   snapshots/<workload>/{upper,work}
+//!   snapshots/<workload>/{upper,work}  of a container; `scratch`, a disk, of a virtual machine
 //!   names/<name>                 symbolic link to the workload's id: the claim of a name
 //!   workloads/<workload>/
 //!     config.json                what was asked, resolved; immutable
@@ -16,10 +17,13 @@
 //! <run>/                         (default /run/holm)
 //!   layers/<key>/                shared mount of a layer;  layers/<key>.lock
 //!   seccomp/<key>                compiled seccomp programs
+//!   initrds/<key>.cpio           first roots of guests
 //!   sandboxes/<sandbox>/         exists while the sandbox runs
 //!     lock                       flock held exclusively by the keeper
 //!     keeper.sock                SOCK_SEQPACKET, messages of `spec::keeper`
 //!     workloads/<workload>/      state.json, stdout, stderr (FIFOs)
+//!     machine.json, facts.json   of a virtual machine: how it is started, what it is
+//!     jail/                      root of the machine's jail
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -79,6 +83,21 @@ impl Layout {
     /// Directory with the writable part of one workload.
     pub fn snapshot(&self, id: &Id) -> PathBuf {
         self.snapshots().join(id.to_string())
+    }
+
+    /// What a workload in a virtual machine writes: a disk.
+    pub fn scratch(&self, id: &Id) -> PathBuf {
+        self.snapshot(id).join("scratch")
+    }
+
+    /// Whether KVM serves on this host's kernel, found out once.
+    pub fn kvm_answers(&self) -> PathBuf {
+        self.root.join("kvm.json")
+    }
+
+    /// Directory of the first roots of guests.
+    pub fn initrds(&self) -> PathBuf {
+        self.run.join("initrds")
     }
 
     /// Directory of the shared layer mounts.

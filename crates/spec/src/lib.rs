@@ -13,6 +13,7 @@ pub mod id;
 pub mod keeper;
 pub mod kernel;
 pub mod layout;
+pub mod machine;
 pub mod platform;
 pub mod reference;
 pub mod rootfs;

@@ -15,6 +15,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::machine::Machine;
 use crate::rootfs::RootFs;
 use crate::{Digest, Id, Timestamp, runtime};
 
@@ -67,6 +68,9 @@ pub struct Config {
     pub sandbox: Id,
     /// The sandbox's isolation.
     pub isolation: Isolation,
+    /// The machine, for the isolation `vm`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<Machine>,
     /// When it was created.
     pub created: Timestamp,
     /// What it runs.

@@ -7,6 +7,7 @@
 pub mod allocator;
 pub mod attributes;
 pub mod bpf;
+pub mod entropy;
 pub mod exec;
 pub mod fail_point;
 pub mod file;

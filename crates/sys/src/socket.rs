@@ -39,6 +39,13 @@ pub fn connect_packets(path: &Path, name: &str) -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
+/// Connects to a packet socket that is open as a path only.
+pub fn connect_packets_to(path: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(format!("/proc/self/fd/{}", path.as_raw_fd()))?)?;
+    Ok(socket)
+}
+
 fn address(directory: BorrowedFd<'_>, name: &str) -> Result<SocketAddrUnix, Errno> {
     SocketAddrUnix::new(format!("/proc/self/fd/{}/{name}", directory.as_raw_fd()))
 }

@@ -22,9 +22,17 @@ fn every_check_has_its_shape() {
     {
         assert_ne!(check(&document, name)["State"], "missing");
     }
-    for name in
-        ["limits", "seccomp", "nftables", "kvm", "emulators", "virtiofsd", "guest kernels", "mkfs.ext4"]
-    {
+    for name in [
+        "limits",
+        "seccomp",
+        "nftables",
+        "machine programs",
+        "kvm",
+        "emulators",
+        "virtiofsd",
+        "guest kernels",
+        "mkfs.ext4",
+    ] {
         let check = check(&document, name);
         assert!(["ok", "limited", "missing"].iter().any(|state| check["State"] == *state), "{check}");
         assert!(["containers", "settings", "machines"].iter().any(|need| check["Need"] == *need), "{check}");

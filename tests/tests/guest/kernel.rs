@@ -1,4 +1,4 @@
-//! The guest's kernel: Debian's for clouds, from the package as it is, with the modules that Holm needs.
+//! The guest's kernel: Debian's for clouds, from the package as it is, with the modules that a guest asks for.
 //!
 //! `target/guest-cache/<package>/` holds the unpacked package; it is fetched when it is not there.
 
@@ -13,24 +13,6 @@ use anyhow::{Context, Result, bail};
 const META_PACKAGE: &str = "linux-image-cloud-amd64";
 /// The oldest kernel that Holm promises to run on; Debian 12 ships it.
 const PACKAGE_PREFIX: &str = "linux-image-6.1.";
-/// What Debian builds as modules and Holm uses.
-const MODULES: [&str; 14] = [
-    "loop",
-    "overlay",
-    "erofs",
-    // What CRIU asks about sockets, and what it locks networks with.
-    "unix_diag",
-    "inet_diag",
-    "tcp_diag",
-    "udp_diag",
-    "raw_diag",
-    "af_packet_diag",
-    "netlink_diag",
-    "nf_tables",
-    "nft_compat",
-    "xt_mark",
-    "nf_conntrack_netlink",
-];
 
 /// A kernel that can be booted.
 pub struct Kernel {
@@ -41,18 +23,18 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Finds the kernel in the cache or fetches it.
+    /// Finds the kernel in the cache or fetches it. It takes along these of what Debian builds as modules.
     ///
     /// # Errors
     /// Apt has no such package or cannot get it; the package is not as expected.
-    pub fn get() -> Result<Self> {
+    pub fn get(wanted: &[&str]) -> Result<Self> {
         let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("guest-cache");
         let tree = match cached(&cache) {
             Some(tree) => tree,
             None => fetch(&cache)?,
         };
         let image = entries(&tree.join("boot")).into_iter().find(|path| name(path).starts_with("vmlinuz-"));
-        Ok(Self { image: image.context("the package holds no kernel")?, modules: modules(&tree)? })
+        Ok(Self { image: image.context("the package holds no kernel")?, modules: modules(&tree, wanted)? })
     }
 }
 
@@ -93,13 +75,13 @@ fn output(command: &mut Command) -> Result<String> {
 }
 
 /// The modules and all they depend on, dependencies first.
-fn modules(tree: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+fn modules(tree: &Path, wanted: &[&str]) -> Result<Vec<(String, Vec<u8>)>> {
     let releases = entries(&tree.join("lib/modules"));
     let release = releases.first().context("the package holds no modules")?;
     let mut files = BTreeMap::new();
     collect_modules(&release.join("kernel"), &mut files);
     let mut ordered = Vec::new();
-    for module in MODULES {
+    for module in wanted {
         add_module(module, &files, &mut ordered)?;
     }
     Ok(ordered)

@@ -16,6 +16,25 @@ use super::{programs, step};
 /// How long a guest may live. It takes a tenth of that on an idle machine.
 const LIFE: Duration = Duration::from_secs(400);
 
+/// What Debian builds as modules and Holm uses.
+const MODULES: [&str; 14] = [
+    "loop",
+    "overlay",
+    "erofs",
+    // What CRIU asks about sockets, and what it locks networks with.
+    "unix_diag",
+    "inet_diag",
+    "tcp_diag",
+    "udp_diag",
+    "raw_diag",
+    "af_packet_diag",
+    "netlink_diag",
+    "nf_tables",
+    "nft_compat",
+    "xt_mark",
+    "nf_conntrack_netlink",
+];
+
 /// One boot.
 pub struct Boot {
     /// What the guest recorded.
@@ -50,7 +69,7 @@ pub fn leaves_nothing(area: &str) {
 }
 
 fn run() -> Result<Boot> {
-    let kernel = Kernel::get().context("getting a kernel")?;
+    let kernel = Kernel::get(&MODULES).context("getting a kernel")?;
     let place = tempfile::Builder::new().prefix("hg").tempdir()?;
     let (initial, record) = (place.path().join("initial.cpio"), place.path().join("record"));
     std::fs::write(&initial, initial_files(&kernel)?)?;

@@ -10,10 +10,13 @@ use crate::metadata::Metadata;
 ///
 /// Features are those of the whole workspace: what only the binary of `holm-runtime` needs counts for the keeper, too,
 /// although the keeper is built without.
-const BUDGETS: &[(&str, usize)] = &[("holm-cli", 110), ("holm-keeper", 65), ("holm-runtime", 65)];
+const BUDGETS: &[(&str, usize)] =
+    &[("holm-cli", 110), ("holm-guest", 65), ("holm-keeper", 65), ("holm-runtime", 65)];
 
 /// Crates whose build script is known: they ask the compiler what it can do, or compile the C of zstd and xz.
 const KNOWN_BUILD_SCRIPTS: &[&str] = &[
+    "crc32fast",
+    "kvm-ioctls",
     "libc",
     "liblzma-sys",
     "portable-atomic",
@@ -74,7 +77,10 @@ mod tests {
         let names: Vec<_> = names.iter().map(String::as_str).collect();
         assert!(check_number(&keeper_with(&names[..65], false)).findings.is_empty());
         let report = check_number(&keeper_with(&names, false));
-        assert_eq!(report.summary, "holm-cli 0 of 110, holm-keeper 66 of 65, holm-runtime 0 of 65");
+        assert_eq!(
+            report.summary,
+            "holm-cli 0 of 110, holm-guest 0 of 65, holm-keeper 66 of 65, holm-runtime 0 of 65"
+        );
         assert_eq!(report.findings, ["`holm-keeper` is made of 66 crates, more than its 65"]);
     }
 

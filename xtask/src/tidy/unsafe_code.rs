@@ -12,6 +12,7 @@ const MODULES: &[(&str, &str)] = &[
         "bench/src/floor/sys.rs",
         "the floor makes its system calls itself, so that no code of Holm is measured twice",
     ),
+    ("crates/vmm/src/probe.rs", "gives a guest's memory to KVM by address"),
     (
         "crates/runtime/tests/seccomp_kernel.rs",
         "makes system calls as a workload would, to see what the filter answers",

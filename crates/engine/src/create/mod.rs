@@ -18,7 +18,8 @@ mod resolve;
 use std::path::Path;
 
 use holm_spec::layout::{STAGED_PREFIX, WorkloadPaths};
-use holm_spec::workload::{Config, Isolation, VERSION};
+use holm_spec::machine::Machine;
+use holm_spec::workload::{Config, VERSION};
 use holm_spec::{Id, Timestamp};
 use holm_store::Image;
 use holm_sys::fail_point;
@@ -26,7 +27,7 @@ use holm_sys::file::{Durability, ensure_directory, random_bytes, remove_tree, re
 use holm_sys::lock::Lock;
 
 use crate::request::CreateRequest;
-use crate::{Engine, Error, Kind, Result};
+use crate::{Engine, Error, Result};
 
 /// A workload that was created. Its lock is held until this is dropped or started.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub struct Created {
     pub name: String,
     /// What was asked and could not be given, one line each.
     pub warnings: Vec<String>,
+    /// Its machine, if it is to run in one.
+    pub(crate) machine: Option<Machine>,
     _lock: Lock,
 }
 
@@ -45,26 +48,23 @@ impl Engine {
     ///
     /// # Errors
     /// [`Kind::NoSuchImage`], [`Kind::ForeignImage`], [`Kind::NameTaken`], [`Kind::InvalidRequest`],
-    /// [`Kind::Unsupported`] for the isolation `vm`.
+    /// [`Kind::Unsupported`] for what a virtual machine cannot have, [`Kind::NoSuchKernel`].
     pub fn create(&self, request: &CreateRequest) -> Result<Created> {
-        if request.isolation == Isolation::Vm {
-            let message =
-                format!("run `{}` as a virtual machine: isolation `vm` is not there yet", request.image);
-            return Err(Error::new(Kind::Unsupported, message));
-        }
         // Held until the workload is published: removal of images waits for it.
         let _in_use = self.store.in_use()?;
         let image = self.store.resolve(&request.image)?;
         resolve::check_platform(request, &image)?;
+        let machine = self.resolve_machine(request, &image.platform())?;
         let id = Id::from_bytes(random_bytes());
-        let resolved = resolve::Resolved::new(request, &image, &id)?;
+        let resolved = resolve::Resolved::new(request, &image, &id, machine)?;
         let staged = Staged::make(self, id, request.auto_remove)?;
         let name = names::claim(&self.layout, request.name.as_deref(), &id)?;
         fail_point::reached("create-name-claimed");
         let lock = self
             .publish(staged, request, &image, &resolved, &name)
             .inspect_err(|_| drop(holm_runtime::release::remove_workload(&self.layout, &id, &name)))?;
-        Ok(Created { id, name, warnings: resolved.warnings, _lock: lock })
+        let resolve::Resolved { warnings, machine, .. } = resolved;
+        Ok(Created { id, name, warnings, machine, _lock: lock })
     }
 
     /// Makes the workload visible; its lock stays held.
@@ -77,6 +77,9 @@ impl Engine {
         name: &str,
     ) -> Result<Lock> {
         let root = self.store.root_fs(image, &staged.id, request.auto_remove)?;
+        if resolved.machine.is_some() {
+            self.make_scratch(&staged.id)?;
+        }
         fail_point::reached("create-snapshot-made");
         let paths = self.layout.workload(&staged.id);
         let files = files::write(
@@ -92,6 +95,7 @@ impl Engine {
             name: name.to_owned(),
             sandbox: staged.id,
             isolation: request.isolation,
+            machine: resolved.machine.clone(),
             created: Timestamp::from_nanos(holm_sys::process::now()),
             image: holm_spec::workload::ImageUse { name: request.image.clone(), id: image.id },
             auto_remove: request.auto_remove,

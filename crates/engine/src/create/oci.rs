@@ -7,7 +7,7 @@ use holm_spec::runtime::{
     Linux, LinuxCapabilities, LinuxCpu, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxMemory,
     LinuxNamespace, LinuxNamespaceType, LinuxPids, LinuxResources, Mount, Process, Root, Spec,
 };
-use holm_spec::workload::NetworkMode;
+use holm_spec::workload::{Isolation, NetworkMode};
 
 use super::files::EtcFile;
 use super::resolve::Resolved;
@@ -170,11 +170,13 @@ fn root_propagation(request: &CreateRequest) -> Option<String> {
 
 fn linux(request: &CreateRequest, resolved: &Resolved) -> Result<Linux> {
     let paths = |paths: &[&str]| Some(paths.iter().map(|&path| path.to_owned()).collect::<Vec<_>>());
+    // A machine has devices of its own.
+    let gets_devices = request.privileged && request.isolation == Isolation::Container;
     let mut linux = Linux::default();
     linux
         .set_namespaces(Some(namespaces(request.network)))
         .set_resources(Some(resources(request)))
-        .set_devices(if request.privileged { Some(host_devices()?) } else { None })
+        .set_devices(if gets_devices { Some(host_devices()?) } else { None })
         .set_masked_paths(if request.privileged { None } else { Some(masked()) })
         .set_readonly_paths(if request.privileged { None } else { paths(&READ_ONLY) })
         .set_rootfs_propagation(root_propagation(request))

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use holm_spec::machine::Machine;
 use holm_spec::platform::Platform;
-use holm_spec::workload::{NetworkMode, Settings};
+use holm_spec::workload::{Isolation, NetworkMode, Settings};
 use holm_spec::{Id, image, signal};
 use holm_store::Image;
 
@@ -31,6 +32,7 @@ pub(super) struct Resolved {
     pub labels: BTreeMap<String, String>,
     pub capabilities: holm_runtime::capability::CapabilitySet,
     pub seccomp: SeccompSettings,
+    pub machine: Option<Machine>,
     pub warnings: Vec<String>,
 }
 
@@ -48,7 +50,7 @@ pub(super) fn check_platform(request: &CreateRequest, image: &Image) -> Result<(
         );
         return Err(Error::new(Kind::ForeignImage, message));
     }
-    if is.architecture != host.architecture {
+    if is.architecture != host.architecture && request.isolation == Isolation::Container {
         let message = format!("image `{}` is for {is}, and this host is {host}", request.image);
         return Err(Error::new(Kind::ForeignImage, message));
     }
@@ -56,7 +58,7 @@ pub(super) fn check_platform(request: &CreateRequest, image: &Image) -> Result<(
 }
 
 impl Resolved {
-    pub fn new(request: &CreateRequest, image: &Image, id: &Id) -> Result<Self> {
+    pub fn new(request: &CreateRequest, image: &Image, id: &Id, machine: Option<Machine>) -> Result<Self> {
         let config = image.config.config().clone().unwrap_or_default();
         check_limits(request)?;
         let (entrypoint, command) = program(request, &config)?;
@@ -79,6 +81,7 @@ impl Resolved {
             labels: labels(request, &config),
             capabilities,
             seccomp,
+            machine,
             warnings: warnings(request, &config),
         })
     }

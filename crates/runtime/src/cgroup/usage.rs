@@ -36,6 +36,10 @@ pub struct Usage {
     pub pids: u64,
     /// Their limit; 0 for none.
     pub pids_limit: u64,
+    /// Bytes read from block devices.
+    pub read_bytes: u64,
+    /// Bytes written to block devices.
+    pub written_bytes: u64,
 }
 
 /// What the container at `path` uses.
@@ -58,6 +62,8 @@ pub fn usage(hierarchies: &Hierarchies, path: &Path) -> Usage {
         memory_statistics,
         pids: files.number("pids.current").unwrap_or_else(|| processes(hierarchies, path).len() as u64),
         pids_limit: files.number("pids.max").unwrap_or(0),
+        read_bytes: files.device_bytes("rbytes", "Read"),
+        written_bytes: files.device_bytes("wbytes", "Write"),
     }
 }
 
@@ -77,6 +83,12 @@ impl Files {
         files.iter().find_map(|file| self.number(file))
     }
 
+    /// Bytes of all block devices, by the names that v2 and v1 have for the direction.
+    fn device_bytes(&self, unified: &str, legacy: &str) -> u64 {
+        let text = self.text("io.stat").or_else(|| self.text("blkio.throttle.io_service_bytes"));
+        text.as_deref().map_or(0, |text| sum_of_devices(text, unified, legacy))
+    }
+
     /// Names and numbers, a line each; of all groups that have the file, since each counts something else.
     fn list(&self, file: &str) -> BTreeMap<String, u64> {
         let texts = self.0.iter().filter_map(|directory| std::fs::read_to_string(directory.join(file)).ok());
@@ -89,5 +101,30 @@ impl Files {
             }
         }
         list
+    }
+}
+
+/// `8:0 rbytes=1 wbytes=2 ...` a device in v2, `8:0 Read 1` a device and direction in v1.
+fn sum_of_devices(text: &str, unified: &str, legacy: &str) -> u64 {
+    let of_line = |line: &str| -> Option<u64> {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let named = words.iter().find_map(|word| word.strip_prefix(unified)?.strip_prefix('='));
+        named.or_else(|| (*words.get(1)? == legacy).then(|| words.get(2).copied())?)?.parse().ok()
+    };
+    text.lines().filter_map(of_line).fold(0, u64::saturating_add)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_of_devices_are_summed_in_both_versions() {
+        let unified = "8:0 rbytes=10 wbytes=3 rios=2 wios=1 dbytes=0 dios=0\n8:16 rbytes=5 wbytes=4\n7:0 \n";
+        assert_eq!(sum_of_devices(unified, "rbytes", "Read"), 15);
+        assert_eq!(sum_of_devices(unified, "wbytes", "Write"), 7);
+        let legacy = "8:0 Read 10\n8:0 Write 3\n8:0 Total 13\n8:16 Read 1\nTotal 14\n";
+        assert_eq!(sum_of_devices(legacy, "rbytes", "Read"), 11);
+        assert_eq!(sum_of_devices(legacy, "wbytes", "Write"), 3);
     }
 }

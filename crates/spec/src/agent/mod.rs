@@ -33,7 +33,8 @@ pub mod frame;
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::keeper::{ExecProcess, FailureKind, Stream, WindowSize};
 use crate::workload::SeccompSource;
@@ -166,6 +167,7 @@ pub enum Report {
         /// The guest kernel's release.
         release: String,
         /// Sessions that run, and the workloads that they belong to.
+        #[serde(deserialize_with = "numbered")]
         sessions: BTreeMap<u32, Id>,
     },
     /// A request was carried out.
@@ -307,6 +309,13 @@ pub struct ProcessRow {
     pub command: String,
 }
 
+/// Names of JSON are strings, also where they are numbers; in a message that is told by its tag they are met as such.
+fn numbered<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<u32, Id>, D::Error> {
+    let named = BTreeMap::<String, Id>::deserialize(deserializer)?;
+    let number = |(name, id): (String, Id)| name.parse().map(|number| (number, id)).map_err(D::Error::custom);
+    named.into_iter().map(number).collect()
+}
+
 /// The output stream that a number in [`Command::Acknowledge`] means.
 pub fn output_stream(number: u8) -> Option<Stream> {
     Stream::from_byte(number).filter(|stream| *stream != Stream::Stdin)
@@ -325,6 +334,15 @@ mod tests {
         assert_eq!(text, r#"{"report":"taken","session":1,"bytes":5}"#);
         let unknown = serde_json::from_str::<Command>(r#"{"command":"sync","request":1,"more":2}"#);
         assert!(unknown.is_err(), "our own formats refuse what they do not know");
+    }
+
+    #[test]
+    fn sessions_are_read_as_they_are_written() {
+        let sessions = BTreeMap::from([(7, Id::from_bytes([1; 32])), (u32::MAX, Id::from_bytes([2; 32]))]);
+        let welcome = Report::Welcome { protocol: PROTOCOL, release: "6.1".to_owned(), sessions };
+        let text = serde_json::to_string(&welcome).expect("plain");
+        assert_eq!(serde_json::from_str::<Report>(&text).expect("as written"), welcome);
+        assert!(serde_json::from_str::<Report>(&text.replace(r#""7""#, r#""seven""#)).is_err());
     }
 
     #[test]

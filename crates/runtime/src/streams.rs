@@ -13,9 +13,9 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, fcntl_setfl, mknodat, open};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer};
 
-/// The keeper's ends, non-blocking.
+/// The ends of whoever watches the process, non-blocking.
 #[derive(Debug, Default)]
-pub(crate) struct Streams {
+pub struct Streams {
     /// Write end of standard input, or the terminal.
     pub stdin: Option<OwnedFd>,
     /// Read ends of standard output and error; of a terminal only the first.
@@ -44,7 +44,7 @@ impl Streams {
 
 /// The process's ends.
 #[derive(Debug)]
-pub(crate) struct ProcessEnds([OwnedFd; 3]);
+pub struct ProcessEnds([OwnedFd; 3]);
 
 impl ProcessEnds {
     /// Standard input, output, error.
@@ -56,8 +56,11 @@ impl ProcessEnds {
 
 const READ_WRITE: OFlags = OFlags::RDWR.union(OFlags::CLOEXEC);
 
-/// Makes the FIFOs of a workload in `directory`.
-pub(crate) fn fifos(directory: &Path, stdin: bool) -> io::Result<(Streams, ProcessEnds)> {
+/// Makes the FIFOs of a workload in `directory`; without `stdin` its standard input is `/dev/null`.
+///
+/// # Errors
+/// What they cannot be made for; one of the name is there already.
+pub fn fifos(directory: &Path, stdin: bool) -> io::Result<(Streams, ProcessEnds)> {
     let mut streams = Streams::default();
     let input = if stdin { input_pipe(&mut streams)? } else { null()? };
     let mut output = |name: &str, at: usize| -> io::Result<OwnedFd> {
@@ -86,7 +89,7 @@ fn null() -> io::Result<OwnedFd> {
 }
 
 /// Opens the FIFOs that another keeper made.
-pub(crate) fn reopen_fifos(directory: &Path) -> Streams {
+pub fn reopen_fifos(directory: &Path) -> Streams {
     let end = |name: &str, flags: OFlags| {
         open(directory.join(name), flags | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()).ok()
     };
@@ -97,8 +100,11 @@ pub(crate) fn reopen_fifos(directory: &Path) -> Streams {
     }
 }
 
-/// Makes pipes for an exec.
-pub(crate) fn pipes(stdin: bool) -> io::Result<(Streams, ProcessEnds)> {
+/// Makes pipes for a process whose watcher is not to be survived; without `stdin` its standard input is `/dev/null`.
+///
+/// # Errors
+/// There are no more descriptors.
+pub fn pipes(stdin: bool) -> io::Result<(Streams, ProcessEnds)> {
     let mut streams = Streams::default();
     let input = if stdin { input_pipe(&mut streams)? } else { null()? };
     let mut output = |at: usize| -> io::Result<OwnedFd> {
@@ -112,7 +118,10 @@ pub(crate) fn pipes(stdin: bool) -> io::Result<(Streams, ProcessEnds)> {
 }
 
 /// Streams over the master of a terminal.
-pub(crate) fn terminal(master: OwnedFd) -> io::Result<Streams> {
+///
+/// # Errors
+/// It is no such master, or there are no more descriptors.
+pub fn terminal(master: OwnedFd) -> io::Result<Streams> {
     fcntl_setfl(&master, OFlags::RDWR | OFlags::NONBLOCK)?;
     let input = master.try_clone()?;
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;

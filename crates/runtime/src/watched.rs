@@ -1,16 +1,19 @@
-//! One process that the keeper watches: a workload's first one, or an exec.
+//! One process that is watched by whoever started it: a workload's first one, or an exec.
 
 use std::os::fd::{AsFd, OwnedFd};
 
 use holm_spec::keeper::WindowSize;
 use holm_sys::Errno;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use crate::streams::Streams;
+use crate::container::Started;
+use crate::error::{Context, Result};
+use crate::streams::{self, Streams};
 
 /// What a process is to its workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
+pub enum Role {
     /// The workload's first process: its end is the workload's.
     Main,
     /// Another process, of one session.
@@ -19,22 +22,37 @@ pub(crate) enum Role {
 
 /// A process with its streams.
 #[derive(Debug)]
-pub(crate) struct Watched {
+pub struct Watched {
+    /// What it is to its workload.
     pub role: Role,
+    /// As this process's pid namespace numbers it.
     pub pid: i32,
+    /// Becomes readable when it ends.
     pub pidfd: OwnedFd,
-    /// Start time of an adopted process, which somebody else reaps; `None` for a child of this keeper.
+    /// Start time of an adopted process, which somebody else reaps; `None` for a child of this process.
     pub adopted: Option<u64>,
+    /// The other ends of its standard streams.
     pub streams: Streams,
     /// Input that the process has not taken yet.
     pub backlog: Vec<u8>,
     /// Close standard input once the backlog is taken.
     pub close_after_backlog: bool,
-    /// Close standard input when the first client that carries it goes.
-    pub stdin_once: bool,
 }
 
 impl Watched {
+    /// A process that was there before whoever watches it now, and the streams that were found.
+    pub fn adopted(pid: i32, pidfd: OwnedFd, start_time: u64, streams: Streams) -> Self {
+        Self {
+            role: Role::Main,
+            pid,
+            pidfd,
+            adopted: Some(start_time),
+            streams,
+            backlog: Vec::new(),
+            close_after_backlog: false,
+        }
+    }
+
     /// Gives input to the process, keeping what it does not take.
     pub fn feed(&mut self, bytes: &[u8]) {
         self.backlog.extend_from_slice(bytes);
@@ -83,9 +101,18 @@ impl Watched {
         }
     }
 
-    /// Sends a signal to the process.
-    pub fn signal(&self, signal: i32) -> Result<(), Errno> {
+    /// Sends a signal to the process; one that has ended takes it without a word.
+    ///
+    /// # Errors
+    /// There is no such signal.
+    pub fn signal(&self, signal: i32) -> std::result::Result<(), Errno> {
         holm_sys::process::signal(self.pidfd.as_fd(), signal)
+    }
+
+    /// Whether it has ended, or does so soon: one that is on its way out has let go of its root before its end shows.
+    pub fn is_on_its_way_out(&self) -> bool {
+        let patience = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+        poll(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], Some(&patience)) != Ok(0)
     }
 
     /// How it ended; the pidfd must be readable.
@@ -103,9 +130,29 @@ impl Watched {
 /// A process that was started and is not watched yet: unless it is handed over, it ends with this, for nobody would
 /// know of it.
 #[derive(Debug)]
-pub(crate) struct Newborn(Option<Watched>);
+pub struct Newborn(Option<Watched>);
 
 impl Newborn {
+    /// Takes care of a process that was started with `streams`, or on a terminal of its own.
+    ///
+    /// # Errors
+    /// The terminal cannot be taken.
+    pub fn of(role: Role, started: Started, streams: Option<Streams>) -> Result<Self> {
+        let mut newborn = Self::new(Watched {
+            role,
+            pid: started.process.pid.as_raw_nonzero().get(),
+            pidfd: started.process.pidfd,
+            adopted: None,
+            streams: streams.unwrap_or_default(),
+            backlog: Vec::new(),
+            close_after_backlog: false,
+        });
+        if let Some(master) = started.terminal {
+            newborn.get().streams = streams::terminal(master).context(|| "take the terminal")?;
+        }
+        Ok(newborn)
+    }
+
     /// Takes care of a process.
     pub fn new(process: Watched) -> Self {
         Self(Some(process))
@@ -133,4 +180,4 @@ impl Drop for Newborn {
 }
 
 /// Exit code of a process whose end nobody could see.
-pub(crate) const UNKNOWN_EXIT: i32 = 255;
+pub const UNKNOWN_EXIT: i32 = 255;

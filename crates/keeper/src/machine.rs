@@ -1,0 +1,258 @@
+//! Workloads in virtual machines: `holm-machine` in its jail stands where a container's first process does, so streams,
+//! log, signals, exit code and adoption are the same. What differs: it runs before the workload does, so a start and an
+//! exec wait for a notice (`crate::notices`).
+
+use std::io::Write;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use holm_runtime::cgroup::{Group, Hierarchies};
+use holm_runtime::container::{self, Start, StartOptions};
+use holm_runtime::rootfs::Root;
+use holm_runtime::streams;
+use holm_runtime::watched::{Newborn, Role};
+use holm_runtime::workload::{self, Joined};
+use holm_runtime::{Error, Event};
+use holm_spec::agent::{GuestFile, GuestWorkload, INIT_PATH};
+use holm_spec::keeper::{ExecProcess, WindowSize};
+use holm_spec::machine::{ExecPlan, Launch, Plan, VERSION, file};
+use holm_spec::runtime::{Mount, Spec};
+use holm_spec::workload::{Config, SeccompSource};
+use holm_sys::file::read_limited;
+use holm_sys::process::{Child, keep_over_exec};
+use holm_sys::socket::packet_pair;
+use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create, open};
+
+use crate::jail::{self, INITRD, KERNEL, PROGRAM};
+use crate::server::Server;
+use crate::start::Begun;
+use crate::task::{Task, group_path};
+
+/// Longest file of the host that is made for a workload, in bytes: `/etc/hosts` and the like.
+const FILE_LIMIT: u64 = 256 * 1024;
+/// Longest description of a launch in bytes.
+const LAUNCH_LIMIT: u64 = 64 * 1024;
+
+/// What a process in a jail inherits: its plan, and where it says what happens.
+struct Inherited {
+    plan: OwnedFd,
+    notices: OwnedFd,
+    /// Everything else, kept open until the process has it.
+    disks: Vec<OwnedFd>,
+}
+
+impl Inherited {
+    /// The words for `holm-machine`.
+    fn arguments(&self, mode: &str) -> Vec<String> {
+        let numbers = [&self.plan, &self.notices].map(|descriptor| descriptor.as_raw_fd().to_string());
+        [PROGRAM.to_owned(), mode.to_owned()].into_iter().chain(numbers).collect()
+    }
+
+    /// The numbers, ascending, each of which outlives `exec` from now on.
+    fn numbers(&self) -> Result<Vec<i32>, Error> {
+        let mut numbers = Vec::new();
+        for descriptor in self.disks.iter().chain([&self.plan, &self.notices]) {
+            keep_over_exec(descriptor).map_err(|errno| Error::system("hand on a descriptor", errno))?;
+            numbers.push(descriptor.as_raw_fd());
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+}
+
+impl Server {
+    /// Starts the machine of a workload; the workload itself runs when the machine says so.
+    pub(crate) fn start_machine(&self, config: &Config, window: Option<WindowSize>) -> Result<Begun, Error> {
+        let machine = config.machine.as_ref().ok_or_else(|| Error::invalid("the workload has no machine"))?;
+        let launch = self.read_launch()?;
+        let disks = Disks::open(config, &self.layout.scratch(&config.id))?;
+        let plan = Plan {
+            version: VERSION,
+            accelerator: launch.accelerator,
+            emulator: launch.emulator.clone(),
+            platform: machine.platform.clone(),
+            cpus: machine.cpus,
+            memory: machine.memory,
+            kernel: KERNEL.into(),
+            initrd: INITRD.into(),
+            layers: disks.layers.iter().map(AsRawFd::as_raw_fd).collect(),
+            scratch: Some(disks.scratch.as_raw_fd()),
+            volatile: config.auto_remove,
+            tty: config.tty,
+            open_stdin: config.open_stdin,
+            workload: guest_workload(config, &launch)?,
+        };
+        let (notices, theirs) = packet_pair().map_err(|errno| Error::system("make a socket", errno))?;
+        let inherited = Inherited { plan: in_memory(&plan)?, notices: theirs, disks: disks.into_vec() };
+        let spec = self.jail(config, &launch, inherited.arguments("run"))?;
+        let rules = workload::device_rules(&spec);
+        let group =
+            Group::create(&Hierarchies::detect()?, &group_path(config), workload::resources(&spec), &rules)?;
+        let process = self.start_jail(config, &spec, &group, &inherited, window)?;
+        Ok(Begun { process, group, layers: Vec::new(), notices: Some(notices) })
+    }
+
+    fn read_launch(&self) -> Result<Launch, Error> {
+        let path = self.paths.dir.join(file::LAUNCH);
+        let failed = |cause: std::io::Error| Error::system(format!("read `{}`", path.display()), cause);
+        let text = read_limited(&path, LAUNCH_LIMIT).map_err(failed)?;
+        serde_json::from_slice(&text).map_err(|error| failed(error.into()))
+    }
+
+    /// The configuration of a jail. It is the same for all its processes.
+    fn jail(&self, config: &Config, launch: &Launch, arguments: Vec<String>) -> Result<Spec, Error> {
+        let machine = config.machine.as_ref().ok_or_else(|| Error::invalid("the workload has no machine"))?;
+        let resources = workload::resources(&config.oci);
+        Ok(jail::specification(&config.sandbox, machine, launch, resources, config.tty, arguments))
+    }
+
+    fn start_jail(
+        &self,
+        config: &Config,
+        spec: &Spec,
+        group: &Group,
+        inherited: &Inherited,
+        window: Option<WindowSize>,
+    ) -> Result<Newborn, Error> {
+        let root = self.paths.dir.join("jail");
+        jail::make_root(&root)?;
+        let directory = self.paths.workload(&config.id);
+        let io = |error: std::io::Error| Error::system("make the standard streams", error);
+        let ends =
+            if config.tty { None } else { Some(streams::fifos(&directory, config.open_stdin).map_err(io)?) };
+        let cache = self.layout.seccomp_cache();
+        let start = Start {
+            spec,
+            root: Root::Directory(&root),
+            bundle: Path::new("/"),
+            group,
+            user: None,
+            seccomp: workload::seccomp_program(SeccompSource::Default, spec, Some(&cache))?,
+            stdio: workload::stdio(ends.as_ref().map(|(_, ends)| ends), window),
+            options: StartOptions {
+                dies_with_parent: config.tty,
+                preserved: inherited.numbers()?,
+                ..StartOptions::default()
+            },
+        };
+        let rules = workload::device_rules(spec);
+        let started =
+            container::start(start, &mut |event: Event, _: &Child| workload::answer(event, group, &rules))?;
+        Newborn::of(Role::Main, started, ends.map(|(streams, _)| streams))
+    }
+
+    /// Starts what brings another process into a machine's workload.
+    pub(crate) fn exec_in_machine(
+        &self,
+        task: &Task,
+        asked: &ExecProcess,
+        stdin: bool,
+        window: Option<WindowSize>,
+    ) -> Result<(Newborn, OwnedFd), Option<Error>> {
+        let (config, first) = (&task.config, self.watched(task.main).ok_or(None)?);
+        let plan = ExecPlan { version: VERSION, workload: config.id, process: asked.clone(), stdin, window };
+        let (notices, theirs) = packet_pair().map_err(|errno| Some(Error::system("make a socket", errno)))?;
+        let inherited = Inherited { plan: in_memory(&plan)?, notices: theirs, disks: Vec::new() };
+        let launch = self.read_launch()?;
+        let spec = self.jail(config, &launch, Vec::new())?;
+        let user = jail::user(&config.sandbox);
+        let user = format!("{user}:{user}");
+        let cache = self.layout.seccomp_cache();
+        let joined = Joined {
+            spec: &spec,
+            user: &user,
+            seccomp: SeccompSource::Default,
+            cache: Some(&cache),
+            group: &task.group,
+            first,
+            preserved: &inherited.numbers()?,
+        };
+        let process = ExecProcess {
+            args: inherited.arguments("exec"),
+            env: Vec::new(),
+            cwd: None,
+            user: None,
+            tty: asked.tty,
+            privileged: false,
+        };
+        Ok((workload::exec(joined, &process, stdin, window)?, notices))
+    }
+}
+
+/// A workload's disks.
+struct Disks {
+    layers: Vec<OwnedFd>,
+    scratch: OwnedFd,
+}
+
+impl Disks {
+    fn open(config: &Config, scratch: &Path) -> Result<Self, Error> {
+        let layers = config.root.layers.iter().map(|layer| open_file(&layer.source, OFlags::RDONLY));
+        Ok(Self { layers: layers.collect::<Result<_, _>>()?, scratch: open_file(scratch, OFlags::RDWR)? })
+    }
+
+    fn into_vec(self) -> Vec<OwnedFd> {
+        self.layers.into_iter().chain([self.scratch]).collect()
+    }
+}
+
+fn open_file(path: &Path, flags: OFlags) -> Result<OwnedFd, Error> {
+    open(path, flags | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())
+        .map_err(|errno| Error::system(format!("open disk `{}`", path.display()), errno))
+}
+
+/// A file in memory with a document.
+fn in_memory(document: &impl serde::Serialize) -> Result<OwnedFd, Error> {
+    let text = serde_json::to_vec(document).expect("a plan is plain data");
+    let make = || -> Result<OwnedFd, std::io::Error> {
+        let mut file = std::fs::File::from(memfd_create("holm-plan", MemfdFlags::CLOEXEC)?);
+        file.write_all(&text)?;
+        Ok(file.into())
+    };
+    make().map_err(|error| Error::system("hold a plan in memory", error))
+}
+
+/// The workload as its guest gets it: no path of the host is in it.
+fn guest_workload(config: &Config, launch: &Launch) -> Result<GuestWorkload, Error> {
+    let mut oci = config.oci.clone();
+    let (mounts, files) = guest_mounts(oci.mounts().as_deref().unwrap_or_default(), launch)?;
+    oci.set_mounts(Some(mounts));
+    let layers = (1..).take(config.root.layers.len()).collect();
+    Ok(GuestWorkload {
+        id: config.id,
+        sandbox: config.sandbox,
+        layers,
+        scratch: true,
+        files,
+        tty: config.tty,
+        open_stdin: config.open_stdin,
+        user: config.user.clone(),
+        seccomp: config.seccomp,
+        oci,
+    })
+}
+
+/// Mounts of the guest, and files of the host that go along as what they hold.
+fn guest_mounts(mounts: &[Mount], launch: &Launch) -> Result<(Vec<Mount>, Vec<GuestFile>), Error> {
+    let (mut kept, mut files) = (Vec::new(), Vec::new());
+    for mount in mounts {
+        let source = mount.source().clone().unwrap_or_default();
+        if mount.typ().as_deref() != Some("bind") {
+            kept.push(mount.clone());
+        } else if source == launch.init {
+            let mut mount = mount.clone();
+            mount.set_source(Some(PathBuf::from(INIT_PATH)));
+            kept.push(mount);
+        } else {
+            files.push(guest_file(&source, mount.destination())?);
+        }
+    }
+    Ok((kept, files))
+}
+
+fn guest_file(source: &Path, target: &Path) -> Result<GuestFile, Error> {
+    let failed = |error| Error::system(format!("read `{}` for the guest", source.display()), error);
+    let content = read_limited(source, FILE_LIMIT).map_err(failed)?;
+    let content = String::from_utf8_lossy(&content).into_owned();
+    Ok(GuestFile { target: target.to_string_lossy().into_owned(), content })
+}

@@ -1,0 +1,151 @@
+//! What machines say of the processes in them.
+//!
+//! A process that was started here runs `holm-machine`; the one that was asked for runs later, in the guest. Whoever
+//! asked waits until the machine says that it runs, or why not.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use holm_runtime::watched::Role;
+use holm_spec::keeper::{FailureKind, PACKET_LIMIT, Reply, Streams};
+use holm_spec::machine::{Facts, Notice, file};
+use holm_sys::Errno;
+use holm_sys::file::{Durability, replace};
+use holm_sys::socket::try_receive_packet;
+use rustix::event::epoll::{self, EventFlags};
+
+use crate::server::{Server, Token};
+use crate::task::Task;
+
+/// What is known of a process in a machine.
+#[derive(Debug)]
+pub(crate) struct InMachine {
+    /// Gone once the machine has nothing more to say.
+    notices: Option<OwnedFd>,
+    stage: Stage,
+    /// A process of the workload was killed for lack of memory.
+    pub oom_killed: bool,
+    /// Why the machine ended, if not because the process did.
+    pub reason: Option<String>,
+}
+
+/// Who waits for a process: the client, what its session carries, what it is told of as the process.
+type Waiting = Option<(usize, Streams, i32)>;
+
+#[derive(Debug)]
+enum Stage {
+    Starting(Waiting),
+    Started,
+    /// It never will.
+    Failed(FailureKind, String, Waiting),
+}
+
+impl InMachine {
+    /// Whether the process ran.
+    pub fn has_started(&self) -> bool {
+        matches!(self.stage, Stage::Started)
+    }
+
+    /// A client is gone, and its number may be another's soon.
+    pub fn forget_client(&mut self, index: usize) {
+        if let Stage::Starting(waiting) | Stage::Failed(_, _, waiting) = &mut self.stage {
+            *waiting = waiting.filter(|(client, ..)| *client != index);
+        }
+    }
+}
+
+impl Server {
+    /// Listens to what a machine says of a process; `None` for one that is in no machine.
+    pub fn listen_to(&mut self, process: usize, notices: Option<OwnedFd>) {
+        let Some(notices) = notices else { return };
+        let _ = epoll::add(&self.epoll, &notices, Token::Notice(process).data(), EventFlags::IN);
+        let machine = InMachine {
+            notices: Some(notices),
+            stage: Stage::Starting(None),
+            oom_killed: false,
+            reason: None,
+        };
+        self.machines.insert(process, machine);
+    }
+
+    /// Joins a client to a process, at once or when its machine says that it runs.
+    pub fn join_when_started(&mut self, client: usize, process: usize, streams: Streams, pid: i32) {
+        match self.machines.get_mut(&process) {
+            Some(machine) => machine.stage = Stage::Starting(Some((client, streams, pid))),
+            None => self.join_session(client, process, streams, pid),
+        }
+    }
+
+    /// Takes what a machine has said.
+    pub fn take_notices(&mut self, process: usize) {
+        while let Some(notice) = self.receive_notice(process) {
+            let Some(machine) = self.machines.get_mut(&process) else { return };
+            match notice {
+                Notice::Started { facts, .. } => self.take_start(process, facts),
+                Notice::Failed { kind, message } => {
+                    if let Stage::Starting(waiting) = machine.stage {
+                        machine.stage = Stage::Failed(kind, message, waiting);
+                    }
+                }
+                Notice::Ended { oom_killed, reason } => {
+                    (machine.oom_killed, machine.reason) = (oom_killed, reason);
+                }
+            }
+        }
+    }
+
+    /// The next packet that is there. One that makes no sense ends the conversation: it is no machine of ours that
+    /// speaks.
+    fn receive_notice(&mut self, process: usize) -> Option<Notice> {
+        let machine = self.machines.get_mut(&process)?;
+        let mut buffer = vec![0; PACKET_LIMIT];
+        let received = try_receive_packet(machine.notices.as_ref()?.as_fd(), &mut buffer);
+        if received.as_ref().is_err_and(|errno| *errno == Errno::AGAIN) {
+            return None;
+        }
+        let length = received.map_or(0, |(length, _)| length);
+        let notice = serde_json::from_slice(&buffer[..length]).ok();
+        if notice.is_none() {
+            machine.notices = None;
+        }
+        notice
+    }
+
+    fn take_start(&mut self, process: usize, facts: Option<Facts>) {
+        let Some(machine) = self.machines.get_mut(&process) else { return };
+        let Stage::Starting(waiting) = std::mem::replace(&mut machine.stage, Stage::Started) else { return };
+        if let Some(facts) = facts {
+            let text = serde_json::to_vec(&facts).expect("facts are plain data");
+            // Only `inspect` misses it.
+            let _ = replace(&self.paths.dir.join(file::FACTS), &text, Durability::Volatile);
+        }
+        if let Some((client, streams, pid)) = waiting {
+            self.join_session(client, process, streams, pid);
+        }
+    }
+
+    /// A process that never ran is over.
+    pub fn finish_failed_start(&mut self, process: usize, role: Role) {
+        let (kind, message, waiting) = match self.machines.remove(&process).map(|machine| machine.stage) {
+            Some(Stage::Failed(kind, message, waiting)) => (kind, message, waiting),
+            Some(Stage::Starting(waiting)) => {
+                (FailureKind::Other, "the machine was ended while it started".to_owned(), waiting)
+            }
+            Some(Stage::Started) | None => return,
+        };
+        if role == Role::Main {
+            self.bury_machine(process, kind, &message);
+        }
+        self.finish_session(process, &[Reply::Failed { kind, message: message.clone() }]);
+        if let Some((client, ..)) = waiting {
+            self.fail(client, kind, message);
+        }
+    }
+
+    fn bury_machine(&mut self, process: usize, kind: FailureKind, message: &str) {
+        let id = self.tasks.iter().find(|(_, task)| task.main == process).map(|(id, _)| *id);
+        if let Some(Task { config, group, .. }) = id.and_then(|id| self.tasks.remove(&id)) {
+            drop(group);
+            self.bury_failed_start(&config, kind, message);
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What every back end implements.
+//!
+//! ```text
+//! create --> created --boot--> running --pause--> paused --resume--> running
+//!               |                 |                  |
+//!               +---------------- stop --------------+----> gone        (so does the end of the value)
+//!                                 | the guest powers off, resets, or the back end dies
+//!                                 +----> ended, told by an `Event`
+//! ```
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+use holm_spec::machine::{Accelerator, Facts};
+use holm_spec::platform::Platform;
+
+use crate::Result;
+use crate::disk::Layers;
+
+/// A machine to make.
+#[derive(Debug)]
+pub struct Description {
+    /// What executes the guest's instructions.
+    pub accelerator: Accelerator,
+    /// What the guest's processor is.
+    pub platform: Platform,
+    /// Virtual processors.
+    pub cpus: u32,
+    /// Memory in bytes.
+    pub memory: u64,
+    /// The kernel.
+    pub kernel: PathBuf,
+    /// The guest's first root.
+    pub initrd: PathBuf,
+    /// Words for the kernel beside those that every guest gets.
+    pub command_line: String,
+    /// The read-only disk with the layers.
+    pub layers: Option<Layers>,
+    /// The disk for what workloads write.
+    pub scratch: Option<OwnedFd>,
+}
+
+/// Something happened to a machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The guest powered itself off.
+    PoweredOff,
+    /// The guest reset itself, which is what a kernel that panicked does.
+    Reset,
+    /// Whoever listens at the agent's channel in the guest has come (true) or gone.
+    Agent(bool),
+    /// What runs the machine has died; what it said last.
+    Died(String),
+}
+
+/// Figures of a machine, from outside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Metrics {
+    /// Memory that the guest has been left with, in bytes.
+    pub memory: u64,
+}
+
+/// A machine. It ends with this value.
+pub trait Machine {
+    /// Lets the guest's processors run for the first time.
+    ///
+    /// # Errors
+    /// The machine is gone or does not answer.
+    fn boot(&mut self) -> Result<()>;
+
+    /// Stops the guest's processors.
+    ///
+    /// # Errors
+    /// The machine is gone or does not answer.
+    fn pause(&mut self) -> Result<()>;
+
+    /// Lets the guest's processors go on.
+    ///
+    /// # Errors
+    /// The machine is gone or does not answer.
+    fn resume(&mut self) -> Result<()>;
+
+    /// Asks the guest to leave itself with `bytes` of memory and give the rest back to the host.
+    ///
+    /// # Errors
+    /// The machine is gone or does not answer.
+    fn set_memory(&mut self, bytes: u64) -> Result<()>;
+
+    /// Figures of the machine.
+    ///
+    /// # Errors
+    /// The machine is gone or does not answer.
+    fn metrics(&mut self) -> Result<Metrics>;
+
+    /// Ends the machine at once, as pulling the plug does.
+    ///
+    /// # Errors
+    /// It cannot be ended.
+    fn stop(&mut self) -> Result<()>;
+
+    /// The stream to and from the guest's agent, non-blocking.
+    fn channel(&self) -> BorrowedFd<'_>;
+
+    /// What the guest's kernel prints, non-blocking. Somebody has to read it.
+    fn console(&self) -> BorrowedFd<'_>;
+
+    /// Readable when there may be an event.
+    fn events(&self) -> BorrowedFd<'_>;
+
+    /// The next event that is there.
+    fn next_event(&mut self) -> Option<Event>;
+
+    /// What the machine is.
+    fn facts(&self) -> Facts;
+}
