@@ -1,6 +1,12 @@
-//! Holm on another machine than this one: a guest of Debian's kernel 6.1 with nothing but cgroup v2.
+//! Holm on other machines than this one: guests of Debian's kernel 6.1 with nothing but cgroup v2.
 //!
-//! One guest is booted for all tests. It runs the [`guest::step::Step`]s of every area in order, each a
+//! | guest | first process | what it is for |
+//! |---|---|---|
+//! | [`guest::busybox`] | busybox | everything that needs no more than a kernel |
+//! | [`guest::systemd`] | systemd | groups that systemd makes, users of its sessions, AppArmor |
+//! | [`guest::suite`] | systemd | the tests of `oci.rs`, all of them, for ten minutes: only when asked for by name |
+//!
+//! Each is booted once for all its tests. It runs the [`guest::step::Step`]s of every area in order, each a
 //! shell script, and records how each ended; then it powers off. The tests only read that record.
 //! After each area the guest looks at what is left, and the area's last test demands that it is nothing.
 
@@ -8,24 +14,10 @@ mod guest {
     pub mod archive;
     pub mod kernel;
     pub mod machine;
-    pub mod programs;
     pub mod record;
     pub mod step;
 
-    mod checkpoints;
-    mod keepers;
-    mod layers;
-    mod limits;
-    mod verbs;
-    mod walls;
-
-    /// What the guest does, in order: names of areas and their steps.
-    pub const AREAS: [(&str, &[step::Step]); 6] = [
-        ("verbs", verbs::STEPS),
-        ("limits", limits::STEPS),
-        ("walls", walls::STEPS),
-        ("layers", layers::STEPS),
-        ("keepers", keepers::STEPS),
-        ("checkpoints", checkpoints::STEPS),
-    ];
+    mod busybox;
+    mod suite;
+    mod systemd;
 }

@@ -50,6 +50,7 @@ mod oci {
     mod logs;
     mod memory_policy;
     mod mount_options;
+    mod mount_order;
     mod mounts;
     mod mounts_of_the_kernel;
     mod namespaces;

@@ -2,7 +2,7 @@
 //!
 //! One module a verb; each declares a [`Verb`] and the table [`VERBS`] lists them. What verbs share lies below them:
 //! [`workspace`] (where things are), [`process`] (running commands), [`packages`] (Debian packages, by purpose),
-//! [`narrate`] (what people see) and [`leak`] (what a run left on the machine).
+//! [`base`] and [`mirror`] (Debian itself), [`narrate`] (what people see) and [`leak`] (what a run left on the machine).
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -10,14 +10,17 @@
 )]
 
 mod arguments;
+mod base;
 mod bench;
 mod build;
 mod clean;
 mod demo;
 mod elf;
+mod guest_disk;
 mod install;
 mod leak;
 mod metadata;
+mod mirror;
 mod narrate;
 mod packages;
 mod process;

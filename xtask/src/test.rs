@@ -16,7 +16,7 @@ use crate::leak::{self, Census, Scope};
 use crate::packages::{self, Purpose};
 use crate::totals::Totals;
 use crate::workspace::Workspace;
-use crate::{Verb, build, narrate, process, tidy};
+use crate::{Verb, build, guest_disk, narrate, process, tidy};
 
 /// The verb.
 pub const VERB: Verb = Verb {
@@ -24,11 +24,15 @@ pub const VERB: Verb = Verb {
     usage: " [--slow] [FILTER]",
     summary: "Run every check and every test; .ci/run calls exactly this",
     help: "  FILTER   run only the tests whose names contain this, on freshly built binaries, and no other checks\n  \
-           --slow   run only the tests that are left out otherwise because they take minutes\n\n\
+           --slow   run only the tests that are left out otherwise because they take minutes; those of\n           \
+           `guest::suite`, which take ten, only if FILTER names it\n\n\
            Groups: format, clippy, tidy, build, tests, leaks (what the tests left on the machine: mounts, control\n\
            groups, namespaces, interfaces, loop devices, processes, files). Tests run as root, on target/dist.\n",
     run,
 };
+
+/// Tests that take so long that even `--slow` runs them only for a filter that names them.
+const BY_NAME_ONLY: &str = "guest::suite";
 
 /// The directories of one run of the tests.
 struct Place {
@@ -72,10 +76,11 @@ fn run(workspace: &Workspace, mut arguments: Arguments) -> Result<()> {
     let filter = arguments.positional();
     arguments.finish()?;
     packages::require(&[Purpose::Build, Purpose::Test])?;
+    let mut report = Report::default();
     if slow {
         packages::require(&[Purpose::Guest])?;
+        report.group("guest", || guest_disk::require(workspace));
     }
-    let mut report = Report::default();
     if filter.is_none() && !slow {
         add_components()?;
         report.group("format", || process::run(workspace.cargo().args(["fmt", "--all", "--check"])));
@@ -156,6 +161,9 @@ fn tests(workspace: &Workspace, place: &Place, slow: bool, filter: Option<&str>)
     command.args(["test", "--workspace", "--no-fail-fast", "--"]);
     if slow {
         command.arg("--ignored");
+        if !filter.is_some_and(|filter| filter.contains(BY_NAME_ONLY)) {
+            command.args(["--skip", BY_NAME_ONLY]);
+        }
     }
     command.args(filter).env("HOLM_BIN_DIR", &place.dist).env("TMPDIR", &place.scratch);
     command

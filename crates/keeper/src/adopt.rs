@@ -26,7 +26,7 @@ impl Server {
         let pidfd = open_pidfd(state.pid, state.pid_start)?;
         let log = Log::open(&self.layout.workload(&workload).log()).ok()?;
         // The limits stand and the devices are guarded: only where the groups are must be known.
-        let group = Group::find(&Hierarchies::detect().ok()?, &group_path(&config), &[]).ok()?;
+        let group = Group::find(&Hierarchies::detect().ok()?, &group_path(&config), &[], None).ok()?;
         let acquire = |layer: &holm_spec::rootfs::LayerMount| {
             SharedMount::acquire(&layer.source, &layer.lock, &layer.target).ok()
         };

@@ -40,8 +40,40 @@ pub(crate) fn scheduling(asked: &Scheduler) -> Result<Scheduling> {
     let Ok(priority) = u32::try_from(priority) else { return wrong("priority", "it is negative") };
     let flags = asked.flags().iter().flatten().map(scheduler_flag).fold(0, |all, one| all | one);
     let [runtime, deadline, period] = times;
+    if policy == 6 {
+        check_deadline(asked).map_err(|(field, why)| {
+            let message = format!("sched_setattr: `SCHED_DEADLINE` {why}");
+            Error::invalid(message).at_field(format!("process.scheduler.{field}"))
+        })?;
+    }
     Ok(Scheduling { policy, flags, nice, priority, runtime, deadline, period })
 }
+
+/// What the kernel would refuse without saying what is wrong (sched(7), "SCHED_DEADLINE"): the field, and why. Times are
+/// in nanoseconds.
+fn check_deadline(asked: &Scheduler) -> std::result::Result<(), (&'static str, String)> {
+    let Some(runtime) = asked.runtime() else { return Err(("runtime", "requires `runtime`".to_owned())) };
+    let Some(deadline) = asked.deadline() else { return Err(("deadline", "requires `deadline`".to_owned())) };
+    let period = asked.period().unwrap_or(0);
+    if runtime == 0 {
+        return Err(("runtime", "runtime must be greater than 0".to_owned()));
+    }
+    if !(SHORTEST..=LONGEST).contains(&runtime) {
+        let why = format!("runtime {runtime} must be between {SHORTEST} and {LONGEST}");
+        return Err(("runtime", why));
+    }
+    if runtime > deadline {
+        return Err(("runtime", format!("runtime {runtime} must be <= deadline {deadline}")));
+    }
+    if period != 0 && deadline > period {
+        return Err(("deadline", format!("deadline {deadline} must be <= period {period}")));
+    }
+    Ok(())
+}
+
+/// Bounds of the runtime that the kernel takes: its clock's steps, and what the sign needs.
+const SHORTEST: u64 = 1 << 10;
+const LONGEST: u64 = i64::MAX as u64;
 
 fn scheduler_flag(flag: &SchedulerFlag) -> u64 {
     match flag {
@@ -97,8 +129,15 @@ pub(crate) fn memory_policy(spec: &Spec) -> Result<Option<(i32, Vec<u64>)>> {
         MemoryPolicyFlagType::MpolFRelativeNodes => 1 << 14,
         MemoryPolicyFlagType::MpolFStaticNodes => 1 << 15,
     });
+    let at_nodes = |error: Error| error.at_field("linux.memoryPolicy.nodes");
     let nodes = number_set(asked.nodes().as_deref().unwrap_or_default())
-        .map_err(|error| error.at_field("linux.memoryPolicy.nodes"))?;
+        .map_err(|error| at_nodes(Error::caused(Kind::Invalid, "invalid memory policy node", error)))?;
+    let count: u32 = nodes.iter().map(|word| word.count_ones()).sum();
+    if count != 0 && matches!(mode, 0 | 4) {
+        return Err(at_nodes(Error::invalid(format!(
+            "invalid memory policy: mode requires 0 nodes but got {count}"
+        ))));
+    }
     Ok(Some((flags.fold(mode, |all, one| all | one), nodes)))
 }
 
@@ -126,6 +165,9 @@ pub(crate) fn number_set(list: &str) -> Result<Vec<u64>> {
     Ok(words)
 }
 
+/// What the kernel wants in front of a profile of AppArmor's that the next program runs in.
+const ON_EXECUTE: &str = "exec ";
+
 /// What to write for `process.apparmorProfile` and `process.selinuxLabel`, and where.
 ///
 /// # Errors
@@ -141,7 +183,7 @@ pub(crate) fn labels(process: &Process) -> Result<Vec<(CString, Vec<u8>)>> {
         }
         labels.push((
             c"/proc/thread-self/attr/apparmor/exec".to_owned(),
-            format!("exec {profile}").into_bytes(),
+            format!("{ON_EXECUTE}{profile}").into_bytes(),
         ));
     }
     if let Some(label) = given(process.selinux_label()) {
@@ -151,6 +193,12 @@ pub(crate) fn labels(process: &Process) -> Result<Vec<(CString, Vec<u8>)>> {
         labels.push((c"/proc/thread-self/attr/exec".to_owned(), label.into_bytes()));
     }
     Ok(labels)
+}
+
+/// The profile or label in what is written, as the configuration has it.
+pub(crate) fn name_in_label(written: &[u8]) -> String {
+    let text = String::from_utf8_lossy(written);
+    text.strip_prefix(ON_EXECUTE).unwrap_or(&text).to_owned()
 }
 
 fn missing(module: &str, field: &str) -> Error {
@@ -172,6 +220,12 @@ mod tests {
     }
 
     #[test]
+    fn labels_are_told_by_their_names() {
+        assert_eq!(name_in_label(b"exec docker-default"), "docker-default");
+        assert_eq!(name_in_label(b"system_u:system_r:container_t:s0"), "system_u:system_r:container_t:s0");
+    }
+
+    #[test]
     fn schedulers_have_their_own_numbers() {
         let mut asked = Scheduler::default();
         asked.set_policy(LinuxSchedulerPolicy::SchedBatch).set_nice(Some(5));
@@ -179,5 +233,29 @@ mod tests {
         assert_eq!((wanted.policy, wanted.nice), (3, 5));
         asked.set_priority(Some(1));
         assert!(scheduling(&asked).is_err());
+    }
+
+    #[test]
+    fn times_of_a_deadline_have_an_order() {
+        let message = |runtime: Option<u64>, deadline: Option<u64>, period: Option<u64>| {
+            let mut asked = Scheduler::default();
+            asked.set_policy(LinuxSchedulerPolicy::SchedDeadline);
+            asked.set_runtime(runtime).set_deadline(deadline).set_period(period);
+            scheduling(&asked).map_or_else(|error| error.to_string(), |_| String::new())
+        };
+        assert_eq!(message(Some(2000), Some(2000), None), "");
+        assert_eq!(message(Some(2000), Some(3000), Some(4000)), "");
+        let wrong = [
+            (message(None, Some(1), Some(2)), "requires `runtime`"),
+            (message(Some(2000), None, None), "requires `deadline`"),
+            (message(Some(0), Some(1), None), "greater than 0"),
+            (message(Some(1023), Some(2000), None), "must be between"),
+            (message(Some(1 << 63), Some(2000), None), "must be between"),
+            (message(Some(3000), Some(2000), None), "must be <= deadline 2000"),
+            (message(Some(2000), Some(3000), Some(2500)), "must be <= period 2500"),
+        ];
+        for (message, why) in wrong {
+            assert!(message.starts_with("`process.scheduler.") && message.contains(why), "{message}");
+        }
     }
 }

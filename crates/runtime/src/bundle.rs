@@ -110,9 +110,19 @@ fn remove_unknown_capabilities(document: &mut Value, unknown: &mut Vec<String>) 
 pub fn parse_as<T: serde::de::DeserializeOwned>(document: &[u8], name: &str) -> Result<T> {
     serde_json::from_slice(document).map_err(|cause| {
         let path = path_of(&cause, document);
-        let read = Error::caused(Kind::Invalid, format!("read `{name}`"), cause);
+        let read = Error::caused(Kind::Invalid, format!("{}read `{name}`", memory_policy(&path)), cause);
         if path.is_empty() { read } else { read.at_field(path) }
     })
+}
+
+/// Other runtimes read the document first and say this then.
+fn memory_policy(path: &str) -> &'static str {
+    match path.strip_prefix("linux.memoryPolicy") {
+        None => "",
+        Some(".mode") => "invalid memory policy mode: ",
+        Some(field) if field.starts_with(".flags") => "invalid memory policy flag: ",
+        Some(_) => "invalid memory policy: ",
+    }
 }
 
 /// JSON path of the field that an error is about; empty for the document itself.

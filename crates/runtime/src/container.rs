@@ -13,6 +13,7 @@ use holm_sys::rustix::fs::{FileType, Gid, Mode, OFlags, Uid, fchown, fstat, open
 use holm_sys::rustix::thread::ThreadNameSpaceType;
 use holm_sys::{Errno, fail_point, socket};
 
+use crate::attributes;
 use crate::cgroup::Group;
 use crate::child::{Init, Join, Leave};
 use crate::error::{Context, Error, Kind, Result};
@@ -23,7 +24,7 @@ use crate::maps::Maps;
 use crate::namespaces::{NamespacePlan, write_oom_score};
 use crate::process::{Hold, ProcessPlan, Stdio};
 use crate::resctrl::Membership;
-use crate::rootfs::{Audience, MountPlan, Root, RootPlan};
+use crate::rootfs::{Audience, MountPlan, Root, RootPlan, over_proc};
 use crate::rootless::is_in_user_namespace;
 use crate::seccomp::Program;
 use crate::step::{Failure, PROCEED, Step};
@@ -163,6 +164,7 @@ pub fn start(start: Start<'_>, answer: &mut Answer<'_>) -> Result<Started> {
         waits: !options.meet_when_mounted,
         maps: namespaces.maps.as_ref(),
         first: &mut |child| group.admit(child.pid).and_then(|()| set_oom_score(child, process)),
+        map_ids: &|index, tree| root.map_ids(index, tree),
         answer,
         describe: &|failure| describe(failure, &plan, Some(&root)),
     };
@@ -203,7 +205,11 @@ fn late_failure(failure: Failure, program: &str) -> Error {
         (Step::Execute, _) => Kind::CommandNotExecutable,
         _ => Kind::System,
     };
-    Error::errno(kind, format!("{} `{program}`", failure.step.description()), failure.errno)
+    let message = match kind {
+        Kind::CommandNotFound => format!("exec {program}"),
+        _ => format!("{} `{program}`", failure.step.description()),
+    };
+    Error::errno(kind, message, failure.errno)
 }
 
 fn name(name: &Option<String>) -> Option<&[u8]> {
@@ -297,8 +303,7 @@ pub fn exec(exec: Exec<'_>, answer: &mut Answer<'_>) -> Result<Started> {
         proc: proc.as_ref().map(AsFd::as_fd),
         kept: &kept(numbers, exec.group, &exec.stdio, &plan),
     };
-    let options = CloneOptions { namespaces: Namespaces::NONE, cgroup: exec.group.birthplace() };
-    let child = clone(&options, || join.run()).context(|| "make a process for the container")?;
+    let child = bear(exec.group, &join)?;
     drop(theirs);
     let expectation = Expectation {
         staged: true,
@@ -311,10 +316,27 @@ pub fn exec(exec: Exec<'_>, answer: &mut Answer<'_>) -> Result<Started> {
             exec.resctrl.map_or(Ok(()), |groups| groups.admit(child.pid.as_raw_nonzero().get()))?;
             set_oom_score(child, exec.process)
         },
+        map_ids: &|_, _| Ok(()),
         answer,
         describe: &|failure| describe(failure, &plan, None),
     };
     confirm(child, ours, expectation)
+}
+
+/// The first stage, born in the container's group.
+fn bear(group: &Group, join: &Join<'_>) -> Result<Child> {
+    match born_in(group.birthplace(), join) {
+        Err(Errno::BUSY) => {
+            let other = group.other_birthplace()?;
+            let born = other.as_ref().map_or(Err(Errno::BUSY), |other| born_in(Some(other.as_fd()), join));
+            born.context(|| "adding pid of the process to cgroups of the container")
+        }
+        other => other.context(|| "make a process for the container"),
+    }
+}
+
+fn born_in(cgroup: Option<BorrowedFd<'_>>, join: &Join<'_>) -> Result<Child, Errno> {
+    clone(&CloneOptions { namespaces: Namespaces::NONE, cgroup }, || join.run())
 }
 
 /// Through the host's `proc` labels are set; nobody needs it without labels.
@@ -334,7 +356,7 @@ pub(crate) struct JoinedNamespaces {
 
 impl JoinedNamespaces {
     /// All that differ from this process's. Joining one that is shared changes nothing, but a user namespace that is
-    /// shared cannot be entered again, and from another user namespace those of the host cannot.
+    /// shared cannot be entered again, and from inside another user namespace those of the host cannot.
     pub fn of(target: i32) -> Result<Self> {
         let own = |kind: &str| std::fs::read_link(format!("/proc/self/ns/{kind}")).ok();
         let others = |kind: &str| {
@@ -344,9 +366,10 @@ impl JoinedNamespaces {
         // Kernels may be built without one.
         let differs = |kind: &str| own(kind).is_some_and(|own| others(kind).is_ok_and(|other| other != own));
         let changes_user = Some(others("user")?) != own("user");
+        let is_inside = changes_user || is_in_user_namespace();
         let mut kinds = ThreadNameSpaceType::empty();
         for (kind, bit) in ALWAYS_JOINED {
-            kinds.set(bit, !changes_user || differs(kind));
+            kinds.set(bit, !is_inside || differs(kind));
         }
         kinds.set(ThreadNameSpaceType::USER, changes_user);
         kinds.set(ThreadNameSpaceType::TIME, differs("time"));
@@ -426,6 +449,10 @@ fn give_streams(stdio: &Stdio<'_>, identity: &Identity, maps: Option<&Maps>) -> 
 fn describe(failure: Failure, plan: &ProcessPlan, root: Option<&RootPlan>) -> Error {
     let object = match failure.step {
         Step::Execute => return cannot_execute(failure.errno, plan),
+        Step::Scheduler if failure.errno == Errno::PERM && plan.has_some_processors => {
+            let message = "set the scheduler (process scheduler can't be used together with AllowedCPUs)";
+            return Error::errno(Kind::System, message, failure.errno);
+        }
         Step::WorkingDirectory | Step::EscapedDirectory => plan.directory.to_string_lossy().into_owned(),
         Step::LandlockPath => {
             let rules = plan.landlock.as_ref().map(Landlock::rules).unwrap_or_default();
@@ -434,6 +461,10 @@ fn describe(failure: Failure, plan: &ProcessPlan, root: Option<&RootPlan>) -> Er
                 None => return describe_mounting(failure, root),
             }
         }
+        Step::SecurityLabel => match plan.labels.get(usize::from(failure.index)) {
+            Some((_, label)) => attributes::name_in_label(label),
+            None => return describe_mounting(failure, root),
+        },
         Step::ResourceLimit => match plan.limits.get(usize::from(failure.index)) {
             Some((resource, _)) => format!("{resource:?}"),
             None => return describe_mounting(failure, root),
@@ -449,7 +480,9 @@ pub(crate) fn describe_mounting(failure: Failure, root: Option<&RootPlan>) -> Er
     let object = match failure.step {
         Step::NoPlainDirectory => return no_plain_directory(root, index),
         Step::InsideProc => return inside_proc(root, index),
-        Step::MakeMount | Step::OpenTarget | Step::MakeTarget | Step::AttachMount => root
+        Step::CoverProc => return over_proc(),
+        Step::BindSource => root.and_then(|root| root.mounts.get(index)).and_then(MountPlan::inner_source),
+        Step::MakeMount | Step::MapIds | Step::OpenTarget | Step::MakeTarget | Step::AttachMount => root
             .and_then(|root| root.mounts.get(index))
             .map(|mount| mount.target.path.to_string_lossy().into_owned()),
         Step::MakeDevice => root
@@ -496,9 +529,8 @@ fn cannot_execute(errno: Errno, plan: &ProcessPlan) -> Error {
             Kind::CommandNotFound,
             format!("execute `{program}`: executable file not found in $PATH"),
         ),
-        Errno::NOENT | Errno::NOTDIR => {
-            Error::errno(Kind::CommandNotFound, format!("execute `{program}`"), errno)
-        }
+        // As other runtimes say it: the interpreter of a script may be what is missing.
+        Errno::NOENT | Errno::NOTDIR => Error::errno(Kind::CommandNotFound, format!("exec {program}"), errno),
         _ => Error::errno(Kind::CommandNotExecutable, format!("execute `{program}`"), errno),
     }
 }

@@ -6,6 +6,8 @@
 //! U  maps wanted       ------------>
 //!                      <------------ P           maps written
 //! C  born inside       ------------> (with a pidfd)
+//! I  tree              ------------> (a copy of what is in the root)
+//!                      <------------ I           its ids are mapped
 //! M  mounted           ------------>
 //!                      <------------ P           hooks have run
 //! (waits)              <------------ P           everything outside is ready
@@ -17,7 +19,7 @@
 //! E  failure           ------------>
 //! ```
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use holm_sys::process::{self, Child};
@@ -29,7 +31,10 @@ use crate::container::{Started, Word};
 use crate::error::{Context, Error, Kind, Result};
 use crate::maps::Maps;
 use crate::namespaces::write_maps;
-use crate::step::{Failure, HELD, MAPS_WANTED, MOUNTED, PROCEED, TERMINAL, decode_listener, decode_process};
+use crate::step::{
+    Failure, HELD, IDS_MAPPED, MAPS_WANTED, MOUNTED, PROCEED, TERMINAL, decode_listener, decode_process,
+    decode_tree,
+};
 
 /// How long a child may take to get to its program. Whoever can stop or freeze it must not hold up the
 /// caller for ever.
@@ -62,6 +67,8 @@ pub(crate) struct Expectation<'a> {
     pub maps: Option<&'a Maps>,
     /// What the parent does for the first child, before it goes on.
     pub first: &'a mut dyn FnMut(&Child) -> Result<()>,
+    /// Maps the ids of what is mounted as that number.
+    pub map_ids: &'a dyn Fn(usize, BorrowedFd<'_>) -> Result<()>,
     pub answer: &'a mut Answer<'a>,
     /// Puts a failure in words.
     pub describe: &'a dyn Fn(Failure) -> Error,
@@ -187,6 +194,10 @@ impl Talk<'_> {
             // For the meeting, and for what it waits for before it takes rights away from itself.
             self.proceed();
             self.proceed();
+        } else if let Some(index) = decode_tree(packet) {
+            let tree = descriptor.ok_or_else(vanished)?;
+            (self.expectation.map_ids)(index, tree.as_fd())?;
+            let _ = socket::send_packet(self.sync.as_fd(), IDS_MAPPED, &[]);
         } else if let Some(number) = decode_listener(packet) {
             let process = self.born.as_ref().unwrap_or(&self.first);
             let listener = pidfd_getfd(&process.pidfd, number, PidfdGetfdFlags::empty())

@@ -141,7 +141,11 @@ fn run_one(hook: &Hook, state: &[u8], place: Place<'_>) -> Result<()> {
     if status.success() {
         return Ok(());
     }
-    Err(Error::new(Kind::System, format!("{}{}", in_words(status), said.in_words())))
+    let ended = match (status.code(), status.signal()) {
+        (Some(code), _) => in_words(code),
+        (None, signal) => in_words(128 + signal.unwrap_or_default()),
+    };
+    Err(Error::new(Kind::System, format!("{ended}{}", said.in_words())))
 }
 
 fn command(hook: &Hook) -> Command {
@@ -184,11 +188,14 @@ fn wait(child: &mut Child, timeout: Option<Duration>, said: &mut Said) -> Result
     }
 }
 
-fn in_words(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exit status {code}"),
-        (None, Some(signal)) => format!("signal {signal}"),
-        (None, None) => "it ended".to_owned(),
+/// How a hook has ended, by its exit code or 128 + the signal that ended it: in the words of Go's library for what
+/// a filter of system calls does, since callers look for them.
+pub fn in_words(code: i32) -> String {
+    match code - 128 {
+        9 => "signal: killed".to_owned(),
+        31 => "signal: bad system call".to_owned(),
+        signal @ 1..=64 => format!("signal {signal}"),
+        _ => format!("exit status {code}"),
     }
 }
 

@@ -44,4 +44,4 @@ pub mod workload;
 
 pub use error::{Error, Kind, Result};
 pub use handshake::{Answer, Event};
-pub use process::{Affinity, Hold, NewTerminal, Stdio, affinity as process_affinity};
+pub use process::{Affinity, Hold, KEEP_GROUPS, NewTerminal, Stdio, affinity as process_affinity};

@@ -63,6 +63,8 @@ pub(crate) struct ProcessPlan {
     pub uid: u32,
     pub gid: u32,
     pub groups: Vec<Gid>,
+    /// It keeps the groups of whoever starts it instead.
+    pub keeps_groups: bool,
     pub umask: u32,
     /// `None` leaves all that the runtime has.
     pub capabilities: Option<ProcessCapabilities>,
@@ -79,6 +81,8 @@ pub(crate) struct ProcessPlan {
     pub memory_policy: Option<(i32, Vec<u64>)>,
     /// Processors, a bit each.
     pub affinity: Option<Vec<u64>>,
+    /// Its group may run on some of the host's processors only.
+    pub has_some_processors: bool,
     pub landlock: Option<Landlock>,
     /// Files below `/proc` and the labels to write to them.
     pub labels: Vec<(CString, Vec<u8>)>,
@@ -120,6 +124,7 @@ impl ProcessPlan {
             uid: identity.uid,
             gid: identity.gid,
             groups: identity.groups.iter().map(|gid| Gid::from_raw(*gid)).collect(),
+            keeps_groups: keeps_groups(spec),
             umask: process.user().umask().unwrap_or(0o022),
             capabilities: process.capabilities().as_ref().map(|asked| grantable(asked, own)),
             is_bounded: false,
@@ -131,6 +136,7 @@ impl ProcessPlan {
             personality: attributes::personality(spec),
             memory_policy: attributes::memory_policy(spec)?,
             affinity: None,
+            has_some_processors: has_some_processors(spec),
             landlock: None,
             labels: attributes::labels(process)?,
             kept: Vec::new(),
@@ -181,6 +187,22 @@ pub fn affinity(process: &runtime::Process) -> Result<Affinity> {
     let initial = set(asked.initial(), "initial")?;
     let last = set(asked.cpu_affinity_final(), "final")?.or_else(|| initial.clone());
     Ok(Affinity { initial, last })
+}
+
+/// Annotation by which engines ask that a process keeps the supplementary groups of whoever starts the container
+/// (podman's `--group-add keep-groups`): a user without rights has no other way to lend them.
+pub const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
+
+fn keeps_groups(spec: &Spec) -> bool {
+    let annotations = spec.annotations().as_ref();
+    annotations.and_then(|annotations| annotations.get(KEEP_GROUPS)).is_some_and(|value| value == "1")
+}
+
+/// Whether its group may run on some of the host's processors only, which not every scheduler can do.
+fn has_some_processors(spec: &Spec) -> bool {
+    let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+    let cpu = resources.and_then(|resources| resources.cpu().as_ref());
+    cpu.is_some_and(|cpu| cpu.cpus().as_deref().is_some_and(|cpus| !cpus.is_empty()))
 }
 
 fn own_capabilities() -> Result<CapabilitySet> {

@@ -400,13 +400,15 @@ impl Container {
         self.record.seccomp.as_deref().and_then(|digest| digest.parse().ok())
     }
 
-    /// What another process of it joins.
+    /// What another process of it joins: the groups that were made for it, or where its first process has gone since
+    /// if they cannot be had and nothing `below` them was asked for.
     ///
     /// # Errors
     /// As [`Group::find`].
     pub fn join_group(&self, below: &[SubGroup]) -> Result<Group> {
         let Some(path) = &self.record.group else { return Ok(Group::none()) };
-        let group = Group::find(&Hierarchies::detect()?, path, below)?;
+        let followed = below.is_empty().then_some(self.record.pid);
+        let group = Group::find(&Hierarchies::detect()?, path, below, followed)?;
         Ok(match self.unit().filter(|_| !is_host_root()) {
             Some(unit) => group.entered_through(unit),
             None => group,

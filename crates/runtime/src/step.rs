@@ -48,6 +48,9 @@ steps! {
     MoveRoot: "move the root file system to the top",
     DetachHost: "detach the host's file systems",
     MakeMount: "make the file system for",
+    BindSource: "bind from inside the root",
+    CoverProc: "refuse what would cover /proc",
+    MapIds: "map the ids of the mount on",
     OpenTarget: "open the mount point",
     NoPlainDirectory: "find an ordinary directory to mount on",
     InsideProc: "refuse what would be mounted inside /proc",
@@ -57,6 +60,7 @@ steps! {
     Parameter: "set the kernel parameter",
     MaskPath: "cover the path",
     ReadOnlyPath: "make read-only the path",
+    ReadOnlyDev: "make /dev read-only",
     ReadOnlyRoot: "make the root file system read-only",
     RootPropagation: "set the root's propagation",
     Hostname: "set the hostname",
@@ -87,7 +91,7 @@ steps! {
     UserId: "set the user",
     Capabilities: "set the capabilities",
     AmbientCapabilities: "set the ambient capabilities",
-    WorkingDirectory: "change to the working directory",
+    WorkingDirectory: "chdir to the working directory",
     EscapedDirectory: "refuse a working directory outside the root",
     CloseDescriptors: "close descriptors",
     Hold: "wait for the start",
@@ -124,7 +128,7 @@ impl Failure {
         Some(Self {
             step: Step::from_byte(step)?,
             index: u16::from_le_bytes([low, high]),
-            errno: Errno::from_raw_os_error(i32::from_le_bytes([a, b, c, d])),
+            errno: holm_sys::error_number(i32::from_le_bytes([a, b, c, d]))?,
         })
     }
 }
@@ -161,6 +165,23 @@ pub(crate) fn decode_listener(packet: &[u8]) -> Option<i32> {
     Some(i32::from_le_bytes([a, b, c, d]))
 }
 
+/// First byte of the packet that carries a tree whose ids the parent is to map.
+const TREE: u8 = b'I';
+
+/// The packet that goes with the tree of the mount with that number.
+pub(crate) fn encode_tree(index: u16) -> [u8; 3] {
+    let [low, high] = index.to_le_bytes();
+    [TREE, low, high]
+}
+
+/// Reads such a packet; `None` if it is another.
+pub(crate) fn decode_tree(packet: &[u8]) -> Option<usize> {
+    let &[TREE, low, high] = packet else { return None };
+    Some(u16::from_le_bytes([low, high]).into())
+}
+
+/// The packet by which the parent says that the ids of the tree are mapped.
+pub(crate) const IDS_MAPPED: &[u8] = b"I";
 /// The packet that carries the terminal's descriptor.
 pub(crate) const TERMINAL: &[u8] = b"T";
 /// The packet that carries the socket of CRIU's.
@@ -202,6 +223,7 @@ mod tests {
             assert_eq!(Failure::decode(&failure.encode()), Some(failure));
         }
         assert_eq!(Failure::decode(b"T"), None);
+        assert_eq!(Failure::decode(&[b'E', 0, 0, 0, 0, 0, 0, 0x80]), None, "no error number");
         assert_eq!(Failure::decode(&[b'E', u8::MAX, 0, 0, 0, 0, 0, 0]), None);
     }
 }

@@ -8,7 +8,6 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 
 use rustix::io::Errno;
-use rustix::process::{Gid, Uid};
 use rustix::thread::ThreadNameSpaceType;
 
 use crate::process::last_errno;
@@ -73,7 +72,7 @@ pub fn spawn_inside(command: &mut Command, target: BorrowedFd<'_>, inside: Insid
         let target = unsafe { BorrowedFd::borrow_raw(target) };
         rustix::thread::move_into_thread_name_spaces(target, inside.namespaces)?;
         if inside.becomes_root {
-            become_root()?;
+            crate::process::become_root(false)?;
         }
         be_born_inside()?;
         Ok(rustix::process::chdir(inside.directory.as_c_str())?)
@@ -81,13 +80,6 @@ pub fn spawn_inside(command: &mut Command, target: BorrowedFd<'_>, inside: Insid
     // SAFETY: nothing but system calls runs between fork and exec, and the fork in there is of a lone thread.
     unsafe { command.pre_exec(prepare) };
     command.spawn()
-}
-
-fn become_root() -> Result<(), Errno> {
-    // Where groups may never be dropped, those that are left are the caller's own.
-    let _ = rustix::thread::set_thread_groups(&[]);
-    rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)?;
-    rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)
 }
 
 /// A namespace of process ids is for children only. Comes back in the child; this process ends as the child does.

@@ -25,3 +25,8 @@ pub mod socket;
 
 pub use rustix;
 pub use rustix::io::Errno;
+
+/// The error number that somebody else sent, if the kernel has such numbers: others make [`Errno`] panic.
+pub fn error_number(number: i32) -> Option<Errno> {
+    (1..4096).contains(&number).then(|| Errno::from_raw_os_error(number))
+}

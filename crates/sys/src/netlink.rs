@@ -166,8 +166,11 @@ impl Netlink {
     }
 }
 
-/// Reads the messages of a datagram that answer a request; says whether the last of them was there.
-fn read(mut datagram: &[u8], serial: u32, answers: &mut Vec<Answer>) -> Result<bool, Errno> {
+/// Reads the messages of a datagram that answer a request; says whether the last of them was there. Pure.
+///
+/// # Errors
+/// What the sender says; `EBADMSG` for a message that is longer than the datagram or shorter than its header.
+pub fn read(mut datagram: &[u8], serial: u32, answers: &mut Vec<Answer>) -> Result<bool, Errno> {
     while datagram.len() >= HEADER {
         let number = |at: usize| {
             let bytes = [datagram[at], datagram[at + 1], datagram[at + 2], datagram[at + 3]];
@@ -192,7 +195,7 @@ fn verdict(payload: &[u8]) -> Result<(), Errno> {
     let bytes = payload.first_chunk().ok_or(Errno::BADMSG)?;
     match i32::from_ne_bytes(*bytes) {
         0 => Ok(()),
-        error => Err(Errno::from_raw_os_error(error.saturating_neg())),
+        error => Err(crate::error_number(error.saturating_neg()).unwrap_or(Errno::BADMSG)),
     }
 }
 
@@ -228,6 +231,8 @@ mod tests {
         let mut answers = Vec::new();
         let refused = message(ERROR, 1, &(-17_i32).to_ne_bytes());
         assert_eq!(read(&refused, 1, &mut answers), Err(Errno::EXIST));
+        let nonsense = message(ERROR, 1, &5_i32.to_ne_bytes());
+        assert_eq!(read(&nonsense, 1, &mut answers), Err(Errno::BADMSG));
         assert_eq!(read(&message(ERROR, 1, &[0; 4]), 1, &mut answers), Ok(true));
         assert_eq!(read(&message(DONE, 1, &[]), 1, &mut answers), Ok(true));
         assert_eq!(read(&message(ERROR, 2, &[0; 4]), 1, &mut answers), Ok(false), "another's");

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
-use rustix::process::{Pid, WaitId, WaitIdOptions};
+use rustix::process::{Gid, Pid, Uid, WaitId, WaitIdOptions};
 
 /// Declares a set of bits; a crate for it would be the only use of it here.
 macro_rules! bitflags_like {
@@ -409,6 +409,19 @@ pub fn reset_signals() {
         let old = std::ptr::null_mut::<u64>();
         libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const none, old, size);
     }
+}
+
+/// Becomes root of a user namespace that was entered as nobody of it, with no other groups unless they are to be kept.
+/// Of this thread only, so it has to be the only one. May be called in a child.
+pub fn become_root(keeps_groups: bool) -> Result<(), Errno> {
+    use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+    match if keeps_groups { Ok(()) } else { set_thread_groups(&[]) } {
+        // Where groups may never be dropped, those that are left are the caller's own.
+        Ok(()) | Err(Errno::PERM) => {}
+        other => other?,
+    }
+    set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)?;
+    set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)
 }
 
 /// Lets signals that end a process end this one, also if it is the first of its namespace, where the kernel drops what

@@ -28,7 +28,7 @@ impl Kernel {
     /// # Errors
     /// Apt has no such package or cannot get it; the package is not as expected.
     pub fn get(wanted: &[&str]) -> Result<Self> {
-        let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("guest-cache");
+        let cache = cache();
         let tree = match cached(&cache) {
             Some(tree) => tree,
             None => fetch(&cache)?,
@@ -36,6 +36,11 @@ impl Kernel {
         let image = entries(&tree.join("boot")).into_iter().find(|path| name(path).starts_with("vmlinuz-"));
         Ok(Self { image: image.context("the package holds no kernel")?, modules: modules(&tree, wanted)? })
     }
+}
+
+/// Where what guests are made of is kept.
+pub fn cache() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("guest-cache")
 }
 
 fn cached(cache: &Path) -> Option<PathBuf> {

@@ -23,6 +23,11 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// The step's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Standard output without the last line break.
     pub fn out(&self) -> String {
         self.out.join("\n")
@@ -51,6 +56,16 @@ impl Answer {
     #[track_caller]
     pub fn ok(&self) -> String {
         self.expect_code(0).out()
+    }
+
+    /// Demands these lines of errors, by a part of each.
+    #[track_caller]
+    pub fn errs(&self, parts: &[&str]) {
+        let err = self.err();
+        let lines: Vec<_> = err.lines().collect();
+        let same =
+            lines.len() == parts.len() && lines.iter().zip(parts).all(|(line, part)| line.contains(part));
+        assert!(same, "expected {parts:#?}: {self}");
     }
 
     /// Demands this exit code and an error that contains this text.

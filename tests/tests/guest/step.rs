@@ -1,15 +1,20 @@
-//! What the guest is told to do, and the programs that do it there.
+//! What a guest is told to do, and the programs that do it there.
 
-use super::AREAS;
+use std::time::Duration;
+
+use super::archive::Archive;
 
 /// One shell script that runs in the guest, with nothing on its standard input.
 pub struct Step {
-    /// What tests ask for it by; unique.
+    /// What tests ask for it by; unique in its guest.
     pub name: &'static str,
-    /// For the shell of busybox; there are the functions `eventually`, `ended` and `loops`, and the programs
-    /// `holm` and `keeper_of`.
+    /// For the guest's `sh`; there are the functions `eventually`, `ended` and `loops`, those of `/etc/bundles`
+    /// ([`BUNDLES`]) for who sources it, and the programs `holm` and `holm-runtime`.
     pub script: &'static str,
 }
+
+/// Steps that belong together, by the name of what they are about.
+pub type Area = (&'static str, &'static [Step]);
 
 /// A step in a table.
 pub const fn step(name: &'static str, script: &'static str) -> Step {
@@ -21,56 +26,33 @@ pub fn residue(area: &str) -> String {
     format!("what {area} left")
 }
 
-/// Names and scripts of all steps, in order.
-pub fn all() -> Vec<(String, String)> {
+/// Adds the steps of these areas, each with a step behind it that looks at what is left, and what runs them:
+/// `/etc/steps`.
+pub fn add(archive: &mut Archive, areas: &[Area], left: &str, patience: Duration) {
     let mut all = Vec::new();
-    for (area, steps) in AREAS {
-        all.extend(steps.iter().map(|step| (step.name.to_owned(), format!("{STEP_START}{}", step.script))));
-        all.push((residue(area), format!("{STEP_START}{RESIDUE}")));
+    for (area, steps) in areas {
+        all.extend(steps.iter().map(|step| (step.name.to_owned(), step.script)));
+        all.push((residue(area), left));
     }
-    all
+    for (index, (name, script)) in all.iter().enumerate() {
+        assert!(all[..index].iter().all(|(other, _)| other != name), "two steps `{name}`");
+        let content = format!("#@step {name}\n. /etc/start\n{script}");
+        archive.file(&format!("steps/{index:03}"), 0o644, content);
+    }
+    let runner = RUNNER.replace("PATIENCE", &patience.as_secs().to_string());
+    archive.file("etc/steps", 0o755, runner);
+    archive.file("etc/start", 0o644, START).file("etc/bundles", 0o644, BUNDLES);
 }
-
-/// The guest's first program. The kernel's first root cannot be left by pivot_root(2), so what is in it
-/// moves to a root like any other.
-pub const INIT: &str = r#"#!/bin/busybox sh
-/bin/busybox --install -s /bin
-mkdir /new
-mount -t tmpfs -o mode=755 root /new
-cp -a /bin /etc /usr /lib /lib64 /steps /base.tar /new
-cd /new
-mkdir dev proc run sys tmp var
-exec switch_root /new /bin/init
-"#;
-
-/// Configuration of busybox's init, which reaps what loses its parent, as PID 1 of a real machine does.
-pub const INITTAB: &str = "::sysinit:/etc/mounts\n::once:/etc/steps\n";
-
-/// Mounts everything and loads the modules.
-pub const MOUNTS: &str = r#"#!/bin/sh
-mount -t proc proc /proc
-mount -t sysfs sys /sys
-mount -t devtmpfs dev /dev
-mkdir /dev/pts /dev/shm
-mount -t devpts -o ptmxmode=666 pts /dev/pts
-mount -t tmpfs shm /dev/shm
-mount -t tmpfs run /run
-mount -t cgroup2 cgroup2 /sys/fs/cgroup
-mount --make-rshared /
-chmod 1777 /tmp
-hostname guest
-for module in /lib/modules/*; do insmod "$module" || echo "cannot load $module"; done
-"#;
 
 /// Runs the steps and records on the second serial port what [`super::record`] reads. Each line of output
 /// is marked, so that no output can be taken for a mark; each step has a session, so that it can end no other.
-pub const RUNNER: &str = r#"#!/bin/sh
-export PATH=/bin:/usr/bin HOME=/
+const RUNNER: &str = r#"#!/bin/sh
+export PATH=/bin:/usr/bin:/sbin:/usr/sbin HOME=/
 exec 3>/dev/ttyS1
 stty raw <&3
 for step in /steps/*; do
     begin=$(cut -d' ' -f1 /proc/uptime)
-    setsid timeout -s KILL 40 sh "$step" >/tmp/.out 2>/tmp/.err </dev/null
+    setsid timeout -s KILL PATIENCE sh "$step" >/tmp/.out 2>/tmp/.err </dev/null
     code=$?
     {
         head -n 1 "$step" | cut -c2-
@@ -81,18 +63,12 @@ for step in /steps/*; do
 done
 echo @over >&3
 sync
-poweroff -f
-"#;
-
-/// Prints the process id of a workload's keeper: the parent of its first process.
-pub const KEEPER_OF: &str = r#"#!/bin/sh
-pid=$(holm inspect -f '{{.State.Pid}}' "$1")
-awk '/^PPid:/ { print $2 }' "/proc/$pid/status"
+poweroff -f -f
 "#;
 
 /// Lets a step wait for a condition, for five seconds; ask whether a process has ended, reaped or not; and
 /// list loop devices with the files behind them.
-const STEP_START: &str = r#"
+const START: &str = r#"
 ended() { ! grep -q '^State:.[^ZX]' "/proc/$1/status" 2>/dev/null; }
 loops() { grep -H . /sys/block/*/loop/backing_file 2>/dev/null; }
 eventually() {
@@ -105,24 +81,24 @@ eventually() {
 }
 "#;
 
-/// Prints all that workloads could leave, once keepers on their way out have had time to go: nothing. What
-/// a failure left does not stand in the way of the next area.
-const RESIDUE: &str = r#"
-look() {
-    holm ps -aq | sed 's/^/workload /'
-    grep -E ' (/var/lib/holm|/run/holm)' /proc/mounts | sed 's/^/mount /'
-    loops | sed 's/^/loop device /'
-    find /sys/fs/cgroup/holm -mindepth 1 -type d ! -name keepers | sed 's/^/group /'
-    ls /var/lib/holm/snapshots /run/holm/sandboxes /var/lib/holm/workloads 2>/dev/null |
-        grep -E '[0-9a-f]{64}' | sed 's/^/directory /'
-    ps -o stat,pid,args | grep -E '^[^Z].*[h]olm-' | sed 's/^/process /'
+/// `$R` is the runtime and `$S` is it with groups of systemd's. `bundle NAME SCRIPT` makes the bundle `/tmp/NAME` of a
+/// container that runs a script. `edit NAME` changes its configuration by sed, `group NAME PATH` its group, `limit NAME
+/// JSON` adds a limit, `confine NAME PROFILE` sets its profile. `quietly COMMAND` shows of a command only what it says in
+/// the log. `pid NAME` prints the first process, `stopped NAME` asks whether it has ended.
+const BUNDLES: &str = r#"
+R="/usr/bin/holm-runtime --root /run/oci --log /tmp/oci.log"
+S="$R --systemd-cgroup"
+quietly() { "$@" >/dev/null 2>&1; code=$?; [ $code = 0 ] || tail -n 1 /tmp/oci.log >&2; return $code; }
+edit() { name=$1; shift; sed -i "$@" ${B:-/tmp}/$name/config.json; }
+group() { edit $1 "s|\"cgroupsPath\": \"[^\"]*\",||; s|\"namespaces\": \[|\"cgroupsPath\": \"$2\",&|"; }
+limit() { edit $1 "s|\"devices\": \[|$2,&|"; }
+confine() { edit $1 's|"apparmorProfile": "[^"]*",||; s|"args": \[|"apparmorProfile": "'"$2"'",&|'; }
+pid() { $R state $1 | sed -n 's/.*"pid": \([0-9]*\).*/\1/p'; }
+stopped() { $R state $1 | grep -q stopped; }
+bundle() {
+    mkdir -p ${B:-/tmp}/$1/rootfs; tar -xf /base.tar -C ${B:-/tmp}/$1/rootfs; rm -f ${B:-/tmp}/$1/config.json
+    $R spec $SPEC -b ${B:-/tmp}/$1
+    echo "$2" >${B:-/tmp}/$1/rootfs/script
+    edit $1 -e 's/"terminal": true/"terminal": false/' -e 's/"readonly": true/"readonly": false/' -e 's|^.*"sh"$|"sh", "/script"|'
 }
-for try in $(seq 30); do
-    look >/tmp/.left
-    [ -s /tmp/.left ] || exit 0
-    sleep 0.1
-done
-cat /tmp/.left
-holm rm -f $(holm ps -aq) >/dev/null 2>&1
-exit 0
 "#;

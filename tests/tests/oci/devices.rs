@@ -7,6 +7,21 @@ use serde_json::{Value, json};
 use super::setup::Oci;
 
 #[test]
+fn the_folder_may_be_read_only() {
+    let mut oci = Oci::new();
+    for mount in oci.config["mounts"].as_array_mut().unwrap() {
+        if mount["destination"] == "/dev" {
+            mount["options"].as_array_mut().unwrap().push(json!("ro"));
+        }
+    }
+    let source = oci.shared();
+    oci.mount("/dev/more", "bind", &source, &["bind"]);
+    let script = "for d in /dev /dev/shm /dev/more; do touch $d/made 2>/dev/null && echo $d; done; \
+        echo x > /dev/null && grep -o '^tmpfs /dev tmpfs r.,' /proc/mounts; cat /dev/more/file";
+    assert_eq!(oci.sh(script), "/dev/shm\n/dev/more\ntmpfs /dev tmpfs ro,\nof the host");
+}
+
+#[test]
 fn everybody_has_these() {
     let mut oci = Oci::new();
     let text = oci

@@ -55,6 +55,10 @@ fn failures_of_the_runtime_are_255() {
 #[test]
 fn the_message_begins_as_runcs() {
     let oci = up();
+    std::fs::write(oci.rootfs("script"), "#!/absent/interpreter\n").unwrap();
+    std::process::Command::new("chmod").arg("755").arg(oci.rootfs("script")).status().unwrap();
+    let outcome = oci.run(["exec", "box", "/script"]);
+    assert!(outcome.err().contains("exec /script: no such file or directory"), "{outcome}");
     let message = oci.fails(255, ["exec", "box", "absent"]);
     assert!(message.starts_with("exec failed: "), "{message}");
     assert!(

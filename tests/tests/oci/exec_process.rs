@@ -213,3 +213,56 @@ fn every_process_is_in_the_containers_groups() {
     let pid = std::fs::read_to_string(oci.path("pid")).unwrap();
     assert_eq!(std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap(), own);
 }
+
+/// A container may move its own first process elsewhere, and even remove the group that it began in.
+#[test]
+fn where_the_first_process_has_gone_if_its_group_is_gone() {
+    if lacks(Feature::ExecGroups) {
+        return;
+    }
+    let oci = up();
+    let (old, new) = (machine::unified(&oci.group()), machine::unified(&format!("{}/new", oci.base)));
+    std::fs::create_dir(&new).unwrap();
+    std::fs::write(new.join("cgroup.procs"), oci.pid().to_string()).unwrap();
+    // Of v1 groups the container keeps its own.
+    std::fs::remove_dir(&old).unwrap();
+    oci.background("exec", ["exec", "-d", "--pid-file", "pid", "box", "sleep", "77"]).run().expect_code(0);
+    let pid = std::fs::read_to_string(oci.path("pid")).unwrap();
+    assert!(machine::value(&new, "cgroup.procs").lines().any(|line| line == pid));
+    let message = oci.fails(255, ["exec", "--cgroup", "/", "box", "true"]);
+    assert!(message.contains("no such file or directory"), "{message}");
+    oci.ok(["kill", "box", "KILL"]);
+    oci.wait_for("stopped");
+    machine::destroy(&format!("{}/new", oci.base));
+}
+
+#[test]
+fn where_the_first_process_has_gone_if_its_group_takes_none() {
+    if lacks(Feature::ExecGroups) {
+        return;
+    }
+    let oci = up();
+    let group = machine::unified(&oci.group());
+    let below = group.join("below");
+    std::fs::create_dir(&below).unwrap();
+    std::fs::write(below.join("cgroup.procs"), oci.pid().to_string()).unwrap();
+    let Some(controller) = lent_to(&oci) else { return };
+    std::fs::write(group.join("cgroup.subtree_control"), format!("+{controller}")).unwrap();
+    oci.background("exec", ["exec", "-d", "--pid-file", "pid", "box", "sleep", "77"]).run().expect_code(0);
+    let pid = std::fs::read_to_string(oci.path("pid")).unwrap();
+    assert!(machine::value(&below, "cgroup.procs").lines().any(|line| line == pid));
+    let message = oci.fails(255, ["exec", "--cgroup", "/", "box", "true"]);
+    assert!(message.contains(" adding pid ") && message.contains("device or resource busy"), "{message}");
+}
+
+/// A controller that the container's group may hand on.
+fn lent_to(oci: &Oci) -> Option<String> {
+    let base = machine::unified(&oci.base);
+    let controller = machine::value(&base, "cgroup.controllers").split(' ').next()?.to_owned();
+    if controller.is_empty() {
+        println!("left out: no controller of v2 reaches so far down");
+        return None;
+    }
+    std::fs::write(base.join("cgroup.subtree_control"), format!("+{controller}")).ok()?;
+    Some(controller)
+}

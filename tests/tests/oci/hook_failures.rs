@@ -81,6 +81,11 @@ fn a_failing_poststop_does_not_keep_the_container() {
     oci.run(["delete", "box"]);
     assert!(log(&oci).starts_with("1\n2\n"), "{}", log(&oci));
     oci.clean();
+    // The foreground has nobody else to tell, and tells the cause.
+    oci.command(&["true"]);
+    let outcome = oci.foreground();
+    assert!(outcome.err().contains("exit status 3"), "{outcome}");
+    oci.clean();
 }
 
 #[test]

@@ -114,3 +114,22 @@ fn debug_says_more_and_never_the_word_error() {
     assert!(outcome.err().contains("level=debug"), "{outcome}");
     assert!(!outcome.err().to_lowercase().contains("level=error"), "{outcome}");
 }
+
+#[test]
+fn debug_has_the_format_of_the_log() {
+    let oci = Oci::script("true");
+    oci.save();
+    let log = oci.path("log");
+    let options = ["--debug", "--log-format", "json", "--log", log.to_str().unwrap()];
+    let mut command = oci.program(&options);
+    command.args(["run", "--bundle", "b", "box"]);
+    let outcome = Call::new(command).run();
+    outcome.expect_code(0);
+    assert_eq!(outcome.err(), "");
+    let text = std::fs::read_to_string(&log).unwrap();
+    let levels: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON")["level"].clone())
+        .collect();
+    assert!(levels.contains(&Value::from("debug")), "{text}");
+}

@@ -82,15 +82,15 @@ fn what_makes_no_sense_is_refused_by_name() {
     if !possible() {
         return;
     }
-    for policy in [
-        json!({"nodes": "0"}),
-        json!({"mode": "MPOL_X", "nodes": "0"}),
-        json!({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_X"]}),
-        json!({"mode": "MPOL_BIND", "nodes": "x"}),
-        json!({"mode": "MPOL_BIND", "nodes": "3-1"}),
-        json!({"mode": "MPOL_BIND", "nodes": "4294967296"}),
+    for (policy, what) in [
+        (json!({"nodes": "0"}), "mode"),
+        (json!({"mode": "MPOL_X", "nodes": "0"}), "mode"),
+        (json!({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_X"]}), "flag"),
+        (json!({"mode": "MPOL_BIND", "nodes": "x"}), "node"),
+        (json!({"mode": "MPOL_BIND", "nodes": "3-1"}), "node"),
+        (json!({"mode": "MPOL_BIND", "nodes": "4294967296"}), "node"),
     ] {
-        let message = with(policy.clone()).refused(&[]);
+        let message = with(policy.clone()).refused(&[&format!("invalid memory policy {what}")]);
         assert!(message.contains("memoryPolicy"), "{policy}: {message}");
     }
 }

@@ -1,7 +1,11 @@
 //! `process`: who runs what, and where.
 
+use std::process::Command;
+
+use holm_tests::Call;
 use serde_json::json;
 
+use super::runtime::{Feature, lacks, program};
 use super::setup::Oci;
 
 #[test]
@@ -10,6 +14,24 @@ fn the_working_directory_is_made_if_it_is_not_there() {
     oci.set("/process/cwd", json!("/new/folder"));
     assert_eq!(oci.sh("pwd; stat -c %a /new"), "/new/folder\n755");
     assert!(oci.rootfs("new/folder").is_dir());
+}
+
+#[test]
+fn groups_of_the_caller_are_kept_if_asked_for() {
+    if lacks(Feature::KeepGroups) {
+        return;
+    }
+    for (kept, expected) in [(json!({}), "0"), (json!({"run.oci.keep_original_groups": "1"}), "7001 7002")] {
+        let mut oci = Oci::script("id -G; grep ^Groups: /proc/self/status");
+        oci.set("/annotations", kept);
+        oci.save();
+        let mut command = Command::new("setpriv");
+        command.args(["--groups", "7001,7002"]).arg(program()).arg("--root").arg(oci.root());
+        command.args(["run", "--bundle"]).arg(oci.bundle()).arg("box");
+        let text = Call::new(command).run().ok();
+        assert!(text.contains(expected), "{text}");
+        oci.clean();
+    }
 }
 
 #[test]
@@ -27,7 +49,7 @@ fn a_working_directory_of_the_user_alone_can_be_entered() {
     let folder = oci.rootfs("own");
     std::fs::create_dir(&folder).unwrap();
     std::os::unix::fs::chown(&folder, Some(1000), Some(1000)).unwrap();
-    std::process::Command::new("chmod").arg("700").arg(&folder).status().unwrap();
+    Command::new("chmod").arg("700").arg(&folder).status().unwrap();
     oci.set("/process/user", json!({"uid": 1000, "gid": 1000})).set("/process/cwd", json!("/own"));
     oci.set("/process/capabilities", json!({}));
     assert_eq!(oci.sh("pwd; touch x; id -u"), "/own\n1000");

@@ -128,6 +128,29 @@ fn the_scheduler() {
 }
 
 #[test]
+fn a_deadline_needs_its_times_and_all_processors() {
+    if lacks(Feature::Scheduler) {
+        return;
+    }
+    let mut oci = Oci::new();
+    let times = |runtime: u64, deadline: u64, period: u64| json!({"policy": "SCHED_DEADLINE", "runtime": runtime, "deadline": deadline, "period": period});
+    for (bad, why) in [
+        (times(0, 20_000_000, 20_000_000), "greater than 0"),
+        (times(30_000_000, 20_000_000, 40_000_000), "must be <= deadline"),
+        (times(10_000_000, 50_000_000, 40_000_000), "must be <= period"),
+    ] {
+        oci.set("/process/scheduler", bad);
+        oci.refused(&["process.scheduler", why]);
+    }
+    if super::machine::v1("cpuset", "/").is_none() {
+        return;
+    }
+    oci.set("/process/scheduler", times(42_000, 1_000_000, 1_000_000));
+    oci.set("/linux/resources/cpu", json!({"cpus": "0"}));
+    oci.refused(&["can't be used together with AllowedCPUs"]);
+}
+
+#[test]
 fn the_priority_of_input_and_output() {
     if lacks(Feature::IoPriority) {
         return;

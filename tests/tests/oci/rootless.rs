@@ -94,6 +94,31 @@ fn a_container_lives_through_all_commands() {
 }
 
 #[test]
+fn hooks_run_inside() {
+    if lacks(Feature::HooksAreInside) {
+        return;
+    }
+    let hook = |name: &str| {
+        let script = format!("echo $(id -u) $$ of {name} >> said");
+        json!([{"path": "/bin/sh", "args": ["sh", "-c", script]}])
+    };
+    let mut oci = of_user("cat /said");
+    oci.set(
+        "/hooks",
+        json!({"createContainer": hook("createContainer"), "startContainer": hook("startContainer")}),
+    );
+    let outcome = foreground(&oci);
+    let said = outcome.ok();
+    let lines: Vec<_> = said.lines().map(|line| line.split(' ').collect::<Vec<_>>()).collect();
+    assert!(
+        lines.iter().all(|line| line[0] == "0" && line[1].parse::<u32>().is_ok_and(|pid| pid < 10)),
+        "{said}"
+    );
+    assert_eq!(lines.iter().map(|line| line[3]).collect::<Vec<_>>(), ["createContainer", "startContainer"]);
+    leaves_nothing(&oci);
+}
+
+#[test]
 fn limits_that_cannot_be_set_are_named() {
     if lacks(Feature::RootlessIsToldWhy) {
         return;

@@ -45,6 +45,11 @@ pub enum Feature {
     HookMessage,
     /// File systems of other kinds below `/proc` are refused.
     ProcIsGuarded,
+    /// The supplementary groups of the caller may be kept.
+    KeepGroups,
+    /// Sources of mounts below the root are resolved inside, with a user namespace, too; destinations are written
+    /// either way.
+    InnerSources,
     /// Mounts with maps of ids.
     IdMappedMounts,
     /// A container without a mount namespace leaves no mount, and needs no `/proc`.
@@ -124,6 +129,8 @@ impl Feature {
             Self::PoststartAtStart => "before 1.6 they ran at the end of `create`",
             Self::HookMessage => "1.1 words it otherwise",
             Self::ProcIsGuarded => "1.1 looks at bind mounts only",
+            Self::KeepGroups => "the annotation is crun's",
+            Self::InnerSources => "runc takes them for paths of the host, and the rest came with 1.2",
             Self::IdMappedMounts => "they came with 1.2",
             Self::NoNamespace => "1.1 leaves the mount of the root on the host, and needs `/proc`",
             Self::ExecUmask => "1.1 has always 0022 there",

@@ -102,12 +102,12 @@ fn exec_of_a_document_hands_one_over() {
     let mut oci = Oci::new();
     oci.up("sleep 1000");
     let socket = Receiver::listen(&oci.path("socket"));
-    let document = json!({"terminal": true, "cwd": "/", "args": ["sh", "-c", "test -t 0 && echo yes; sleep 100"],
+    let document = json!({"terminal": true, "cwd": "/", "args": ["sh", "-c", "stty size; sleep 100"],
         "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}, "consoleSize": {"height": 20, "width": 60}});
     std::fs::write(oci.path("p"), document.to_string()).unwrap();
     let words = ["exec", "--process", "p", "--detach", "--console-socket", socket.path(), "box"];
     oci.background("exec", words).run().expect_code(0);
-    socket.receive().read_until("yes");
+    socket.receive().read_until("20 60");
 }
 
 #[test]

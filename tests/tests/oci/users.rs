@@ -7,7 +7,7 @@ use super::runtime::{Feature, lacks};
 use super::setup::Oci;
 
 /// A container whose root is user 100000 of the host.
-fn mapped() -> Oci {
+pub fn mapped() -> Oci {
     let mut oci = Oci::new();
     let mapping = json!([{"containerID": 0, "hostID": 100_000, "size": 1000}]);
     oci.add("/linux/namespaces", json!({"type": "user"}));

@@ -4,9 +4,7 @@
 //! A [`Session`] owns them: whatever fails, its end removes the containers, the images, the mounts and the files, and a
 //! census before and after proves it. A demo that was killed is cleaned up by the next one.
 
-mod base;
 mod limits;
-mod mirror;
 mod page;
 mod session;
 mod steps;

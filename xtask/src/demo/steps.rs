@@ -7,11 +7,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use super::base::{self, Base, FLASK};
 use super::limits::{LIMITS, Limit};
-use super::mirror::Mirror;
 use super::session::{Session, typed};
 use super::{page, text, timing};
+use crate::base::{self, Base, FLASK};
+use crate::mirror::Mirror;
 use crate::workspace::Workspace;
 use crate::{narrate, process};
 

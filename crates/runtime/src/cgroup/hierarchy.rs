@@ -1,6 +1,6 @@
 //! Which hierarchies the host has.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use holm_sys::rustix::fs::statfs;
@@ -113,9 +113,14 @@ impl Hierarchies {
 
     /// The group that this process is in: of cgroup2 if the host has it.
     pub fn own_group(&self) -> Option<PathBuf> {
-        let table = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-        let path = table.lines().find_map(|line| line.strip_prefix("0::/"));
-        path.map(PathBuf::from)
+        group_in("/proc/self/cgroup")
+    }
+
+    /// Directory of the group of cgroup2 that a process is in now, if this process can see it.
+    pub(super) fn present_group(&self, pid: i32) -> Option<PathBuf> {
+        let path = group_in(&format!("/proc/{pid}/cgroup"))?;
+        let is_below = path.components().all(|part| part != Component::ParentDir);
+        self.unified().filter(|_| is_below).map(|root| root.join(path))
     }
 
     /// The groups that are there at `path`, cgroup2 first, each with its controller of v1 (none for cgroup2).
@@ -135,4 +140,10 @@ impl Hierarchies {
         let legacy = LEGACY_CONTROLLERS.iter().filter_map(|controller| self.legacy(controller));
         self.unified.clone().into_iter().chain(legacy)
     }
+}
+
+/// The path in cgroup2 that a table of a process's groups names (cgroups(7), "/proc files").
+fn group_in(file: &str) -> Option<PathBuf> {
+    let table = std::fs::read_to_string(file).ok()?;
+    table.lines().find_map(|line| line.strip_prefix("0::/")).map(PathBuf::from)
 }

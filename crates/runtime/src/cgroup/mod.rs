@@ -17,6 +17,7 @@
 mod freezer;
 mod hierarchy;
 mod limits;
+mod out_of_memory;
 mod remove;
 mod settings;
 mod usage;
@@ -38,6 +39,7 @@ use crate::systemd::Unit;
 pub use freezer::{freeze, freezer_directory, is_frozen, thaw};
 pub use hierarchy::Hierarchies;
 pub use limits::LimitsInForce;
+pub use out_of_memory::{OutOfMemoryWatch, out_of_memory_kills};
 use settings::Setting;
 pub use usage::{Usage, usage};
 
@@ -67,6 +69,8 @@ pub struct Group {
     folders: Vec<(&'static str, PathBuf)>,
     /// Moves processes in, where their user may not.
     porter: Option<Unit>,
+    /// The process whose group of v2 is another way in.
+    followed: Option<i32>,
 }
 
 impl Group {
@@ -146,7 +150,7 @@ impl Group {
 
     /// No group: the process stays where its parent is.
     pub fn none() -> Self {
-        Self { unified: None, entrances: Vec::new(), folders: Vec::new(), porter: None }
+        Self { unified: None, entrances: Vec::new(), folders: Vec::new(), porter: None, followed: None }
     }
 
     /// Processes are not born in the group but moved into it by systemd, whose unit it is.
@@ -194,18 +198,27 @@ impl Group {
     }
 
     /// Finds the groups that are there at `path`, for a process that joins them, or those below them that `below`
-    /// names.
+    /// names. With `followed` the process may be where that one is now if the group of v2 is gone or takes none.
     ///
     /// # Errors
     /// A group that cannot be opened; a controller that the container has no group of.
-    pub fn find(hierarchies: &Hierarchies, path: &Path, below: &[SubGroup]) -> Result<Self> {
-        let mut group = Self::none();
+    pub fn find(
+        hierarchies: &Hierarchies,
+        path: &Path,
+        below: &[SubGroup],
+        followed: Option<i32>,
+    ) -> Result<Self> {
+        let mut group = Self { followed, ..Self::none() };
         let place = |directory: PathBuf, controller: &str| {
             let sub = below.iter().find(|sub| sub.is_for(controller));
             sub.map_or_else(|| directory.clone(), |sub| directory.join(&sub.path))
         };
         if let Some(root) = hierarchies.unified() {
-            group.unified = Some(open_directory(&place(root.join(path), ""))?);
+            let opened = open_directory(&place(root.join(path), ""));
+            group.unified = Some(match opened {
+                Err(error) if is_absent(&error) => group.present(hierarchies).unwrap_or(Err(error)),
+                other => other,
+            }?);
         }
         let mut controllers = Vec::new();
         for (controller, directory) in hierarchies.groups(path).filter(|(name, _)| !name.is_empty()) {
@@ -218,6 +231,19 @@ impl Group {
             Some(name) => Err(Error::invalid(format!("unknown controller {name} in SubCgroupPaths"))),
             None => Ok(group),
         }
+    }
+
+    /// The group of v2 that the followed process is in now.
+    fn present(&self, hierarchies: &Hierarchies) -> Option<Result<OwnedFd>> {
+        hierarchies.present_group(self.followed?).map(|directory| open_directory(&directory))
+    }
+
+    /// Where else a process may be born if the group takes none: groups below it have controllers.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub(crate) fn other_birthplace(&self) -> Result<Option<OwnedFd>> {
+        self.present(&Hierarchies::detect()?).transpose()
     }
 
     fn enter_legacy(&mut self, controller: &'static str, root: &Path, path: &Path) -> Result<()> {
@@ -339,6 +365,10 @@ fn asked_controllers(resources: &LinuxResources) -> Vec<&'static str> {
     asked.filter(|controller| !settings::legacy(resources, controller).is_empty()).collect()
 }
 
+fn is_absent(error: &Error) -> bool {
+    error.os_error() == Some(Errno::NOENT.raw_os_error())
+}
+
 /// Whether somebody with more rights would not have failed.
 fn is_beyond_rights(error: &Error) -> bool {
     let refused = [Errno::ACCESS, Errno::PERM, Errno::ROFS, Errno::NOENT].map(Errno::raw_os_error);
@@ -407,7 +437,7 @@ fn apply_verbatim(
         let controller = setting.file.split('.').next().unwrap_or_default();
         if controller != "cgroup" {
             if !available.iter().any(|known| known == controller) {
-                let error = format!("it can't be set: controller \"{controller}\" not available");
+                let error = format!("invalid configuration: controller \"{controller}\" not available");
                 let error = Error::new(Kind::Unsupported, error);
                 return Err(error.at_field(format!("linux.resources.unified[\"{}\"]", setting.file)));
             }
@@ -466,18 +496,6 @@ pub fn remove(hierarchies: &Hierarchies, path: &Path) -> Result<bool> {
 pub fn limits_in_force(hierarchies: &Hierarchies, path: &Path) -> LimitsInForce {
     let directories: Vec<PathBuf> = hierarchies.all().map(|root| root.join(path)).collect();
     LimitsInForce::read(&directories)
-}
-
-/// How many processes of the group the kernel killed for lack of memory.
-pub fn out_of_memory_kills(hierarchies: &Hierarchies, path: &Path) -> u64 {
-    let legacy = hierarchies.legacy("memory").map(|root| root.join(path).join("memory.oom_control"));
-    let unified = hierarchies.unified().map(|root| root.join(path).join("memory.events"));
-    legacy.into_iter().chain(unified).filter_map(|file| count_of_kills(&file)).max().unwrap_or(0)
-}
-
-fn count_of_kills(file: &Path) -> Option<u64> {
-    let text = std::fs::read_to_string(file).ok()?;
-    text.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
 }
 
 /// Processes in the group and below, by the host's numbers, in no order.

@@ -19,9 +19,9 @@ use crate::rootfs::Target;
 const LINKS: u32 = 8;
 const PATH_MAX: usize = 4096;
 
-/// Creates what is absent of a target.
-pub(super) fn create(root: BorrowedFd<'_>, target: &Target) -> Result<(), Errno> {
-    let wanted = Wanted { is_file: target.is_file, no_symlinks: target.no_symlinks, links: LINKS };
+/// Creates what is absent of a target; at its end a file or a directory.
+pub(super) fn create(root: BorrowedFd<'_>, target: &Target, is_file: bool) -> Result<(), Errno> {
+    let wanted = Wanted { is_file, no_symlinks: target.no_symlinks, links: LINKS };
     create_path(root, target.path.to_bytes(), wanted)
 }
 

@@ -114,7 +114,7 @@ impl Rehearsal<'_> {
         let root = self.root.root.as_fd();
         mounts::part_from_host()?;
         mounts::attach_at(root, &self.root.place)?;
-        mounts::make_all(self.root, root)?;
+        mounts::make_all(self.root, root, None)?;
         mounts::make_devices(self.root, root)
     }
 }

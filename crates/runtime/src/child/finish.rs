@@ -162,8 +162,8 @@ fn set_limits(plan: &ProcessPlan) -> Result<(), Failure> {
 
 /// Labels of the next program, through the `proc` that was just mounted or is the host's.
 fn set_labels(plan: &ProcessPlan, proc: Option<BorrowedFd<'_>>) -> Result<(), Failure> {
-    for (file, label) in &plan.labels {
-        write_in_proc(proc, file, label).at(Step::SecurityLabel)?;
+    for (index, (file, label)) in plan.labels.iter().enumerate() {
+        write_in_proc(proc, file, label).at_index(Step::SecurityLabel, index)?;
     }
     Ok(())
 }
@@ -241,10 +241,12 @@ fn set_identity(plan: &ProcessPlan) -> Result<(), Failure> {
         bound(sets.bounding)?;
     }
     set_keep_capabilities(true).at(Step::KeepCapabilities)?;
-    match set_thread_groups(&plan.groups) {
-        // A user namespace may forbid it for ever; no groups are what it has then.
-        Err(Errno::PERM) if plan.groups.is_empty() => {}
-        other => other.at(Step::Groups)?,
+    if !plan.keeps_groups {
+        match set_thread_groups(&plan.groups) {
+            // A user namespace may forbid it for ever; no groups are what it has then.
+            Err(Errno::PERM) if plan.groups.is_empty() => {}
+            other => other.at(Step::Groups)?,
+        }
     }
     let (gid, uid) = (Gid::from_raw(plan.gid), Uid::from_raw(plan.uid));
     set_thread_res_gid(gid, gid, gid).at(Step::GroupId)?;

@@ -19,7 +19,7 @@ use super::finish::{self, Descriptors};
 use super::{await_parent, become_root, enter_groups, meet_parent, mounts, outer, report, terminal};
 use crate::namespaces::NamespacePlan;
 use crate::process::{ProcessPlan, Stdio};
-use crate::rootfs::RootPlan;
+use crate::rootfs::{RootPlan, Source};
 use crate::step::{At, Failure, MOUNTED, Step};
 
 /// How the host's tree is left.
@@ -96,7 +96,7 @@ impl Init<'_> {
         let place = self.open_place()?;
         if self.namespaces.maps.is_some() && !self.namespaces.needs_stage() {
             await_parent(self.sync)?;
-            become_root()?;
+            become_root(self.process.keeps_groups)?;
         }
         self.join_namespaces()?;
         if self.cgroup_namespace {
@@ -108,8 +108,8 @@ impl Init<'_> {
             self.leave_host()?;
         }
         // Closed with everything else before the end; dropping it after that would close a stranger.
-        let proc = ManuallyDrop::new(mounts::make_all(self.root, root)?);
-        let proc = proc.as_ref().map(AsFd::as_fd);
+        let mounted = ManuallyDrop::new(mounts::make_all(self.root, root, Some(self.sync))?);
+        let proc = mounted.proc.as_ref().map(AsFd::as_fd);
         mounts::make_devices(self.root, root)?;
         if self.meet_when_mounted {
             meet_parent(self.sync, MOUNTED, Step::Outside)?;
@@ -121,7 +121,9 @@ impl Init<'_> {
         mounts::cover_paths(self.root, root)?;
         mounts::protect_paths(self.root, root)?;
         self.set_names()?;
-        await_parent(self.sync)?;
+        if !mounted.has_word {
+            await_parent(self.sync)?;
+        }
         let descriptors = self.open_stdio()?;
         mounts::make_directory(self.root, root)?;
         self.seal_root()?;
@@ -210,10 +212,14 @@ impl Init<'_> {
     /// Last, since everything before may have to create a mount point.
     fn seal_root(&self) -> Result<(), Failure> {
         let root = self.root.root.as_fd();
+        const RDONLY: u64 = 1;
+        let read_only = mount::AttributeChange { set: RDONLY, ..mount::AttributeChange::default() };
+        let dev = self.root.read_only_dev.and_then(|number| self.root.mounts.get(number));
+        if let Some(Source::Ready(dev)) = dev.map(|mount| &mount.source) {
+            mount::set_attributes(dev.as_fd(), &read_only, false).at(Step::ReadOnlyDev)?;
+        }
         if self.root.read_only {
-            const RDONLY: u64 = 1;
-            let change = mount::AttributeChange { set: RDONLY, ..mount::AttributeChange::default() };
-            mount::set_attributes(root, &change, false).at(Step::ReadOnlyRoot)?;
+            mount::set_attributes(root, &read_only, false).at(Step::ReadOnlyRoot)?;
         }
         if let Some((propagation, recursive)) = self.root.propagation {
             let change = mount::AttributeChange { propagation, ..mount::AttributeChange::default() };

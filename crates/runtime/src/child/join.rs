@@ -61,7 +61,7 @@ impl Join<'_> {
         await_parent(self.sync)?;
         move_into_thread_name_spaces(self.target, self.namespaces).at(Step::JoinNamespaces)?;
         if self.changes_user {
-            become_root()?;
+            become_root(self.process.keeps_groups)?;
             set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Step::Dumpable)?;
         }
         self.limit_rights()?;

@@ -13,9 +13,9 @@ mod terminal;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use holm_sys::Errno;
+use holm_sys::process;
 use holm_sys::rustix::io::{read, write};
-use holm_sys::rustix::process::{DumpableBehavior, Gid, Uid, set_dumpable_behavior};
-use holm_sys::rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+use holm_sys::rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use crate::step::{At, Failure, PROCEED, Step};
 
@@ -57,15 +57,8 @@ fn meet_parent(sync: BorrowedFd<'_>, packet: &[u8], step: Step) -> Result<(), Fa
 }
 
 /// Becomes root of a user namespace that was entered as nobody of it.
-fn become_root() -> Result<(), Failure> {
-    match set_thread_groups(&[]) {
-        // Where groups may never be dropped, those that are left are the caller's own.
-        Ok(()) | Err(Errno::PERM) => {}
-        other => other.at(Step::NamespaceRoot)?,
-    }
-    let (gid, uid) = (Gid::ROOT, Uid::ROOT);
-    set_thread_res_gid(gid, gid, gid).at(Step::NamespaceRoot)?;
-    set_thread_res_uid(uid, uid, uid).at(Step::NamespaceRoot)?;
+fn become_root(keeps_groups: bool) -> Result<(), Failure> {
+    process::become_root(keeps_groups).at(Step::NamespaceRoot)?;
     // The change of user took the process's own entry in /proc away from it.
     set_dumpable_behavior(DumpableBehavior::Dumpable).at(Step::NamespaceRoot)
 }

@@ -12,16 +12,16 @@ use holm_sys::rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags, Uid, chmodat, chownat, fstat,
     fstatfs, makedev, mknodat, openat2, statat,
 };
-use holm_sys::rustix::io::write;
+use holm_sys::rustix::io::{read, write};
 use holm_sys::rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, fsconfig_create, fsconfig_set_flag,
     fsconfig_set_string, fsmount, fsopen, mount_change,
 };
-use holm_sys::{Errno, in_root};
+use holm_sys::{Errno, in_root, socket};
 
 use super::create::create;
-use crate::rootfs::{MountPlan, NewPlan, NodePlan, RootPlan, Source, Target};
-use crate::step::{At, Failure, Step};
+use crate::rootfs::{InnerBind, MountPlan, NewPlan, NodePlan, RootPlan, Source, Target};
+use crate::step::{At, Failure, IDS_MAPPED, PROCEED, Step, encode_tree};
 
 /// Keeps what is mounted in this mount namespace from the host.
 pub(super) fn part_from_host() -> Result<(), Failure> {
@@ -36,29 +36,76 @@ pub(super) fn attach_at(tree: BorrowedFd<'_>, place: &CStr) -> Result<(), Failur
     mount::attach(tree, place.as_fd()).at(Step::AttachRoot)
 }
 
-/// Makes every mount of the plan below `root`; gives the mount of `proc` if there is one.
-pub(super) fn make_all(plan: &RootPlan, root: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Failure> {
-    let mut proc = None;
+/// What is known when all is mounted.
+#[derive(Default)]
+pub(super) struct Mounted {
+    /// The mount of `proc`, if there is one.
+    pub proc: Option<OwnedFd>,
+    /// The word that the parent is done came while another one was waited for.
+    pub has_word: bool,
+}
+
+/// Makes every mount of the plan below `root`. Without a `parent` to ask, ids are not mapped.
+pub(super) fn make_all(
+    plan: &RootPlan,
+    root: BorrowedFd<'_>,
+    parent: Option<BorrowedFd<'_>>,
+) -> Result<Mounted, Failure> {
+    let mut mounted = Mounted::default();
     for (index, planned) in plan.mounts.iter().enumerate() {
         let made = match &planned.source {
             Source::Ready(_) => None,
             Source::InNamespace(plan) => Some(make(plan).at_index(Step::MakeMount, index)?),
+            Source::InRoot(plan) => Some(copy(root, plan, index)?),
         };
         let tree = match (&planned.source, &made) {
             (_, Some(tree)) | (Source::Ready(tree), None) => tree.as_fd(),
-            (Source::InNamespace(_), None) => return Err(Errno::IO).at_index(Step::MakeMount, index),
+            (_, None) => return Err(Errno::IO).at_index(Step::MakeMount, index),
         };
-        let target = open_target(root, &planned.target, index)?;
+        if let Some(parent) = parent.filter(|_| planned.is_mapped_by_parent()) {
+            mounted.has_word |= ask_to_map_ids(parent, tree, index)?;
+        }
+        let target = open_target(root, &planned.target, tree, index)?;
         refuse_inside_proc(target.as_fd(), planned, index)?;
         mount::attach(tree, target.as_fd()).at_index(Step::AttachMount, index)?;
         if let Some((change, recursive)) = &planned.propagation {
             mount::set_attributes(tree, change, *recursive).at_index(Step::AttachMount, index)?;
         }
-        if planned.is_proc() && proc.is_none() {
-            proc = made;
+        if planned.is_proc() && mounted.proc.is_none() {
+            mounted.proc = made;
         }
     }
-    Ok(proc)
+    Ok(mounted)
+}
+
+/// A detached copy of what is at a place inside the root now.
+fn copy(root: BorrowedFd<'_>, plan: &InnerBind, index: usize) -> Result<OwnedFd, Failure> {
+    let source = open_inside(root, &plan.source, false).at_index(Step::BindSource, index)?;
+    if plan.must_be_proc && !is_in_proc(source.as_fd()) {
+        return Err(Errno::PERM).at_index(Step::CoverProc, index);
+    }
+    let tree = mount::clone_tree(source.as_fd(), c"", plan.recursive).at_index(Step::BindSource, index)?;
+    for (change, recursive) in &plan.changes {
+        mount::set_attributes(tree.as_fd(), change, *recursive).at_index(Step::BindSource, index)?;
+    }
+    Ok(tree)
+}
+
+/// Has the parent map the ids of a tree. Whether the word that it is done came meanwhile.
+fn ask_to_map_ids(parent: BorrowedFd<'_>, tree: BorrowedFd<'_>, index: usize) -> Result<bool, Failure> {
+    let asked = u16::try_from(index).map_err(|_| Errno::NFILE).map(encode_tree);
+    asked.and_then(|packet| socket::send_descriptor(parent, &packet, tree)).at_index(Step::MapIds, index)?;
+    let mut has_word = false;
+    let mut packet = [0; 8];
+    loop {
+        match read(parent, &mut packet) {
+            Err(Errno::INTR) => {}
+            Ok(length) if packet.get(..length) == Some(IDS_MAPPED) => return Ok(has_word),
+            Ok(length) if packet.get(..length) == Some(PROCEED) => has_word = true,
+            Ok(_) => return Err(Errno::CANCELED).at_index(Step::MapIds, index),
+            Err(errno) => return Err(errno).at_index(Step::MapIds, index),
+        }
+    }
 }
 
 /// A detached mount of a file system that shows this process's namespaces.
@@ -80,13 +127,19 @@ pub(super) fn open_inside(root: BorrowedFd<'_>, path: &CStr, no_symlinks: bool) 
     in_root::open(root, path, OFlags::PATH, links)
 }
 
-fn open_target(root: BorrowedFd<'_>, target: &Target, index: usize) -> Result<OwnedFd, Failure> {
+fn open_target(
+    root: BorrowedFd<'_>,
+    target: &Target,
+    tree: BorrowedFd<'_>,
+    index: usize,
+) -> Result<OwnedFd, Failure> {
     match open_inside(root, &target.path, target.no_symlinks) {
         Err(Errno::NOENT) if target.path.to_bytes().starts_with(b"/proc/") => {
             Err(Errno::PERM).at_index(Step::InsideProc, index)
         }
         Err(Errno::NOENT) => {
-            create(root, target).at_index(Step::MakeTarget, index)?;
+            let is_file = !is_directory(tree).at_index(Step::MakeTarget, index)?;
+            create(root, target, is_file).at_index(Step::MakeTarget, index)?;
             open_inside(root, &target.path, target.no_symlinks).at_index(Step::OpenTarget, index)
         }
         Err(errno @ (Errno::LOOP | Errno::NOTDIR)) if target.no_symlinks => {
@@ -99,11 +152,18 @@ fn open_target(root: BorrowedFd<'_>, target: &Target, index: usize) -> Result<Ow
 /// Whatever is written to `/proc` later must reach the kernel: nothing may be mounted over a part of it but the
 /// few files that emulations of it replace.
 fn refuse_inside_proc(target: BorrowedFd<'_>, planned: &MountPlan, index: usize) -> Result<(), Failure> {
-    let inside = fstatfs(target).is_ok_and(|stat| stat.f_type == PROC_SUPER_MAGIC);
-    if !inside || planned.target.may_cover_proc {
+    if !is_in_proc(target) || planned.target.may_cover_proc {
         return Ok(());
     }
     Err(Errno::PERM).at_index(Step::InsideProc, index)
+}
+
+fn is_in_proc(file: BorrowedFd<'_>) -> bool {
+    fstatfs(file).is_ok_and(|stat| stat.f_type == PROC_SUPER_MAGIC)
+}
+
+fn is_directory(file: BorrowedFd<'_>) -> Result<bool, Errno> {
+    Ok(FileType::from_raw_mode(fstat(file)?.st_mode) == FileType::Directory)
 }
 
 /// Makes the devices that do not lie in the `/dev` that was prepared.
@@ -115,7 +175,7 @@ pub(super) fn make_devices(plan: &RootPlan, root: BorrowedFd<'_>) -> Result<(), 
 }
 
 fn make_device(root: BorrowedFd<'_>, node: &NodePlan) -> Result<(), Errno> {
-    create(root, &node.parent)?;
+    create(root, &node.parent, false)?;
     let parent = open_inside(root, &node.parent.path, false)?;
     let name = node.name.as_c_str();
     match mknodat(&parent, name, node.kind, Mode::from_raw_mode(node.mode), node.number) {
@@ -143,7 +203,7 @@ fn make_device(root: BorrowedFd<'_>, node: &NodePlan) -> Result<(), Errno> {
 /// cannot be made is told when the process changes there.
 pub(super) fn make_directory(plan: &RootPlan, root: BorrowedFd<'_>) -> Result<(), Failure> {
     if open_inside(root, &plan.directory.path, false).err() == Some(Errno::NOENT) {
-        let _ = create(root, &plan.directory);
+        let _ = create(root, &plan.directory, false);
     }
     Ok(())
 }
@@ -190,7 +250,7 @@ impl<'a> Covers<'a> {
             other => other?,
         };
         let target = target.as_fd();
-        if FileType::from_raw_mode(fstat(target)?.st_mode) == FileType::Directory {
+        if is_directory(target)? {
             self.cover_folder(target)
         } else {
             self.cover_file(target, null.ok_or(Errno::NODEV)?)

@@ -35,7 +35,7 @@ fn steps(init: &Init<'_>) -> Result<(), Failure> {
     enter_user_namespace(init)?;
     make_clocks(init)?;
     if plan.changes_user() {
-        become_root()?;
+        become_root(init.process.keeps_groups)?;
     }
     join_refused(init, refused)?;
     let made = plan.made.without(Namespaces::USER).without(Namespaces::TIME);

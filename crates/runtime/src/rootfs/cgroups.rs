@@ -29,7 +29,7 @@ pub(super) fn prepare(
     let folders = group.folders();
     if folders.is_empty() && Hierarchies::detect()?.is_unified_alone() {
         let source = unified(mount, options, audience)?;
-        mounts.push(MountPlan { source, target: Target::new(destination, false)?, propagation: None });
+        mounts.push(MountPlan { source, target: Target::new(destination)?, propagation: None });
         return Ok(());
     }
     let attributes = MountAttrFlags::from_bits_retain(attribute_bits(options));
@@ -50,7 +50,7 @@ pub(super) fn prepare(
     set_attributes(tmpfs.as_fd(), &change, false).context(|| "set options of `/sys/fs/cgroup`")?;
     mounts.push(MountPlan {
         source: Source::Ready(tmpfs),
-        target: Target::new(destination, false)?,
+        target: Target::new(destination)?,
         propagation: None,
     });
     for (folder, directory) in folders {
@@ -60,7 +60,7 @@ pub(super) fn prepare(
             .context(|| format!("set options of cgroup `{folder}`"))?;
         mounts.push(MountPlan {
             source: Source::Ready(tree),
-            target: Target::new(&destination.join(folder), false)?,
+            target: Target::new(&destination.join(folder))?,
             propagation: None,
         });
     }

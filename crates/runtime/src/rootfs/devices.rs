@@ -52,7 +52,7 @@ pub(super) fn prepare(
     }
     let data = data_of(mount, &options)?;
     let data: Vec<FsOption<'_>> = fs_options(&data).collect();
-    // Nodes must be made first; the workload's `/dev` is never read-only in Docker.
+    // Nodes and mount points must be made first.
     let attributes = MountAttrFlags::from_bits_retain(attribute_bits(&options) & !RDONLY);
     let tmpfs = new_mount(c"tmpfs", &data, attributes).context(|| "make the file system for `/dev`")?;
     let root = open_root(&tmpfs).context(|| "open the file system for `/dev`")?;
@@ -61,7 +61,7 @@ pub(super) fn prepare(
     let bound = folder.bound;
     mounts.push(MountPlan {
         source: Source::Ready(tmpfs),
-        target: Target::new(Path::new("/dev"), false)?,
+        target: Target::new(Path::new("/dev"))?,
         propagation: options.propagation_change(),
     });
     mounts.extend(bound);
@@ -179,7 +179,7 @@ impl Folder<'_> {
         self.make_file(node.name)?;
         self.bound.push(MountPlan {
             source: Source::Ready(tree),
-            target: Target::new(&path, true)?,
+            target: Target::new(&path)?,
             propagation: None,
         });
         Ok(())
@@ -248,7 +248,7 @@ pub(super) fn elsewhere(spec: &Spec) -> Result<Vec<NodePlan>> {
         }
         let (kind, number, mode) = kind_number_mode(device).map_err(at)?;
         nodes.push(NodePlan {
-            parent: Target::new(parent, false)?,
+            parent: Target::new(parent)?,
             name: path_string(Path::new(name))?,
             kind,
             number,

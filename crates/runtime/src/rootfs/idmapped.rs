@@ -3,6 +3,7 @@
 //! The maps are those of a user namespace. One is made for them by a child that lives only as long as it takes
 //! to open it.
 
+use std::fmt::Display;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use holm_spec::runtime::Mount;
@@ -18,36 +19,54 @@ use crate::maps::Maps;
 /// `MOUNT_ATTR_IDMAP`.
 const IDMAP: u64 = 0x0010_0000;
 
-/// Maps a detached tree if the mount asks for it: with maps of its own, else with the container's.
-pub(super) fn apply(
-    tree: BorrowedFd<'_>,
-    mount: &Mount,
-    options: &MountOptions,
-    container: &Audience<'_>,
-) -> Result<()> {
-    let own = Maps::from_oci(mount.uid_mappings().as_ref(), mount.gid_mappings().as_ref())?;
-    if own.is_none() && options.id_mapped.is_none() {
-        return Ok(());
+/// The ids that a mount's files appear with.
+#[derive(Debug)]
+pub(crate) struct IdMap {
+    /// The user namespace whose maps they are.
+    namespace: OwnedFd,
+    /// For all mounts below, too.
+    recursive: bool,
+}
+
+impl IdMap {
+    /// What a mount asks for: maps of its own, else the container's.
+    ///
+    /// # Errors
+    /// There are no maps for it.
+    pub(super) fn of(
+        mount: &Mount,
+        options: &MountOptions,
+        container: &Audience<'_>,
+    ) -> Result<Option<Self>> {
+        let own = Maps::from_oci(mount.uid_mappings().as_ref(), mount.gid_mappings().as_ref())?;
+        if own.is_none() && options.id_mapped.is_none() {
+            return Ok(None);
+        }
+        let namespace = match (own.as_ref().or(container.maps), container.user_namespace) {
+            (Some(maps), _) => user_namespace(maps)?,
+            (None, Some(joined)) => {
+                joined.try_clone_to_owned().context(|| "keep a user namespace for a mount")?
+            }
+            (None, None) => {
+                let destination = mount.destination().display();
+                let message =
+                    format!("the mount on `{destination}` is to be id-mapped, and there are no maps for it");
+                return Err(Error::invalid(message));
+            }
+        };
+        Ok(Some(Self { namespace, recursive: options.id_mapped == Some(true) }))
     }
-    let destination = mount.destination().display();
-    let made;
-    let namespace = match (own.as_ref().or(container.maps), container.user_namespace) {
-        (Some(maps), _) => {
-            made = user_namespace(maps)?;
-            made.as_fd()
-        }
-        (None, Some(joined)) => joined,
-        (None, None) => {
-            let message =
-                format!("the mount on `{destination}` is to be id-mapped, and there are no maps for it");
-            return Err(Error::invalid(message));
-        }
-    };
-    let user_namespace = u64::try_from(namespace.as_raw_fd()).expect("a descriptor is not negative");
-    let change = AttributeChange { set: IDMAP, user_namespace, ..AttributeChange::default() };
-    set_attributes(tree, &change, options.id_mapped == Some(true)).context(|| {
-        format!("map the ids of the mount on `{destination}` (its file system must be one that can do that)")
-    })
+
+    /// Maps a detached tree that is to be mounted on `destination`.
+    pub(crate) fn apply(&self, tree: BorrowedFd<'_>, destination: impl Display) -> Result<()> {
+        let user_namespace = u64::try_from(self.namespace.as_raw_fd()).expect("a descriptor is not negative");
+        let change = AttributeChange { set: IDMAP, user_namespace, ..AttributeChange::default() };
+        set_attributes(tree, &change, self.recursive).context(|| {
+            format!(
+                "map the ids of the mount on `{destination}` (its file system must be one that can do that)"
+            )
+        })
+    }
 }
 
 /// A user namespace with these maps, kept by its descriptor.

@@ -5,20 +5,23 @@
 //! namespace of whoever mounts them, so the child does that. Nothing is attached to the host's tree:
 //! if this process dies, the kernel forgets all of it.
 //!
-//! A bind source is a path of the host that the caller chose; every target is a path of the image
-//! and resolved inside the root only (`RESOLVE_IN_ROOT`), see [`crate::child`].
+//! A bind source is a path of the host that the caller chose, unless it lies below the root itself
+//! ([`InnerBind`]); every target is a path of the image and resolved inside the root only
+//! (`RESOLVE_IN_ROOT`), see [`crate::child`].
 
 mod cgroups;
 mod copy_up;
 mod devices;
 mod idmapped;
+mod inner_bind;
 pub mod options;
 mod overlay;
 mod parameters;
 
+use std::borrow::Cow;
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Component, Path};
 
 use holm_spec::rootfs::RootFs;
 use holm_spec::runtime::{Mount, Spec};
@@ -30,6 +33,8 @@ use crate::cgroup::Group;
 use crate::error::{Context, Error, Kind, Result};
 use crate::maps::Maps;
 pub(crate) use devices::NodePlan;
+use idmapped::IdMap;
+pub(crate) use inner_bind::InnerBind;
 use options::MountOptions;
 
 /// Where the root comes from.
@@ -39,6 +44,16 @@ pub enum Root<'a> {
     Layers(&'a RootFs),
     /// A directory of the host.
     Directory(&'a Path),
+}
+
+impl<'a> Root<'a> {
+    /// Where the host has it, if that is one place.
+    fn path(&self) -> Option<&'a Path> {
+        match self {
+            Self::Layers(_) => None,
+            Self::Directory(path) => Some(path),
+        }
+    }
 }
 
 /// Everything that the child does to its file systems.
@@ -64,6 +79,8 @@ pub(crate) struct RootPlan {
     pub parameters: Vec<(CString, Vec<u8>)>,
     /// Make the root itself read-only at the end.
     pub read_only: bool,
+    /// Number of the mount of `/dev`, if that becomes read-only at the end.
+    pub read_only_dev: Option<usize>,
     /// Propagation of the root at the end.
     pub propagation: Option<(u64, bool)>,
 }
@@ -73,13 +90,26 @@ pub(crate) struct RootPlan {
 pub(crate) struct MountPlan {
     /// What is mounted.
     pub source: Source,
-    /// Where; created where absent.
+    /// Where; what is absent is created as what is mounted is: a directory or a file.
     pub target: Target,
     /// Propagation to set once it is attached, and whether for all below.
     pub propagation: Option<(AttributeChange, bool)>,
 }
 
 impl MountPlan {
+    /// What of the root is mounted again, if that is what it is.
+    pub fn inner_source(&self) -> Option<String> {
+        match &self.source {
+            Source::InRoot(plan) => Some(plan.source.to_string_lossy().into_owned()),
+            _ => None,
+        }
+    }
+
+    /// Whether the child hands what it mounts to the parent before.
+    pub fn is_mapped_by_parent(&self) -> bool {
+        matches!(&self.source, Source::InRoot(InnerBind { id_map: Some(_), .. }))
+    }
+
     /// Whether it is the file system through which the kernel is spoken to.
     pub fn is_proc(&self) -> bool {
         matches!(&self.source, Source::InNamespace(plan) if plan.kind.as_c_str() == c"proc")
@@ -93,6 +123,8 @@ pub(crate) enum Source {
     Ready(OwnedFd),
     /// A file system that shows the namespaces of its maker.
     InNamespace(NewPlan),
+    /// What lies inside the root when its turn comes.
+    InRoot(InnerBind),
 }
 
 /// A file system to make.
@@ -108,8 +140,6 @@ pub(crate) struct NewPlan {
 pub(crate) struct Target {
     /// The whole path.
     pub path: CString,
-    /// Create a file and not a directory.
-    pub is_file: bool,
     /// The path must not lead through a symbolic link of the image: what is mounted here is trusted
     /// by path later.
     pub no_symlinks: bool,
@@ -139,12 +169,15 @@ impl RootPlan {
     pub fn prepare(spec: &Spec, root: Root<'_>, audience: &Audience<'_>) -> Result<Self> {
         let linux = spec.linux().as_ref();
         let propagation = propagation(spec)?;
+        let path = root.path();
         let (root, place) = mount_root(root, propagation)?;
-        let mut preparation = Preparation { root: root.as_fd(), spec, audience, mounts: Vec::new() };
+        let mut preparation =
+            Preparation { root: root.as_fd(), path, spec, audience, mounts: Vec::new(), read_only_dev: None };
         for (index, mount) in spec.mounts().iter().flatten().enumerate() {
-            preparation.add(mount).map_err(|error| error.at_field(format!("mounts[{index}]")))?;
+            let mount = named_from_inside(mount, path);
+            preparation.add(&mount).map_err(|error| error.at_field(format!("mounts[{index}]")))?;
         }
-        let mounts = preparation.mounts;
+        let Preparation { mounts, read_only_dev, .. } = preparation;
         let masked = linux.and_then(|linux| linux.masked_paths().as_ref());
         let null = masked.filter(|paths| !paths.is_empty()).map(|_| null_device()).transpose()?;
         let paths = |paths: Option<&Vec<String>>| -> Result<Vec<CString>> {
@@ -155,27 +188,52 @@ impl RootPlan {
             place,
             mounts,
             devices: devices::elsewhere(spec)?,
-            directory: Target::new(
-                spec.process().as_ref().map_or(Path::new("/"), |process| process.cwd()),
-                false,
-            )?,
+            directory: Target::new(spec.process().as_ref().map_or(Path::new("/"), |process| process.cwd()))?,
             masked: without_repetitions(paths(masked)?),
             null,
             read_only_paths: paths(linux.and_then(|linux| linux.readonly_paths().as_ref()))?,
             parameters: parameters::prepare(spec)?,
             read_only: spec.root().as_ref().and_then(|root| root.readonly()).unwrap_or(false),
+            read_only_dev,
             propagation,
         })
+    }
+
+    /// Maps the ids of a tree that the child has copied, for the mount with that number.
+    pub fn map_ids(&self, index: usize, tree: BorrowedFd<'_>) -> Result<()> {
+        match self.mounts.get(index).map(|mount| (&mount.source, &mount.target)) {
+            Some((Source::InRoot(plan), target)) => plan.map_ids(tree, target),
+            _ => Ok(()),
+        }
     }
 
     /// Descriptors that the child needs.
     pub fn descriptors(&self) -> impl Iterator<Item = i32> + '_ {
         let sources = self.mounts.iter().filter_map(|mount| match &mount.source {
             Source::Ready(tree) => Some(tree.as_raw_fd()),
-            Source::InNamespace(_) => None,
+            Source::InNamespace(_) | Source::InRoot(_) => None,
         });
         sources.chain([self.root.as_raw_fd()]).chain(self.null.as_ref().map(AsRawFd::as_raw_fd))
     }
+}
+
+/// A destination may be written as the host sees it: with the root's own path in front.
+fn named_from_inside<'a>(mount: &'a Mount, root: Option<&Path>) -> Cow<'a, Mount> {
+    let inside = root.and_then(|root| below(mount.destination(), root));
+    match inside.map(|inside| Path::new("/").join(inside)) {
+        None => Cow::Borrowed(mount),
+        Some(destination) => {
+            let mut mount = mount.clone();
+            mount.set_destination(destination);
+            Cow::Owned(mount)
+        }
+    }
+}
+
+/// The rest of a path that leads below a directory, as it is written.
+fn below<'a>(path: &'a Path, directory: &Path) -> Option<&'a Path> {
+    let rest = path.strip_prefix(directory).ok()?;
+    rest.components().all(|part| part != Component::ParentDir).then_some(rest)
 }
 
 /// A path that is named twice is covered once.
@@ -223,9 +281,12 @@ fn null_device() -> Result<OwnedFd> {
 /// Mounts being prepared.
 struct Preparation<'a> {
     root: BorrowedFd<'a>,
+    /// Where the host has it.
+    path: Option<&'a Path>,
     spec: &'a Spec,
     audience: &'a Audience<'a>,
     mounts: Vec<MountPlan>,
+    read_only_dev: Option<usize>,
 }
 
 impl Preparation<'_> {
@@ -234,31 +295,32 @@ impl Preparation<'_> {
         let destination = mount.destination();
         let kind = if options.bind { "bind" } else { mount.typ().as_deref().unwrap_or("none") };
         let source = match kind {
-            "bind" | "none" => Source::Ready(self.bind(mount, &options)?),
+            "bind" | "none" => self.bind(mount, &options)?,
             "cgroup" => {
                 return cgroups::prepare(&mut self.mounts, mount, &options, self.audience);
             }
             "cgroup2" => cgroups::unified(mount, &options, self.audience)?,
             "proc" | "sysfs" | "mqueue" => in_namespace(kind, mount, &options)?,
             "tmpfs" if destination == Path::new("/dev") => {
+                let is_read_only = attribute_bits(&options) & RDONLY != 0;
+                self.read_only_dev = is_read_only.then_some(self.mounts.len());
                 return devices::prepare(&mut self.mounts, mount, &options, self.spec, self.audience);
             }
             _ => Source::Ready(self.new_file_system(kind, mount, &options)?),
         };
         refuse_over_proc(destination, kind, &source)?;
-        let is_file = matches!(&source, Source::Ready(tree) if !is_directory(tree.as_fd())?);
         let no_symlinks = matches!(kind, "proc" | "sysfs");
         let propagation = options.propagation_change().filter(|_| kind != "bind" && kind != "none");
         self.mounts.push(MountPlan {
             source,
-            target: Target { no_symlinks, ..Target::new(destination, is_file)? },
+            target: Target { no_symlinks, ..Target::new(destination)? },
             propagation,
         });
         Ok(())
     }
 
-    /// A copy of a tree of the host, with attributes and propagation of its own.
-    fn bind(&self, mount: &Mount, options: &MountOptions) -> Result<OwnedFd> {
+    /// A copy of a tree of the host, or of one that will be in the root, with attributes and propagation of its own.
+    fn bind(&self, mount: &Mount, options: &MountOptions) -> Result<Source> {
         let source = mount.source().as_deref().unwrap_or(Path::new(""));
         let destination = mount.destination().display();
         if source.as_os_str().is_empty() {
@@ -271,13 +333,20 @@ impl Preparation<'_> {
             return Err(Error::invalid(message));
         }
         let source = self.audience.bundle.join(source);
+        if let Some(inside) = self.path.and_then(|root| below(&source, root)) {
+            return InnerBind::prepare(inside, mount, options, self.audience).map(Source::InRoot);
+        }
         let clone = if self.shares_with_host(options) { clone_peer_tree } else { clone_tree };
         let tree = clone(CWD, &path_string(&source)?, options.recursive_bind)
             .context(|| format!("bind `{}` on `{destination}`", source.display()))?;
-        idmapped::apply(tree.as_fd(), mount, options, self.audience)?;
-        change_attributes(tree.as_fd(), options)
-            .context(|| format!("set options of the bind mount on `{destination}`"))?;
-        Ok(tree)
+        if let Some(map) = IdMap::of(mount, options, self.audience)? {
+            map.apply(tree.as_fd(), &destination)?;
+        }
+        for (change, recursive) in options.changes() {
+            set_attributes(tree.as_fd(), &change, recursive)
+                .context(|| format!("set options of the bind mount on `{destination}`"))?;
+        }
+        Ok(Source::Ready(tree))
     }
 
     /// What a container mounts in a bind mount reaches the host only if both the mount and the root are to be shared.
@@ -318,30 +387,21 @@ fn refuse_over_proc(destination: &Path, kind: &str, source: &Source) -> Result<(
     let is_proc = match source {
         Source::InNamespace(_) => kind == "proc",
         Source::Ready(tree) => fstatfs(tree).is_ok_and(|stat| stat.f_type == PROC_SUPER_MAGIC),
+        // The child looks.
+        Source::InRoot(_) => true,
     };
-    let over_proc = Path::new("/").join(destination).components().eq(Path::new("/proc").components());
-    if over_proc && !is_proc {
-        return Err(Error::invalid("\"/proc\" cannot be mounted because it is not of type proc"));
+    if is_proc_place(destination) && !is_proc {
+        return Err(over_proc());
     }
     Ok(())
 }
 
-fn is_directory(tree: BorrowedFd<'_>) -> Result<bool> {
-    let stat = fstat(tree).context(|| "look at the source of a mount")?;
-    Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+pub(crate) fn over_proc() -> Error {
+    Error::invalid("\"/proc\" cannot be mounted because it is not of type proc")
 }
 
-fn change_attributes(tree: BorrowedFd<'_>, options: &MountOptions) -> Result<(), holm_sys::Errno> {
-    if !options.recursive.is_empty() {
-        set_attributes(tree, &options.recursive.change(), true)?;
-    }
-    if !options.attributes.is_empty() {
-        set_attributes(tree, &options.attributes.change(), false)?;
-    }
-    if let Some((change, recursive)) = options.propagation_change() {
-        set_attributes(tree, &change, recursive)?;
-    }
-    Ok(())
+fn is_proc_place(destination: &Path) -> bool {
+    Path::new("/").join(destination).components().eq(Path::new("/proc").components())
 }
 
 fn in_namespace(kind: &str, mount: &Mount, options: &MountOptions) -> Result<Source> {
@@ -404,10 +464,10 @@ const PROC_EMULATED: &[&str] = &[
 ];
 
 impl Target {
-    fn new(path: &Path, is_file: bool) -> Result<Self> {
+    fn new(path: &Path) -> Result<Self> {
         let path = Path::new("/").join(path);
         let may_cover_proc = PROC_EMULATED.iter().any(|file| path == Path::new(file));
-        Ok(Self { path: path_string(&path)?, is_file, no_symlinks: false, may_cover_proc })
+        Ok(Self { path: path_string(&path)?, no_symlinks: false, may_cover_proc })
     }
 }
 

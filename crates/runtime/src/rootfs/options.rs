@@ -166,6 +166,14 @@ impl MountOptions {
         (self.propagation != 0).then_some((change, self.recursive_propagation))
     }
 
+    /// What is changed on a tree that was copied, in this order, and each whether for all mounts below.
+    pub(crate) fn changes(&self) -> impl Iterator<Item = (AttributeChange, bool)> {
+        let some = |attributes: Attributes| (!attributes.is_empty()).then(|| attributes.change());
+        let recursive = some(self.recursive).map(|change| (change, true));
+        let own = some(self.attributes).map(|change| (change, false));
+        [recursive, own, self.propagation_change()].into_iter().flatten()
+    }
+
     fn put_flag(&mut self, flag: &str, set: bool) {
         self.data.retain(|(key, _)| key != flag);
         if set {

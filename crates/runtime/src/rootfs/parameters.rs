@@ -31,7 +31,7 @@ pub(super) fn prepare(spec: &Spec) -> Result<Vec<(CString, Vec<u8>)>> {
     for (name, value) in sysctl.into_iter().flatten() {
         let at = |error: Error| error.at_field(format!("linux.sysctl[\"{}\"]", name.escape_debug()));
         let path = path_of(name).ok_or_else(|| at(Error::invalid("it is no name of a kernel parameter")))?;
-        check(spec, &path.replace('/', ".")).map_err(at)?;
+        check(spec, &path.replace('/', "."), value).map_err(at)?;
         parameters.push((c_string(&format!("/proc/sys/{path}"))?, value.clone().into_bytes()));
     }
     parameters.sort();
@@ -47,13 +47,13 @@ fn path_of(name: &str) -> Option<String> {
 }
 
 /// Whether a namespace of the container's own holds the parameter.
-fn check(spec: &Spec, name: &str) -> Result<()> {
+fn check(spec: &Spec, name: &str, value: &str) -> Result<()> {
     let list = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default();
     let own = |kind| list.iter().any(|namespace| namespace.typ() == kind && !is_the_hosts(namespace));
     if name == "kernel.hostname" {
         return Err(Error::invalid("the hostname is set by `hostname`"));
     }
-    let named = spec.domainname().as_ref().is_some_and(|name| !name.is_empty());
+    let named = spec.domainname().as_ref().is_some_and(|name| !name.is_empty() && name != value);
     if name == "kernel.domainname" && named {
         return Err(Error::invalid("the domain name is set by `domainname`"));
     }

@@ -207,6 +207,12 @@ impl Bus {
     }
 }
 
+/// What a whole message says of a job of systemd's that has ended: its path and its result. Pure.
+pub fn ended_job(message: &[u8]) -> Option<(String, String)> {
+    let length = Message::length(message.get(..PREFIX)?)?;
+    removed_job(&Message::decode(message.get(..length)?)?)
+}
+
 /// `JobRemoved(u id, o job, s unit, s result)`.
 fn removed_job(signal: &Message) -> Option<(String, String)> {
     if signal.member != "JobRemoved" || signal.signature != "uoss" {

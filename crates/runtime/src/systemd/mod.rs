@@ -28,6 +28,7 @@ use holm_sys::rustix::process::Pid;
 use crate::cgroup::{self, Hierarchies};
 use crate::error::{Context, Error, Kind, Result};
 use crate::rootless::is_host_root;
+pub use bus::ended_job;
 use bus::{Bus, Manager, Refusal};
 use properties::{Properties, of_annotations, of_setting};
 use wire::{Value, Writer};

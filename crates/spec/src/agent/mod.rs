@@ -25,9 +25,17 @@
 //! All streams share the channel, so each has a window: the machine is at most [`WINDOW`] bytes of standard input
 //! ahead of what the agent says was [`Report::Taken`], the agent at most [`WINDOW`] bytes of each output ahead of what
 //! the machine [`Command::Acknowledge`]s. What one process does not read, or nobody reads of it, holds nothing else up.
+//! Either side opens a window again no later than when half of it was taken, so a sender must be content with pieces that
+//! fit. A session that gets more input than its window holds is ended with SIGKILL.
+//!
+//! A workload is forgotten when its first process has ended or could not be started: it is created again to run again,
+//! and finds what it wrote to the scratch disk. A number that another process has is not answered, for that would be the
+//! other one's answer; what is not understood, or is about a session that has ended, changes nothing.
 //!
 //! A second `Hello` is the word of another machine, or of this one after a snapshot was restored: the agent answers it
-//! with what it runs.
+//! with what it runs, opens all windows, and sends what was not sent yet; what was in the channel when that was closed is
+//! lost. Before a `Hello` the agent says nothing and does nothing that it is asked, also after the port was closed; one
+//! that is opened again at once looks as if it never was, so whoever opens it says `Hello` first.
 
 pub mod frame;
 

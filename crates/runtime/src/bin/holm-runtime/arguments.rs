@@ -227,7 +227,10 @@ fn refuse(error: &clap::Error, log: &Log) -> ExitCode {
     }
     let text = error.render().to_string();
     let mut lines = text.lines();
-    let first = lines.next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    let mut first = lines.next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    if let Some(name) = first.strip_prefix("unrecognized subcommand ") {
+        first = format!("No help topic for {name}: it is no command");
+    }
     let rest: Vec<&str> = lines.skip_while(|line| line.is_empty()).collect();
     talk::print(&format!("{}\n", rest.join("\n")));
     log.failure(&Error::invalid(first), 1)

@@ -50,7 +50,7 @@ pub fn send_listener(
 }
 
 fn send(path: &Path, payload: &[u8], descriptor: BorrowedFd<'_>, what: &str) -> Result<()> {
-    let failed = |error| Error::system(format!("connect to the {what} `{}`", path.display()), error);
+    let failed = |error| Error::system(format!("failed to connect with {what} `{}`", path.display()), error);
     let stream = UnixStream::connect(path).map_err(failed)?;
     socket::send_descriptor(stream.as_fd(), payload, descriptor).map_err(|errno| {
         Error::caused(Kind::System, format!("send to the {what} `{}`", path.display()), errno)

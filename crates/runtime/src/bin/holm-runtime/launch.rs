@@ -90,6 +90,7 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
     readiness::prepare(&mut bundle.spec, &claim)?;
     let groups = Groups::make(id, &bundle, &claim, global.systemd_cgroup)?;
     let placement = Placement::make(&bundle.spec, id, &claim)?;
+    warn_of_orphans(&bundle.spec, &groups);
     rootless::enter(&mut bundle.spec)?;
     let spec = &bundle.spec;
     let seccomp = seccomp::container_filter(spec, None, &containers.seccomp_cache())?;
@@ -106,7 +107,10 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
         user: None,
         seccomp: seccomp.as_ref().map(|filter| filter.program.clone()),
         stdio: if terminal {
-            Stdio::Terminal(NewTerminal { window: window(spec), plain_output: mode == Mode::Foreground })
+            Stdio::Terminal(NewTerminal {
+                window: spec.process().as_ref().and_then(window),
+                plain_output: mode == Mode::Foreground,
+            })
         } else {
             Stdio::Descriptors(standard_streams())
         },
@@ -173,6 +177,21 @@ pub fn landlock(process: Option<&Process>) -> Result<Option<Landlock>> {
     Ok(landlock)
 }
 
+/// Without process ids of its own and without a control group nothing ties a container's processes together.
+fn warn_of_orphans(spec: &Spec, groups: &Groups) {
+    if groups.path().is_none() && !has_namespace(spec, LinuxNamespaceType::Pid) {
+        crate::talk::warn(
+            "the container has neither process ids of its own nor a control group: what its first process leaves \
+             running cannot be ended. Such configuration is strongly discouraged",
+        );
+    }
+}
+
+fn has_namespace(spec: &Spec, kind: LinuxNamespaceType) -> bool {
+    let list = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_deref());
+    list.unwrap_or_default().iter().any(|namespace| namespace.typ() == kind)
+}
+
 /// Says which capabilities cannot be ambient, in runc's words.
 pub fn warn_of_ambient(process: Option<&Process>) {
     let sets = ProcessCapabilities::from_oci(process.and_then(|process| process.capabilities().as_ref()));
@@ -223,8 +242,8 @@ pub fn check_terminal(spec: &Spec, console_socket: Option<&Path>, mode: Mode) ->
     Ok(terminal)
 }
 
-fn window(spec: &Spec) -> Option<WindowSize> {
-    let process = spec.process().as_ref()?;
+/// The size that a process's terminal begins with.
+pub fn window(process: &Process) -> Option<WindowSize> {
     let size = process.console_size()?;
     let number = |value: u64| u16::try_from(value).ok().filter(|value| *value != 0);
     Some(WindowSize { rows: number(size.height())?, columns: number(size.width())? })
@@ -275,7 +294,6 @@ pub fn record(id: &str, bundle: &Bundle, root: &Path, groups: &Groups, child: &C
     let namespaces = bundle.spec.linux().as_ref().and_then(|linux| linux.namespaces().as_deref());
     let namespaces = namespaces.unwrap_or_default();
     let own = |kind| namespaces.iter().any(|namespace| namespace.typ() == kind && namespace.path().is_none());
-    let has = |kind| namespaces.iter().any(|namespace| namespace.typ() == kind);
     Record {
         version: VERSION,
         id: id.to_owned(),
@@ -288,7 +306,7 @@ pub fn record(id: &str, bundle: &Bundle, root: &Path, groups: &Groups, child: &C
         unit: groups.unit().map(str::to_owned),
         resctrl: None,
         own_pids: own(LinuxNamespaceType::Pid),
-        attached: !has(LinuxNamespaceType::Mount),
+        attached: !has_namespace(&bundle.spec, LinuxNamespaceType::Mount),
         descriptors: standard_descriptors(pid),
         hooks: Some(hooks::points(&bundle.spec)),
         seccomp: None,

@@ -62,31 +62,37 @@ impl Log {
                 talk::say(&format!("{text}\n"));
                 let opened = std::fs::File::options().append(true).create(true).open(file);
                 if let Err(failure) =
-                    opened.and_then(|mut opened| opened.write_all(self.line(&text).as_bytes()))
+                    opened.and_then(|mut opened| opened.write_all(self.error_line(&text).as_bytes()))
                 {
                     talk::say(&format!("error: write log `{}`: {failure}\n", file.display()));
                 }
             }
             None if isatty(stderr()) => talk::say(&format!("error: {text}\n")),
-            None => talk::say(&self.line(&text)),
+            None => talk::say(&self.error_line(&text)),
         }
         ExitCode::from(code)
     }
 
-    fn line(&self, text: &str) -> String {
-        let time = Timestamp::from_nanos(holm_sys::process::now() / 1_000_000_000 * 1_000_000_000);
+    /// A line of a level, in this log's format; `time` in nanoseconds since 1970.
+    pub fn line(&self, level: &str, time: i64, text: &str) -> String {
+        let time = Timestamp::from_nanos(time);
         match self.format {
             Format::Json => {
-                let line = json!({ "level": "error", "msg": text, "time": time.to_string() });
+                let line = json!({ "level": level, "msg": text, "time": time.to_string() });
                 format!("{line}\n")
             }
-            Format::Text => format!("time=\"{time}\" level=error msg={}\n", json!(text)),
+            Format::Text => format!("time=\"{time}\" level={level} msg={}\n", json!(text)),
         }
+    }
+
+    fn error_line(&self, text: &str) -> String {
+        let seconds = holm_sys::process::now() / 1_000_000_000;
+        self.line("error", seconds * 1_000_000_000, text)
     }
 }
 
 /// An error with its causes. Those of the kernel are in the words of Go's library: callers look for them.
-fn in_one_line(error: &Error) -> String {
+pub fn in_one_line(error: &Error) -> String {
     let mut line = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -100,14 +106,14 @@ fn in_one_line(error: &Error) -> String {
 
 /// What Go says for an error number: the C library's words with a small first letter. musl has other words for some.
 fn kernel_words(number: i32) -> String {
-    let own = match Errno::from_raw_os_error(number) {
-        Errno::LOOP => "too many levels of symbolic links",
-        Errno::BUSY => "device or resource busy",
-        Errno::IO => "input/output error",
-        Errno::NOMEM => "cannot allocate memory",
-        Errno::OPNOTSUPP => "operation not supported",
-        Errno::NODEV => "no such device",
-        Errno::NXIO => "no such device or address",
+    let own = match holm_sys::error_number(number) {
+        Some(Errno::LOOP) => "too many levels of symbolic links",
+        Some(Errno::BUSY) => "device or resource busy",
+        Some(Errno::IO) => "input/output error",
+        Some(Errno::NOMEM) => "cannot allocate memory",
+        Some(Errno::OPNOTSUPP) => "operation not supported",
+        Some(Errno::NODEV) => "no such device",
+        Some(Errno::NXIO) => "no such device or address",
         _ => "",
     };
     if !own.is_empty() {

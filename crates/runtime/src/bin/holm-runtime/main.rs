@@ -40,9 +40,7 @@ fn main() -> ExitCode {
         Err(error) => return log::Log::default().failure(&error, 1),
     };
     if global.debug {
-        if let Some(file) = log.file() {
-            talk::debug_to(file.clone());
-        }
+        talk::debug_to(log.clone());
         talk::debug(&format!("command: {}", command.name()));
     }
     let failed = command.failure_code();

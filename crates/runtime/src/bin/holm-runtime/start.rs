@@ -152,7 +152,7 @@ fn wait_for_hook(child: &Child, hook: &Hook) -> Result<()> {
     let code = process::wait(child.pidfd.as_fd()).map_err(|errno| Error::system("wait for it", errno))?;
     match (in_time, code) {
         (true, 0) => Ok(()),
-        (true, code) => Err(Error::new(Kind::System, format!("exit status {code}"))),
+        (true, code) => Err(Error::new(Kind::System, hooks::in_words(code))),
         (false, _) => {
             let seconds = timeout.unwrap_or_default().as_secs_f64();
             Err(Error::new(Kind::System, format!("hook ran past specified timeout of {seconds:.1}s")))

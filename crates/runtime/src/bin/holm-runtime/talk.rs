@@ -1,11 +1,12 @@
 //! The only place that prints: data to standard output, talk to standard error.
 
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use holm_sys::rustix::io::write;
 use holm_sys::rustix::stdio::{stderr, stdout};
+
+use crate::log::Log;
 
 /// Writes data to standard output. A reader that went away is no error worth a word.
 pub fn print(text: &str) {
@@ -28,20 +29,20 @@ fn put(stream: std::os::fd::BorrowedFd<'_>, text: &str) {
     }
 }
 
-/// File that debugging goes to in place of standard error.
-static DEBUG_FILE: OnceLock<PathBuf> = OnceLock::new();
+/// Log that debugging goes to; standard error if it has no file.
+static DEBUG: OnceLock<Log> = OnceLock::new();
 
-/// Debugging goes to this file from now on.
-pub fn debug_to(file: PathBuf) {
+/// Debugging is asked for, and goes there.
+pub fn debug_to(log: Log) {
     // The command line is read once.
-    let _ = DEBUG_FILE.set(file);
+    let _ = DEBUG.set(log);
 }
 
-/// Says what is done, for who looks for a fault.
+/// Says what is done, for who looks for a fault; nothing unless that was asked for.
 pub fn debug(text: &str) {
-    let time = holm_spec::Timestamp::from_nanos(holm_sys::process::now());
-    let line = format!("time=\"{time}\" level=debug msg={}\n", serde_json::json!(text));
-    let Some(file) = DEBUG_FILE.get() else { return say(&line) };
+    let Some(log) = DEBUG.get() else { return };
+    let line = log.line("debug", holm_sys::process::now(), text);
+    let Some(file) = log.file() else { return say(&line) };
     let opened = std::fs::File::options().append(true).create(true).open(file);
     // Whether the file can be written is told when an error has to go there.
     let _ = opened.and_then(|mut opened| opened.write_all(line.as_bytes()));

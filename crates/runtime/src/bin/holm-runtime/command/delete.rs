@@ -89,6 +89,7 @@ pub fn destroy(container: &Container) -> Result<()> {
     container.forget()?;
     let Some(spec) = spec? else { return Ok(()) };
     let state = document(&record.id, Status::Stopped.name(), None, &record.bundle, Some(&record.annotations));
+    // One that fails is an error, as other runtimes have it, though the specification asks for a warning.
     hooks::run(&spec, Point::Poststop, &state, Place::Runtime(None))
 }
 

@@ -1,9 +1,10 @@
 //! `holm-runtime events`: what a container uses, once or again and again, and when it ran out of memory.
 
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use holm_runtime::cgroup::{self, Hierarchies, Usage};
+use holm_runtime::cgroup::{self, Hierarchies, OutOfMemoryWatch, Usage};
 use holm_runtime::state::{Container, Status};
 use holm_runtime::{Error, Result};
 use serde_json::{Value, json};
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 use crate::arguments::Global;
 use crate::talk;
 
-/// How often the end of the container and its lack of memory are looked for.
+/// How often lack of memory is looked for where the kernel does not tell of it.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Print what a container uses, a JSON object a line
@@ -47,15 +48,19 @@ pub fn run(args: &Args, global: &Global) -> Result<u8> {
 }
 
 fn follow(args: &Args, hierarchies: &Hierarchies, container: &Container, group: &Path) {
-    let mut kills = cgroup::out_of_memory_kills(hierarchies, group);
+    let mut memory = OutOfMemoryWatch::new(hierarchies, group);
     let mut next = Instant::now() + args.interval;
-    while container.process().is_some() {
-        std::thread::sleep(LOOK.min(next.saturating_duration_since(Instant::now())));
-        let now_kills = cgroup::out_of_memory_kills(hierarchies, group);
-        if now_kills > kills {
+    loop {
+        let process = container.process();
+        if let Some(process) = &process {
+            memory.wait(process.as_fd(), LOOK.min(next.saturating_duration_since(Instant::now())));
+        }
+        if memory.has_killed() {
             talk::print(&format!("{}\n", json!({ "type": "oom", "id": container.record.id })));
         }
-        kills = now_kills;
+        if process.is_none() {
+            return;
+        }
         if Instant::now() >= next {
             print_stats(hierarchies, &args.id, group);
             next += args.interval;

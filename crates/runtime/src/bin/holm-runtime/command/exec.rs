@@ -17,7 +17,7 @@ use crate::arguments::Global;
 use crate::console;
 use crate::foreground::{self, Signals};
 use crate::launch::{
-    KillGuard, landlock, preserved_descriptors, standard_streams, warn_of_ambient, write_pid_file,
+    KillGuard, landlock, preserved_descriptors, standard_streams, warn_of_ambient, window, write_pid_file,
 };
 use crate::start::bundle_of;
 
@@ -102,7 +102,9 @@ fn exec(args: &Args, global: &Global) -> Result<u8> {
     let terminal = process.terminal().unwrap_or(false);
     check_terminal(args, terminal)?;
     let signals = (!args.detach).then(Signals::hold).transpose()?;
-    let group = container.join_group(&sub_groups(args)?)?;
+    let group = container.join_group(&sub_groups(args)?).map_err(|error| {
+        Error::caused(error.kind(), "adding pid of the process to cgroups of the container", error)
+    })?;
     let seccomp = seccomp::container_filter(&spec, container.seccomp(), &containers.seccomp_cache())?;
     warn_of_ambient(Some(&process));
     let affinity = process_affinity(&process)?;
@@ -122,7 +124,7 @@ fn exec(args: &Args, global: &Global) -> Result<u8> {
         user: None,
         seccomp: seccomp.as_ref().map(|filter| filter.program.clone()),
         stdio: if terminal {
-            Stdio::Terminal(NewTerminal { window: None, plain_output: !args.detach })
+            Stdio::Terminal(NewTerminal { window: window(&process), plain_output: !args.detach })
         } else {
             Stdio::Descriptors(standard_streams())
         },

@@ -1,10 +1,10 @@
 //! `holm-runtime features`: what this runtime can do (OCI runtime specification, "Features Structure"). It says
 //! nothing of the host, and nothing that is not true.
 
-use holm_runtime::Result;
 use holm_runtime::capability::CapabilitySet;
 use holm_runtime::rootfs::options::NAMES;
 use holm_runtime::seccomp;
+use holm_runtime::{KEEP_GROUPS, Result};
 use serde::Serialize;
 use serde_json::json;
 
@@ -54,7 +54,7 @@ pub fn run(_: &Args) -> Result<u8> {
             "netDevices": { "enabled": true },
         },
         "annotations": { "org.opencontainers.runc.checkpoint.enabled": "true" },
-        "potentiallyUnsafeConfigAnnotations": [],
+        "potentiallyUnsafeConfigAnnotations": [KEEP_GROUPS],
     });
     let mut text = Vec::new();
     let mut spaces = serde_json::Serializer::with_formatter(

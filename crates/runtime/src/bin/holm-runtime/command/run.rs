@@ -10,7 +10,7 @@ use crate::arguments::Global;
 use crate::foreground::{self, Signals};
 use crate::launch::{Mode, Options, launch};
 use crate::readiness::Readiness;
-use crate::{start, talk};
+use crate::{log, start, talk};
 
 /// Create and start a container, and wait for it
 #[derive(Debug, clap::Args)]
@@ -59,6 +59,6 @@ pub fn clean(container: &Container) {
         return;
     }
     if let Err(error) = destroy(container) {
-        talk::warn(&error.to_string());
+        talk::warn(&log::in_one_line(&error));
     }
 }

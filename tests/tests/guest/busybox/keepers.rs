@@ -1,7 +1,7 @@
 //! Keepers that are killed, where the kernel does not tell how a foreign process ended (before Linux 6.15).
 
-use super::machine::{answer, leaves_nothing};
-use super::step::{Step, step};
+use super::{answer, leaves_nothing};
+use crate::guest::step::{Step, step};
 
 /// What is done.
 pub const STEPS: &[Step] = &[

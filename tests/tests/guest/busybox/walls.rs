@@ -1,7 +1,7 @@
 //! The walls: devices by the cgroup's eBPF program, capabilities, seccomp, paths, read-only roots.
 
-use super::machine::{answer, leaves_nothing};
-use super::step::{Step, step};
+use super::{answer, leaves_nothing};
+use crate::guest::step::{Step, step};
 
 /// What is done. The guest's memory is the device `c 1 1`, its first loop device `b 7 0`.
 pub const STEPS: &[Step] = &[

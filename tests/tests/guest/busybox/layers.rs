@@ -1,8 +1,8 @@
 //! Layers where the kernel mounts EROFS from block devices only (before Linux 6.12): each through one loop
 //! device, shared by all its users, and gone with the last.
 
-use super::machine::{answer, leaves_nothing};
-use super::step::{Step, step};
+use super::{answer, leaves_nothing};
+use crate::guest::step::{Step, step};
 
 /// What is done. `look` shows how many layers are mounted, and what is behind loop devices.
 pub const STEPS: &[Step] = &[

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::machine::{answer, boot, leaves_nothing};
-use super::step::{Step, step};
+use super::{GUEST, answer, leaves_nothing};
+use crate::guest::step::{Step, step};
 
 /// What is done.
 pub const STEPS: &[Step] = &[
@@ -67,14 +67,7 @@ fn the_machine_is_what_it_should_be() {
     assert!(kernel.starts_with("6.1."), "{kernel}");
     let groups: Vec<_> = kernel.lines().filter(|line| line.contains("cgroup")).collect();
     assert_eq!(groups, ["cgroup2 /sys/fs/cgroup cgroup2 rw,relatime 0 0"]);
-    let first = answer("kernel").time.0;
-    println!("first step {first} s after the kernel's start; the whole boot took {:?}", boot().duration);
-    let mut slow: Vec<_> =
-        boot().record.answers().map(|answer| (answer.time.1 - answer.time.0, answer)).collect();
-    slow.sort_by(|a, b| b.0.total_cmp(&a.0));
-    for (time, answer) in slow.iter().take(8) {
-        println!("{time:.2} s in {}", answer.to_string().lines().next().unwrap_or_default());
-    }
+    println!("{}", GUEST.boot().times());
 }
 
 #[test]

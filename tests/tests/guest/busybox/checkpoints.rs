@@ -2,11 +2,11 @@
 //!
 //! Each container counts in a file. Whoever was checkpointed and goes on counting where it was, is the same one.
 
-use super::machine::{answer, leaves_nothing};
-use super::step::{Step, step};
+use super::{answer, leaves_nothing};
+use crate::guest::step::{Step, step};
 
-/// What is done. `$R` is the runtime, `bundle NAME SCRIPT` makes the bundle `/tmp/NAME` of a container, `edit NAME`
-/// changes its configuration by sed, `counts FILE` waits until the number in a file has grown.
+/// What is done. `/tmp/lib` has the functions of `/etc/bundles` and `counts FILE`, which waits until the number in a file
+/// has grown.
 pub const STEPS: &[Step] = &[
     step("tools", TOOLS),
     step(
@@ -249,18 +249,10 @@ pub const STEPS: &[Step] = &[
 const TOOLS: &str = r#"ip link set lo up; mount -o remount,nsdelegate /sys/fs/cgroup
 cat >/tmp/lib <<'X'
 export PATH=/usr/sbin:$PATH
-R="/usr/bin/holm-runtime --root /run/oci --log /tmp/oci.log"
-quietly() { "$@" >/dev/null 2>&1; code=$?; [ $code = 0 ] || tail -n 1 /tmp/oci.log >&2; return $code; }
+. /etc/bundles
 STEP_UP='i=$((i+1)); sleep 0.05; echo $i'
 COUNT="i=0; while :; do $STEP_UP >/count; done"
 COUNT_HERE="i=0; while :; do $STEP_UP >count; done"
-edit() { name=$1; shift; sed -i "$@" /tmp/$name/config.json; }
-bundle() {
-    mkdir -p /tmp/$1/rootfs; tar -xf /base.tar -C /tmp/$1/rootfs; rm -f /tmp/$1/config.json
-    holm-runtime spec -b /tmp/$1
-    echo "$2" >/tmp/$1/rootfs/script
-    edit $1 -e 's/"terminal": true/"terminal": false/' -e 's/"readonly": true/"readonly": false/' -e 's|^.*"sh"$|"sh", "/script"|'
-}
 counts() {
     eventually "[ -s $1 ]"; first=$(cat $1)
     eventually "now=\$(cat $1); [ -n \"\$now\" ] && [ \"\$now\" -gt \"${first:-0}\" ]"

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use super::mirror::Mirror;
+use crate::mirror::Mirror;
 use crate::{narrate, process};
 
 /// A release of Debian and what is in it besides the minimum.
@@ -22,6 +22,26 @@ pub struct Base {
 
 /// The image that the demo is about: Python with Flask, and procps so that it can list its processes.
 pub const FLASK: Base = Base { suite: "bookworm", include: &["procps", "python3-flask"] };
+
+/// The guest that slow tests boot: systemd as the first process, a message bus, sessions of users, and AppArmor.
+pub const GUEST: Base = Base {
+    suite: "bookworm",
+    include: &[
+        "apparmor",
+        "busybox-static",
+        "dbus",
+        "dbus-user-session",
+        "iproute2",
+        "kmod",
+        "libpam-systemd",
+        "procps",
+        "python3",
+        "systemd",
+        "systemd-sysv",
+        "uidmap",
+        "util-linux",
+    ],
+};
 
 /// Other releases, the most telling first; the mirror decides.
 const OTHERS: &[Base] = &[
@@ -76,7 +96,8 @@ impl Base {
         cache.join(format!("{}.tar", self.name()))
     }
 
-    fn name(&self) -> String {
+    /// What is in it.
+    pub fn name(&self) -> String {
         [&[self.suite], self.include].concat().join("+")
     }
 }

@@ -1,7 +1,7 @@
 //! Limits of cgroup v2, read back from both sides, and what happens at them.
 
-use super::machine::{answer, leaves_nothing};
-use super::step::{Step, step};
+use super::{answer, leaves_nothing};
+use crate::guest::step::{Step, step};
 
 /// What is done.
 pub const STEPS: &[Step] = &[

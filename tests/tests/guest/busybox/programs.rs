@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::archive::Archive;
+use crate::guest::archive::Archive;
 
 /// What a checkpoint needs: CRIU itself, what it packs temporary file systems with, and what it locks networks with.
 const PROGRAMS: [&str; 4] = ["criu", "gzip", "iptables-restore", "tar"];
