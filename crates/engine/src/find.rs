@@ -88,6 +88,20 @@ impl Engine {
         }
     }
 
+    /// The kernel of a workload's machine, with the workload's name; `None` for a container, or if the workload is gone.
+    pub(crate) fn kernel_user(&self, id: &Id) -> Result<Option<ImageUser>> {
+        let paths = self.layout.workload(id);
+        let read = read_document::<BootedFrom>(&paths.config()).map_err(|error| {
+            let unknown = format!("find the kernel of workload `{}`", id.short());
+            Error::caused(Kind::Corrupt, unknown, error)
+        })?;
+        let user = |config: BootedFrom| {
+            let name = config.name.unwrap_or_else(|| id.short());
+            config.machine.map(|machine| (machine.kernel.id, name))
+        };
+        Ok(read.and_then(user))
+    }
+
     /// Configuration and state of a workload.
     ///
     /// # Errors
@@ -184,6 +198,19 @@ struct MadeFrom {
 #[derive(Deserialize)]
 struct ImageId {
     id: Digest,
+}
+
+/// What of a configuration, of any version, tells the kernel.
+#[derive(Deserialize)]
+struct BootedFrom {
+    name: Option<String>,
+    #[serde(default)]
+    machine: Option<MachineKernel>,
+}
+
+#[derive(Deserialize)]
+struct MachineKernel {
+    kernel: ImageId,
 }
 
 const RESTARTED: &str = "the host was restarted";

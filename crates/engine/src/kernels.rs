@@ -50,9 +50,9 @@ impl Engine {
     /// Kernels that virtual machines use, by their ids, with the workload's name.
     ///
     /// # Errors
-    /// None yet: no workload is a virtual machine.
+    /// As [`Engine::image_users`].
     pub fn kernel_users(&self) -> Result<Vec<holm_store::ImageUser>> {
-        Ok(Vec::new())
+        self.ids()?.iter().filter_map(|id| self.kernel_user(id).transpose()).collect()
     }
 }
 

@@ -65,7 +65,7 @@ impl Engine {
             memory: request.memory.map_or(DEFAULT_MEMORY, |bytes| bytes.saturating_add(GUEST_OVERHEAD)),
             kernel: KernelUse {
                 name: kernel_name(request, &kernel),
-                id: kernel.digest,
+                id: kernel.id,
                 release: kernel.config.release.clone(),
                 image: kernel.image,
                 modules: kernel.modules,

@@ -99,8 +99,12 @@ pub fn kvm(platform: &Platform, prober: &Prober<'_>) -> std::result::Result<(), 
     answer.fault.map_or(Ok(()), Err)
 }
 
-/// Runs the probe in a process of its own, which can be ended if it hangs.
-fn try_kvm(program: &Path) -> std::result::Result<(), String> {
+/// Runs the probe of `program`, which is `holm-machine`, in a process of its own, which can be ended if it hangs. Asks
+/// each time anew.
+///
+/// # Errors
+/// Why KVM does not serve, for people.
+pub fn try_kvm(program: &Path) -> std::result::Result<(), String> {
     let failed = |error: std::io::Error| format!("KVM could not be tried: {error}");
     let mut child = Command::new(program)
         .arg("probe")

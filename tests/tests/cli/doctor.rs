@@ -22,9 +22,17 @@ fn every_check_has_its_shape() {
     {
         assert_ne!(check(&document, name)["State"], "missing");
     }
-    for name in
-        ["limits", "seccomp", "nftables", "kvm", "emulators", "virtiofsd", "guest kernels", "mkfs.ext4"]
-    {
+    for name in [
+        "limits",
+        "seccomp",
+        "nftables",
+        "machine programs",
+        "kvm",
+        "emulators",
+        "virtiofsd",
+        "guest kernels",
+        "mkfs.ext4",
+    ] {
         let check = check(&document, name);
         assert!(["ok", "limited", "missing"].iter().any(|state| check["State"] == *state), "{check}");
         assert!(["containers", "settings", "machines"].iter().any(|need| check["Need"] == *need), "{check}");
@@ -48,13 +56,18 @@ fn a_kernel_in_the_store_is_found() {
 #[test]
 fn it_leaves_nothing() {
     let holm = Holm::empty();
-    let mounts = || std::fs::read_to_string("/proc/self/mountinfo").expect("mounts").lines().count();
     let temporary = holm.scratch("tmp");
     std::fs::create_dir(&temporary).expect("mkdir");
-    let before = mounts();
-    let text = temporary.to_str().expect("text");
-    holm.call(["doctor"]).env("TMPDIR", text).run().ok();
-    assert_eq!(mounts(), before);
+    // Other tests mount in the namespace of everybody.
+    let (words, place) = (holm.shell_words(), temporary.display());
+    let script = format!(
+        "cat /proc/self/mountinfo; TMPDIR={place} {words} doctor >&2; echo; cat /proc/self/mountinfo"
+    );
+    let mut alone = std::process::Command::new("unshare");
+    alone.args(["--mount", "--propagation=private", "bash", "-c", &script]);
+    let mounts = Call::new(alone).run().ok();
+    let (before, after) = mounts.split_once("\n\n").expect("two lists");
+    assert_eq!(before, after);
     for directory in [temporary, holm.root(), holm.run_root()] {
         assert!(host::tree(&directory).is_empty(), "{}", directory.display());
     }

@@ -146,6 +146,20 @@ fn removal() {
 }
 
 #[test]
+fn one_that_a_machine_uses_stays() {
+    let holm = Holm::new();
+    let id = import(&holm, RELEASE);
+    holm.ok(["create", "--vm", "--name", "box", "base", "true"]);
+    for words in [vec!["kernel", "rm", &id], vec!["kernel", "rm", "localhost/kernel:6.1.0-1-cloud-amd64"]] {
+        holm.run(&words).refused(1, &["workload `box` uses it"]);
+    }
+    holm.ok(["kernel", "rm", "-f", &id]);
+    assert_eq!(holm.ok(["kernel", "ls", "--format", "{{.Name}}"]), "<none>", "it stays without a name");
+    holm.ok(["rm", "box"]);
+    assert_eq!(holm.ok(["kernel", "rm", &id[7..19]]), format!("Deleted: {id}"));
+}
+
+#[test]
 fn what_is_no_kernel_is_refused_and_leaves_nothing() {
     let holm = Holm::empty();
     holm.ok(["kernel", "ls"]);

@@ -142,7 +142,8 @@ fn errors() {
     holm run: --publish is not supported yet
     hint: it is planned, together with user networks, DNS and published ports
     $ holm run --vm base true [125]
-    holm run: run `base` as a virtual machine: isolation `vm` is not there yet
+    holm run: there is no kernel for linux/amd64
+    hint: `holm kernel ls` lists the kernels; `holm kernel import linux-image-cloud-amd64` fetches Debian's
     $ holm run base absent [127]
     holm run: execute `absent`: executable file not found in $PATH
     hint: the command is looked up inside the image, in its PATH

@@ -10,6 +10,7 @@ use rustix::fs::{Access, access};
 
 use super::Need::Machines;
 use super::{Check, KvmTrial};
+use crate::host::helper;
 
 const KVM: &str = "/dev/kvm";
 /// What the names of QEMU's emulators begin with.
@@ -17,9 +18,10 @@ const EMULATOR: &str = "qemu-system-";
 /// Where administrators' programs are, whether `PATH` says so or not.
 const ALSO: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/libexec", "/usr/lib/qemu"];
 
-pub(super) fn examine(layout: &Layout, trial: Option<KvmTrial<'_>>) -> Vec<Check> {
+pub(super) fn examine(layout: &Layout, trial: KvmTrial<'_>) -> Vec<Check> {
     let directories = directories();
     vec![
+        programs(),
         kvm(trial),
         emulators(&directories),
         shares(&directories),
@@ -28,7 +30,7 @@ pub(super) fn examine(layout: &Layout, trial: Option<KvmTrial<'_>>) -> Vec<Check
     ]
 }
 
-fn kvm(trial: Option<KvmTrial<'_>>) -> Check {
+fn kvm(trial: KvmTrial<'_>) -> Check {
     let check = |found: &str| Check::ok("kvm", Machines, found);
     let slow =
         "the processor's own virtualisation is not used: machines run in an emulator, many times slower";
@@ -40,14 +42,21 @@ fn kvm(trial: Option<KvmTrial<'_>>) -> Check {
         return check("/dev/kvm is there, and may not be used")
             .limited(slow, "run as root, or join the group `kvm`");
     }
-    match trial.map(|trial| trial()) {
-        Some(Ok(())) => check("/dev/kvm runs guests"),
-        Some(Err(why)) => check(&format!("/dev/kvm is there, but {why}")).limited(slow, "another host"),
-        None => check("/dev/kvm is there").limited(
-            "whether it runs a guest was not tried; where it does not, machines run in an emulator",
-            "",
-        ),
+    match trial() {
+        Ok(()) => check("/dev/kvm runs guests"),
+        Err(why) => check(&format!("/dev/kvm is there, but {why}")).limited(slow, "another host"),
     }
+}
+
+fn programs() -> Check {
+    let names = ["holm-machine", "holm-agent"];
+    let absent: Vec<&str> = names.into_iter().filter(|name| helper(name).is_err()).collect();
+    if absent.is_empty() {
+        return Check::ok("machine programs", Machines, names.join(", "));
+    }
+    let found = format!("not beside holm: {}", absent.join(", "));
+    Check::ok("machine programs", Machines, found)
+        .missing("no machine can start", "install all of Holm into one directory")
 }
 
 fn emulators(directories: &[PathBuf]) -> Check {

@@ -10,6 +10,8 @@ mod mounts;
 use holm_spec::layout::Layout;
 use serde::Serialize;
 
+use crate::host::helper;
+
 /// Whether something works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -67,10 +69,17 @@ impl Check {
 }
 
 /// Runs a guest of a few instructions on `/dev/kvm`; the error says, for people, why KVM does not serve.
-pub type KvmTrial<'a> = &'a dyn Fn() -> Result<(), String>;
+type KvmTrial<'a> = &'a dyn Fn() -> Result<(), String>;
 
-/// All checks, those for containers first. Without a trial nothing is said about what KVM can do.
-pub fn examine(layout: &Layout, kvm: Option<KvmTrial<'_>>) -> Vec<Check> {
+/// All checks, those for containers first.
+pub fn examine(layout: &Layout) -> Vec<Check> {
+    examine_with(layout, &|| match helper("holm-machine") {
+        Ok(program) => holm_vmm::host::try_kvm(&program),
+        Err(_) => Err("`holm-machine`, which tries it, is not beside holm".to_owned()),
+    })
+}
+
+fn examine_with(layout: &Layout, kvm: KvmTrial<'_>) -> Vec<Check> {
     let mut checks = containers::examine();
     checks.extend(machines::examine(layout, kvm));
     checks
@@ -103,7 +112,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let layout = Layout::new(directory.path().join("r"), directory.path().join("x"));
         for trial in [Ok(()), Err("it is odd".to_owned())] {
-            let checks = examine(&layout, Some(&|| trial.clone()));
+            let checks = examine_with(&layout, &|| trial.clone());
             for check in &checks {
                 assert!(check.state == State::Ok || !check.means.is_empty(), "{check:?}");
                 assert!(!check.found.is_empty(), "{check:?}");
