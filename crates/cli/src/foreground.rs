@@ -1,5 +1,7 @@
 //! A process in the foreground: its streams are this client's, and its exit code is, too.
 
+use std::os::fd::BorrowedFd;
+
 use holm_engine::Session;
 use holm_spec::keeper::WindowSize;
 
@@ -49,18 +51,22 @@ impl Foreground {
         Ok(Self { manner })
     }
 
-    /// Holds signals back, lets `begin` start or join the process with the size of the window for its terminal, and carries
-    /// its streams until it ends; the exit code.
+    /// Holds signals back, lets `begin` start or join the process with the size of the window for its terminal and a
+    /// descriptor of signals that are the process's, and carries its streams until it ends; the exit code.
     ///
     /// # Errors
     /// Those of `begin`; the keeper failed or went away.
     pub fn carry(
         self,
-        begin: impl FnOnce(Option<WindowSize>) -> Result<Session, CommandError>,
+        begin: impl FnOnce(Option<WindowSize>, Option<BorrowedFd<'_>>) -> Result<Session, CommandError>,
     ) -> Result<u8, CommandError> {
         let signals = Signals::hold(&self.manner)?;
         let window = if self.manner.tty { terminal::window_size() } else { None };
-        let mut session = begin(window)?;
+        let mut session = begin(window, signals.descriptor().filter(|_| self.manner.forward_signals))?;
+        // It may have changed while the process started, and nobody was told.
+        if let Some(now) = terminal::window_size().filter(|now| self.manner.tty && window != Some(*now)) {
+            session.resize(now)?;
+        }
         session::carry(&mut session, &Streams::own(), &signals, self.manner).map(session::End::code)
     }
 }

@@ -145,6 +145,11 @@ impl Signals {
         Ok(Self { descriptor: Some(descriptor) })
     }
 
+    /// The descriptor that they are read from.
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.descriptor.as_ref().map(AsFd::as_fd)
+    }
+
     fn next(&self) -> Option<i32> {
         signals::read(self.descriptor.as_ref()?.as_fd())
     }

@@ -18,7 +18,7 @@ use holm_sys::process::{Child, CloneOptions, clone};
 use holm_sys::{Errno, fail_point, mount, process, socket};
 use rustix::event::{PollFd, PollFlags, poll};
 
-use crate::session::{self, Event, Session};
+use crate::session::{self, Beginning, Event, Session};
 use crate::{Created, Engine, Error, Kind, Result, host};
 
 /// How long a new keeper may take to take over.
@@ -32,32 +32,22 @@ impl Engine {
     /// # Errors
     /// [`Kind::StillRunning`], [`Kind::CommandNotFound`], [`Kind::CommandNotExecutable`], or whatever
     /// the keeper met.
-    pub fn start(&self, id: &Id, streams: Streams, window: Option<WindowSize>) -> Result<Session> {
+    pub fn start(&self, id: &Id, beginning: Beginning<'_>) -> Result<Session> {
         let _lock = self.lock_workload(id)?;
         let machine = self.config(id)?.machine;
-        self.start_locked(id, machine.as_ref(), streams, window)
+        self.start_locked(id, machine.as_ref(), beginning)
     }
 
     /// Starts a workload right after its creation, before anybody else can touch it.
     ///
     /// # Errors
     /// As [`Engine::start`].
-    pub fn start_created(
-        &self,
-        created: Created,
-        streams: Streams,
-        window: Option<WindowSize>,
-    ) -> Result<Session> {
-        self.start_locked(&created.id, created.machine.as_ref(), streams, window)
+    pub fn start_created(&self, created: Created, beginning: Beginning<'_>) -> Result<Session> {
+        self.start_locked(&created.id, created.machine.as_ref(), beginning)
     }
 
-    fn start_locked(
-        &self,
-        id: &Id,
-        machine: Option<&Machine>,
-        streams: Streams,
-        window: Option<WindowSize>,
-    ) -> Result<Session> {
+    fn start_locked(&self, id: &Id, machine: Option<&Machine>, beginning: Beginning<'_>) -> Result<Session> {
+        let Beginning { streams, window, signals } = beginning;
         let sandbox = self.stage_sandbox(id)?;
         let undo = |_: &Error| drop(remove_tree(&sandbox.paths.dir));
         if let Some(machine) = machine {
@@ -71,7 +61,7 @@ impl Engine {
         let keeper = self.spawn_keeper(id, &sandbox, &mode).inspect_err(undo)?;
         drop((theirs, sandbox));
         fail_point::reached("start-keeper-spawned");
-        Session::confirm(ours, Some(keeper))
+        Session::confirm(ours, Some(keeper), signals)
     }
 
     fn lock_workload(&self, id: &Id) -> Result<Lock> {

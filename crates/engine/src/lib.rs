@@ -40,7 +40,7 @@ pub mod signals {
 pub use kernels::FetchedPackage;
 pub use logs::{LogOptions, LogReader, LogRecord};
 pub use request::{Bind, CreateRequest, EnvChange, SeccompChoice};
-pub use session::{Event, Session};
+pub use session::{Beginning, Event, Session};
 pub use top::ProcessRow;
 pub use workload::Workload;
 

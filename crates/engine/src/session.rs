@@ -2,9 +2,12 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use holm_spec::keeper::{FailureKind, PACKET_LIMIT, Reply, Request, STDIN_WINDOW, Stream, WindowSize};
+use holm_spec::keeper::{
+    FailureKind, PACKET_LIMIT, Reply, Request, STDIN_WINDOW, Stream, Streams, WindowSize,
+};
 use holm_sys::process::Child;
 use holm_sys::{Errno, process, socket};
+use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::error::{Error, Kind, Result};
 
@@ -33,6 +36,17 @@ pub enum Event<'a> {
     Closed,
 }
 
+/// What a session of a workload's first process begins with.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Beginning<'a> {
+    /// What it carries.
+    pub streams: Streams,
+    /// First size of the terminal.
+    pub window: Option<WindowSize>,
+    /// A descriptor of [`crate::signals`]: what it reads goes to the process also before that runs.
+    pub signals: Option<BorrowedFd<'a>>,
+}
+
 /// A process that was started, joined or executed through its keeper.
 #[derive(Debug)]
 pub struct Session {
@@ -49,12 +63,20 @@ impl Session {
     /// Sends `request` on a connected socket and waits for the process to run.
     pub(crate) fn begin(socket: OwnedFd, request: &Request) -> Result<Self> {
         send(socket.as_fd(), request)?;
-        Self::confirm(socket, None).map_err(ended_meanwhile)
+        Self::confirm(socket, None, None).map_err(ended_meanwhile)
     }
 
-    /// Waits for the answer to a request that was sent already.
-    pub(crate) fn confirm(socket: OwnedFd, keeper: Option<Child>) -> Result<Self> {
+    /// Waits for the answer to a request that was sent already, and hands on signals meanwhile: a machine takes its time
+    /// to start.
+    pub(crate) fn confirm(
+        socket: OwnedFd,
+        keeper: Option<Child>,
+        signals: Option<BorrowedFd<'_>>,
+    ) -> Result<Self> {
         let mut session = Self { socket, pid: 0, buffer: vec![0; PACKET_LIMIT], room: STDIN_WINDOW, keeper };
+        if let Some(signals) = signals {
+            session.hand_on_until_answered(signals)?;
+        }
         match receive_reply(session.socket.as_fd(), &mut session.buffer) {
             Ok(Reply::Started { pid }) => {
                 session.pid = pid;
@@ -66,6 +88,23 @@ impl Session {
             }
             Ok(other) => Err(Error::new(Kind::Failed, format!("keeper answered out of turn: {other:?}"))),
             Err(error) => Err(error),
+        }
+    }
+
+    fn hand_on_until_answered(&self, signals: BorrowedFd<'_>) -> Result<()> {
+        loop {
+            let mut ready =
+                [PollFd::new(&self.socket, PollFlags::IN), PollFd::from_borrowed_fd(signals, PollFlags::IN)];
+            match poll(&mut ready, None) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(Error::io("wait for the keeper", errno)),
+            }
+            if !ready[0].revents().is_empty() {
+                return Ok(());
+            }
+            while let Some(signal) = process::read_signal(signals) {
+                self.signal(signal)?;
+            }
         }
     }
 

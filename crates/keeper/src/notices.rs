@@ -45,6 +45,10 @@ impl InMachine {
         matches!(self.stage, Stage::Started)
     }
 
+    fn is_awaited_by(&self, index: usize) -> bool {
+        matches!(self.stage, Stage::Starting(Some((client, ..))) if client == index)
+    }
+
     /// A client is gone, and its number may be another's soon.
     pub fn forget_client(&mut self, index: usize) {
         if let Stage::Starting(waiting) | Stage::Failed(_, _, waiting) = &mut self.stage {
@@ -72,6 +76,15 @@ impl Server {
         match self.machines.get_mut(&process) {
             Some(machine) => machine.stage = Stage::Starting(Some((client, streams, pid))),
             None => self.join_session(client, process, streams, pid),
+        }
+    }
+
+    /// A signal for the process that a client waits for goes to its machine, which ends.
+    pub fn signal_starting(&mut self, client: usize, signal: i32) {
+        let process = self.machines.iter().find(|(_, machine)| machine.is_awaited_by(client));
+        if let Some(process) = process.map(|(process, _)| *process).and_then(|process| self.process(process))
+        {
+            let _ = process.signal(signal);
         }
     }
 

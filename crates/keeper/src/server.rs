@@ -308,7 +308,8 @@ impl Server {
             (Request::Resize { window }, Some(process)) => process.resize(window),
             (Request::CloseStdin, Some(process)) => process.close_stdin(),
             (Request::SessionSignal { signal }, Some(process)) => drop(process.signal(signal)),
-            (Request::Resize { .. } | Request::CloseStdin | Request::SessionSignal { .. }, None) => {}
+            (Request::SessionSignal { signal }, None) => self.signal_starting(index, signal),
+            (Request::Resize { .. } | Request::CloseStdin, None) => {}
             (_, Some(_)) => self.refuse(index, "the connection has a session already"),
             (request, None) => self.handle_opening(index, request),
         }

@@ -44,7 +44,7 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
         removal: config.auto_remove,
     })?;
     let streams = Streams { stdin, stdout: true, stderr: true };
-    foreground.carry(|window| {
+    foreground.carry(|window, _| {
         let session =
             engine.attach(&id, streams).map_err(|error| CommandError::of_workload(error, &args.workload))?;
         if let Some(window) = window {

@@ -78,7 +78,7 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     let engine = context.engine()?;
     let streams = Streams { stdin: args.interactive, stdout: true, stderr: true };
     let id = engine.find(&name).map_err(refused)?;
-    foreground.carry(|window| engine.exec(&id, process, streams, window).map_err(refused))
+    foreground.carry(|window, _| engine.exec(&id, process, streams, window).map_err(refused))
 }
 
 /// Where there is nothing to run in, the exit code is 1, as with Docker.

@@ -1,6 +1,8 @@
 //! `holm run`: a new workload, started.
 
-use holm_engine::{CreateRequest, Created, Engine, Session};
+use std::os::fd::BorrowedFd;
+
+use holm_engine::{Beginning, CreateRequest, Created, Engine, Session};
 use holm_spec::keeper::{Streams, WindowSize};
 
 use crate::command::create::create;
@@ -72,14 +74,16 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     let engine = context.repaired_engine()?;
     let created = create(&engine, &request, cidfile.as_deref(), context)?;
     let id = created.id;
-    let start = |window| start(&engine, created, &request, streams, window);
+    let start = |window: Option<WindowSize>, signals: Option<BorrowedFd<'_>>| {
+        start(&engine, created, &request, Beginning { streams, window, signals })
+    };
     let Some(foreground) = foreground else {
-        start(None)?;
+        start(None, None)?;
         context.printer.line(id)?;
         return Ok(0);
     };
-    foreground.carry(|window| {
-        let session = start(window)?;
+    foreground.carry(|window, signals| {
+        let session = start(window, signals)?;
         if !streams.stdout && !streams.stderr {
             context.printer.line(id)?;
         }
@@ -92,11 +96,10 @@ fn start(
     engine: &Engine,
     created: Created,
     request: &CreateRequest,
-    streams: Streams,
-    window: Option<WindowSize>,
+    beginning: Beginning<'_>,
 ) -> Result<Session, CommandError> {
     let id = created.id;
-    engine.start_created(created, streams, window).map_err(|error| {
+    engine.start_created(created, beginning).map_err(|error| {
         if request.auto_remove {
             // Its keeper may have done it; the failed start is what the user wants to hear of.
             let _ = engine.remove(&id, true);

@@ -1,6 +1,6 @@
 //! `holm start`: workloads that were created or have ended.
 
-use holm_engine::Engine;
+use holm_engine::{Beginning, Engine};
 use holm_spec::keeper::Streams;
 
 use crate::command_error::CommandError;
@@ -46,7 +46,7 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
 /// Starts one; fine if it runs.
 fn start(engine: &Engine, name: &str) -> Result<(), CommandError> {
     let id = engine.find(name)?;
-    match engine.start(&id, Streams::NONE, None) {
+    match engine.start(&id, Beginning::default()) {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == holm_engine::Kind::StillRunning => Ok(()),
         Err(error) => Err(CommandError::from(error).plain()),
@@ -65,5 +65,5 @@ fn attached(engine: &Engine, name: &str, args: &Args) -> Result<u8, CommandError
         removal: config.auto_remove,
     })?;
     let streams = Streams { stdin, stdout: true, stderr: true };
-    foreground.carry(|window| Ok(engine.start(&id, streams, window)?))
+    foreground.carry(|window, signals| Ok(engine.start(&id, Beginning { streams, window, signals })?))
 }
