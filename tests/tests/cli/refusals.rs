@@ -53,10 +53,14 @@ fn flags_that_are_not_there_yet_fail_by_name() {
 }
 
 #[test]
-fn virtual_machines_are_not_there_yet() {
+fn virtual_machines_want_a_kernel_and_containers_none() {
     let holm = Holm::new();
-    holm.script(&["--vm"], "true").refused(125, &["vm"]);
-    holm.script(&["--isolation", "vm"], "true").refused(125, &["vm"]);
+    holm.script(&["--vm"], "true").refused(125, &["kernel import"]);
+    holm.script(&["--isolation", "vm"], "true").refused(125, &["kernel import"]);
+    holm.script(&["--vm", "--network", "host"], "true").refused(125, &["--network host"]);
+    holm.script(&["--kernel", "x"], "true").refused(125, &["--kernel", "--vm"]);
+    holm.script(&["--hypervisor", "qemu"], "true").refused(125, &["--hypervisor", "--vm"]);
+    holm.script(&["--vm", "--hypervisor", "magic"], "true").refused(125, &["--hypervisor", "magic"]);
     assert_eq!(holm.sh(&["--isolation", "container"], "echo hi"), "hi");
     holm.script(&["--isolation", "magic"], "true").refused(125, &["magic"]);
     assert!(holm.workloads().is_empty());
