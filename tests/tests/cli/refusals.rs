@@ -55,8 +55,8 @@ fn flags_that_are_not_there_yet_fail_by_name() {
 #[test]
 fn virtual_machines_want_a_kernel_and_containers_none() {
     let holm = Holm::new();
-    holm.script(&["--vm"], "true").refused(125, &["kernel import"]);
-    holm.script(&["--isolation", "vm"], "true").refused(125, &["kernel import"]);
+    holm.script(&["--vm"], "true").refused(125, &["no kernel"]);
+    holm.script(&["--isolation", "vm"], "true").refused(125, &["no kernel"]);
     holm.script(&["--vm", "--network", "host"], "true").refused(125, &["--network host"]);
     holm.script(&["--kernel", "x"], "true").refused(125, &["--kernel", "--vm"]);
     holm.script(&["--hypervisor", "qemu"], "true").refused(125, &["--hypervisor", "--vm"]);
