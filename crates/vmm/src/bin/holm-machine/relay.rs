@@ -25,6 +25,7 @@ use holm_vmm::{Error, Result};
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::fs::{Mode, OFlags};
+use rustix::process::DumpableBehavior;
 
 use crate::clients::Client;
 use crate::console::Console;
@@ -142,6 +143,10 @@ pub fn run(mut plan: Plan, notices: &Notices) -> Result<u8> {
     drop(description);
     machine.boot()?;
     let mut relay = Relay::new(machine, plan, streams, signals, notices)?;
+    // The emulator has the same user, and a guest may own it one day: from here on it cannot look into this process.
+    // Not earlier, for this process could not look at itself either.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(|errno| Error::caused("close this process to others", errno))?;
     relay.hello()?;
     relay.serve()
 }
