@@ -7,13 +7,14 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use holm_runtime::watched::Role;
 use holm_spec::keeper::{FailureKind, PACKET_LIMIT, Reply, Streams};
-use holm_spec::machine::{Facts, Notice, file};
+use holm_spec::machine::{Facts, KeeperWord, Notice, file};
 use holm_sys::Errno;
 use holm_sys::file::{Durability, replace};
-use holm_sys::socket::try_receive_packet;
+use holm_sys::socket::{try_receive_packet, try_send_packet};
 use rustix::event::epoll::{self, EventFlags};
 
 use crate::server::{Server, Token};
+use crate::shares::Helper;
 use crate::task::Task;
 
 /// What is known of a process in a machine.
@@ -69,6 +70,23 @@ impl Server {
             reason: None,
         };
         self.machines.insert(process, machine);
+    }
+
+    /// Watches what serves a machine.
+    pub fn watch_helpers(&self, process: usize, helpers: &[Helper]) {
+        for helper in helpers {
+            let flags = EventFlags::IN | EventFlags::ONESHOT;
+            let _ = epoll::add(&self.epoll, helper.pidfd(), Token::Helper(process).data(), flags);
+        }
+    }
+
+    /// Tells a machine, which knows whether it still needs what has ended.
+    pub fn lose_helper(&mut self, process: usize) {
+        let Some(notices) = self.machines.get(&process).and_then(|machine| machine.notices.as_ref()) else {
+            return;
+        };
+        let packet = serde_json::to_vec(&KeeperWord::SharesGone).expect("plain data");
+        let _ = try_send_packet(notices.as_fd(), &packet, &[]);
     }
 
     /// Joins a client to a process, at once or when its machine says that it runs.

@@ -40,6 +40,7 @@ pub(crate) enum Token {
     Stdin(usize),
     Output(usize, usize),
     Notice(usize),
+    Helper(usize),
 }
 
 impl Token {
@@ -50,7 +51,8 @@ impl Token {
             Self::Ended(index) => (2, index),
             Self::Stdin(index) => (3, index),
             Self::Notice(index) => (4, index),
-            Self::Output(index, which) => (5 + which as u64, index),
+            Self::Helper(index) => (5, index),
+            Self::Output(index, which) => (6 + which as u64, index),
         };
         EventData::new_u64((index as u64) << 8 | kind)
     }
@@ -63,7 +65,8 @@ impl Token {
             2 => Self::Ended(index),
             3 => Self::Stdin(index),
             4 => Self::Notice(index),
-            kind => Self::Output(index, (kind - 5) as usize),
+            5 => Self::Helper(index),
+            kind => Self::Output(index, (kind - 6) as usize),
         }
     }
 }
@@ -166,6 +169,7 @@ impl Server {
                 self.refresh_process(index);
             }
             Token::Notice(index) => self.take_notices(index),
+            Token::Helper(index) => self.lose_helper(index),
             Token::Output(index, which) => {
                 // A client must have been joined before it can be told of output.
                 self.take_notices(index);

@@ -10,7 +10,7 @@
 //! is shared read-only is mounted read-only where it is. It ends when the emulator does.
 
 use std::collections::HashSet;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use holm_runtime::cgroup::Group;
@@ -50,6 +50,13 @@ pub(crate) struct Shares<'a>(pub Vec<&'a Mount>);
 /// A process that ends with this.
 #[derive(Debug)]
 pub(crate) struct Helper(Child);
+
+impl Helper {
+    /// Readable once it has ended.
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.0.pidfd.as_fd()
+    }
+}
 
 impl Drop for Helper {
     fn drop(&mut self) {

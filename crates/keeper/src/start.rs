@@ -117,6 +117,7 @@ impl Server {
         let pid = task.state.pid;
         let index = self.watch(process).map_err(|errno| Error::system("watch the workload", errno))?;
         task.main = index;
+        self.watch_helpers(index, &task.helpers);
         self.tasks.insert(config.id, task);
         self.listen_to(index, notices);
         Ok((index, pid))

@@ -206,6 +206,14 @@ pub enum Notice {
     },
 }
 
+/// What a keeper says to `holm-machine`, through the socket of the notices.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "word", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum KeeperWord {
+    /// What serves the host's directories has ended: whoever uses them in the guest would wait for ever.
+    SharesGone,
+}
+
 /// What a running machine is, for `inspect`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

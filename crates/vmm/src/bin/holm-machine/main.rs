@@ -25,9 +25,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 
 use holm_spec::keeper::FailureKind;
-use holm_spec::machine::Notice;
+use holm_spec::machine::{KeeperWord, Notice};
+use holm_sys::Errno;
 use holm_sys::process::adopt_descriptor;
-use holm_sys::socket::send_packet;
+use holm_sys::socket::{send_packet, try_receive_packet};
 use holm_vmm::{Error, Result};
 
 /// musl's allocator asks the kernel for every few blocks; this one keeps what it got.
@@ -86,6 +87,17 @@ impl Notices {
     fn say(&self, notice: &Notice) {
         let packet = serde_json::to_vec(notice).expect("a notice is plain data");
         let _ = send_packet(self.0.as_fd(), &packet, &[]);
+    }
+
+    /// What the keeper has said; `None` if there is nothing, `Err` once it is gone.
+    fn hear(&self) -> std::result::Result<Option<KeeperWord>, Errno> {
+        let mut buffer = [0; 256];
+        match try_receive_packet(self.0.as_fd(), &mut buffer) {
+            Ok((0, _)) => Err(Errno::PIPE),
+            Ok((length, _)) => Ok(serde_json::from_slice(&buffer[..length]).ok()),
+            Err(Errno::AGAIN) => Ok(None),
+            Err(errno) => Err(errno),
+        }
     }
 
     fn failed(&self, kind: FailureKind, error: &Error) {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use holm_spec::agent::{Command, PROTOCOL, Report, WINDOW};
 use holm_spec::keeper::{FailureKind, Stream};
-use holm_spec::machine::{Facts, Notice, Plan, SOCKET};
+use holm_spec::machine::{Facts, KeeperWord, Notice, Plan, SOCKET};
 use holm_spec::signal;
 use holm_sys::Errno;
 use holm_sys::process::{adopt_descriptor, now, read_signal};
@@ -66,6 +66,7 @@ pub(crate) enum Token {
     Console,
     Signals,
     Listener,
+    Keeper,
     Client(usize),
     Stdin(u32),
     Output(u32, usize),
@@ -79,9 +80,10 @@ impl Token {
             Self::Console => (2, 0),
             Self::Signals => (3, 0),
             Self::Listener => (4, 0),
-            Self::Client(index) => (5, index as u64),
-            Self::Stdin(session) => (6, u64::from(session)),
-            Self::Output(session, which) => (7 + which as u64, u64::from(session)),
+            Self::Keeper => (5, 0),
+            Self::Client(index) => (6, index as u64),
+            Self::Stdin(session) => (7, u64::from(session)),
+            Self::Output(session, which) => (8 + which as u64, u64::from(session)),
         };
         EventData::new_u64(index << 8 | kind)
     }
@@ -94,9 +96,10 @@ impl Token {
             2 => Self::Console,
             3 => Self::Signals,
             4 => Self::Listener,
-            5 => Self::Client(index as usize),
-            6 => Self::Stdin(index as u32),
-            kind => Self::Output(index as u32, (kind - 7) as usize),
+            5 => Self::Keeper,
+            6 => Self::Client(index as usize),
+            7 => Self::Stdin(index as u32),
+            kind => Self::Output(index as u32, (kind - 8) as usize),
         }
     }
 }
@@ -228,6 +231,7 @@ impl<'a> Relay<'a> {
         watch(self.machine.channel(), Token::Channel)?;
         watch(self.machine.console(), Token::Console)?;
         watch(self.signals.as_fd(), Token::Signals)?;
+        watch(self.notices.0.as_fd(), Token::Keeper)?;
         watch(self.listener.as_fd(), Token::Listener)
     }
 
@@ -335,6 +339,7 @@ impl<'a> Relay<'a> {
             }
             Token::Signals => return self.handle_signals(),
             Token::Listener => self.accept(),
+            Token::Keeper => return self.hear_keeper(),
             Token::Client(index) => self.read_client(index),
             Token::Stdin(session) => self.read_stdin(session),
             Token::Output(session, which) => self.flush_output(session, which)?,
@@ -348,6 +353,20 @@ impl<'a> Relay<'a> {
         let mut flags = EventFlags::IN;
         flags.set(EventFlags::OUT, self.guest.flush(channel) && self.guest.is_behind());
         let _ = epoll::modify(&self.epoll, channel, Token::Channel.data(), flags);
+    }
+
+    fn hear_keeper(&mut self) -> Result<()> {
+        match self.notices.hear() {
+            Ok(Some(KeeperWord::SharesGone)) if !matches!(self.stage, Stage::Ending(_)) => {
+                self.machine_ended("virtiofsd, which served the host's directories, has ended")
+            }
+            Ok(_) => Ok(()),
+            // It was killed; the next one finds this process by its own means.
+            Err(_) => {
+                let _ = epoll::delete(&self.epoll, &self.notices.0);
+                Ok(())
+            }
+        }
     }
 
     fn handle_machine(&mut self) -> Result<()> {
