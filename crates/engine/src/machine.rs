@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use holm_spec::agent::{Command, Report};
 use holm_spec::keeper::PACKET_LIMIT;
@@ -83,7 +83,8 @@ impl Engine {
         let program = helper("holm-machine")?;
         let prober = Prober { program: &program, answers: &self.layout.kvm_answers() };
         let choice = machines::choose(machine.hypervisor, &machine.platform, &prober)?;
-        let (agent, init) = (helper("holm-agent")?, helper("holm-init")?);
+        let agent = guest_program("holm-agent", &machine.platform)?;
+        let guest_init = guest_program("holm-init", &machine.platform)?;
         let initrds = self.layout.initrds();
         ensure_directory(&initrds, 0o700)
             .map_err(|error| Error::io(format!("make `{}`", initrds.display()), error))?;
@@ -93,8 +94,8 @@ impl Engine {
             reason: choice.reason,
             emulator: choice.emulator,
             program,
-            initrd: initrd::prepare(&initrds, &machine.kernel.modules, &agent, &init)?,
-            init,
+            initrd: initrd::prepare(&initrds, &machine.kernel.modules, &agent, &guest_init)?,
+            init: helper("holm-init")?,
             virtiofsd: machines::virtiofsd(),
         };
         show_to_jails(&machine.kernel.image)?;
@@ -143,6 +144,18 @@ fn connect(state: &State) -> std::result::Result<OwnedFd, Errno> {
     let root = open(format!("/proc/{}/root", state.pid), flags | OFlags::DIRECTORY, Mode::empty())?;
     let socket = in_root::open(root.as_fd(), SOCKET_PATH, flags, ResolveFlags::NO_SYMLINKS)?;
     connect_packets_to(socket.as_fd())
+}
+
+/// A program of ours for a guest: for another processor than the host's its name says which.
+fn guest_program(name: &str, platform: &Platform) -> Result<PathBuf> {
+    if *platform == Platform::host() {
+        return helper(name);
+    }
+    let name = format!("{name}-{}", platform.architecture);
+    helper(&name).map_err(|_| {
+        let message = format!("run a machine of {platform}: `{name}` is not installed beside `holm`");
+        Error::new(Kind::Unsupported, message)
+    })
 }
 
 fn kernel_name(request: &CreateRequest, kernel: &Kernel) -> String {
