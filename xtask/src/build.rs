@@ -38,6 +38,12 @@ const BINARIES: &[(&str, &str)] = &[
 /// memory.
 const SMALL: &[(&str, &str)] = &[("holm-runtime", "holm-runtime"), ("holm-guest", "holm-agent")];
 
+/// What runs in guests of another processor: the package, its binary, the name that it ships under.
+const FOREIGN: &[(&str, &str, &str)] =
+    &[("holm-guest", "holm-agent", "holm-agent-arm64"), ("holm-keeper", "holm-init", "holm-init-arm64")];
+/// What that is compiled for.
+const FOREIGN_TARGET: &str = "aarch64-unknown-linux-musl";
+
 /// What makes a glibc binary like those of the musl target.
 const STATIC_FLAGS: &[&str] = &["-C", "target-feature=+crt-static", "-C", "relocation-model=static"];
 
@@ -105,9 +111,30 @@ pub fn distribution(workspace: &Workspace, profile: &str) -> Result<PathBuf> {
     {
         rows.push(vec![binary.to_string(), ship(&folder.join(binary), &dist.join(binary))?]);
     }
+    rows.extend(ship_foreign(workspace, if profile == "release" { "small" } else { profile }, &dist)?);
     println!("{} for {}:", workspace.shown(&dist), target.triple());
     narrate::table(&rows);
     Ok(dist)
+}
+
+/// Builds the programs of guests of arm64, where this host is another one and the toolchain can: without them, machines
+/// of that platform are refused by name.
+fn ship_foreign(workspace: &Workspace, profile: &str, dist: &Path) -> Result<Vec<Vec<String>>> {
+    if std::env::consts::ARCH == "aarch64" {
+        return Ok(Vec::new());
+    }
+    if !has_target(workspace, FOREIGN_TARGET)? && !add_target(workspace, FOREIGN_TARGET) {
+        println!("no target {FOREIGN_TARGET} in this toolchain: no virtual machines of arm64");
+        return Ok(Vec::new());
+    }
+    let target = Target::Musl(FOREIGN_TARGET.to_owned());
+    let binaries: Vec<(&str, &str)> =
+        FOREIGN.iter().map(|(package, binary, _)| (*package, *binary)).collect();
+    let built = compile(workspace, &target, profile, &binaries)?;
+    let ship = |(_, binary, name): &(&str, &str, &str)| {
+        Ok(vec![(*name).to_owned(), ship(&built.join(binary), &dist.join(name))?])
+    };
+    FOREIGN.iter().map(ship).collect()
 }
 
 /// Builds the benchmark driver and its floor programs, static like what they are compared with. Returns their
@@ -131,6 +158,10 @@ fn compile(
     command.args(["build", "--profile", profile]).args(target.arguments());
     for (package, binary) in binaries {
         command.args(["--package", package, "--bin", binary]);
+    }
+    // The toolchain's own linker knows all processors; the host's C compiler, which is the default, only its own.
+    if target.triple() == FOREIGN_TARGET && std::env::consts::ARCH != "aarch64" {
+        command.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER", "rust-lld");
     }
     // Flags in these would replace, not join, the ones that make the result static.
     command.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
