@@ -151,7 +151,6 @@ fn many_at_once() {
 holm_tests::also_in_machines!(
     settings,
     makes_no_directory,
-    privileged,
     in_the_background,
     needs_something_that_runs,
     ends_with_the_workload,

@@ -154,9 +154,7 @@ fn one_name_among_many_callers() {
 
 holm_tests::also_in_machines!(
     create_starts_nothing,
-    files_outlive_a_stop,
     start_of_what_runs_is_fine,
-    several_at_once,
     remove,
     a_second_start_does_not_confuse_the_first,
 );

@@ -230,9 +230,7 @@ holm_tests::also_in_machines!(
     real_time_signals_come_through,
     stop_asks_first,
     stop_kills_what_does_not_obey,
-    stop_with_the_chosen_signal,
     an_init_makes_defaults_work,
     an_init_reaps,
-    wait_takes_several,
     a_process_killed_from_the_host,
 );

@@ -187,12 +187,9 @@ fn ten_at_once() {
 }
 
 holm_tests::also_in_machines!(
-    output_and_error_stay_apart,
     input_of_ten_megabytes_comes_back,
     both_streams_at_full_speed,
     input_comes_as_it_is_written,
-    a_process_that_does_not_read,
     what_outlives_the_first_process_is_ended,
-    only_chosen_streams,
     exec_carries_the_same,
 );
