@@ -24,7 +24,7 @@ fn first_process_and_what_is_around_it() {
         let id = holm.start(&["--init"], "sleep 1000; true");
         let sh = |script: &str| holm.ok(["exec", &id, "sh", "-c", script]);
         assert_eq!(sh("hostname"), id[..12], "the short id by default");
-        assert_eq!(sh("cat /proc/1/comm; ls /proc/1/fd | tail -1"), "holm-init\n3");
+        assert_eq!(sh("cat /proc/1/comm; ls /proc/1/fd | tail -1"), "docker-init\n3");
         let names = "core fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero";
         assert_eq!(sh("echo $(ls /dev)"), names);
         assert_eq!(sh("cut -d: -f1 /proc/net/dev | tail -n +3 | tr -d ' '"), "lo");
