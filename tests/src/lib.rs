@@ -11,11 +11,15 @@
 //! - [`call`]: one run of the `holm` program, to its end or in the background
 //! - [`terminal`]: one run of it on a terminal
 //! - [`tarball`]: root file systems, well made and hostile
+//! - [`isolation`]: the same test with containers and with virtual machines
 //! - [`kernels`]: kernels that boot nothing
+//! - [`debian`]: a kernel that boots
 //! - [`host`]: what the host knows about workloads: processes, mounts, control groups, file trees
 
 pub mod call;
+pub mod debian;
 pub mod host;
+pub mod isolation;
 pub mod kernels;
 pub mod tarball;
 pub mod terminal;
@@ -25,6 +29,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 pub use call::{Call, Outcome, Running};
+pub use isolation::Isolation;
 pub use tarball::Tarball;
 pub use terminal::Terminal;
 
@@ -51,12 +56,14 @@ pub fn copy_binaries(directory: &Path, names: &[&str]) {
     assert!(status.success(), "copy {names:?}");
 }
 
-/// Waits until a condition holds; panics with `what` if it does not within ten seconds.
+/// Waits until a condition holds; panics with `what` if it does not within ten seconds, or within
+/// [`isolation::slowness`] times as many.
 #[track_caller]
 pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let patience = Duration::from_secs(10) * isolation::slowness();
+    let deadline = Instant::now() + patience;
     while !condition() {
-        assert!(Instant::now() < deadline, "not within ten seconds: {what}");
+        assert!(Instant::now() < deadline, "not within {patience:?}: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -64,6 +71,7 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 /// One installation of Holm with roots of its own.
 pub struct Holm {
     directory: tempfile::TempDir,
+    isolation: Isolation,
 }
 
 impl Default for Holm {
@@ -73,7 +81,8 @@ impl Default for Holm {
 }
 
 impl Holm {
-    /// An installation with the image `base` of [`tarball::base`].
+    /// An installation with the image `base` of [`tarball::base`], and with a kernel if its workloads are to be
+    /// virtual machines: see [`isolation`].
     #[must_use]
     pub fn new() -> Self {
         let holm = Self::empty();
@@ -84,11 +93,27 @@ impl Holm {
     /// An installation without an image.
     #[must_use]
     pub fn empty() -> Self {
+        let holm = Self::bare();
+        if holm.isolation == Isolation::Machine {
+            debian::import_kernel(&holm);
+        }
+        holm
+    }
+
+    /// An installation without anything, whatever its workloads are to be.
+    #[must_use]
+    pub fn bare() -> Self {
         let directory = tempfile::Builder::new().prefix("hb").tempdir().expect("a temporary directory");
         for name in ["r", "x", "s"] {
             std::fs::create_dir(directory.path().join(name)).expect("a directory in an empty one");
         }
-        Self { directory }
+        Self { directory, isolation: isolation::current() }
+    }
+
+    /// What its workloads are.
+    #[must_use]
+    pub fn isolation(&self) -> Isolation {
+        self.isolation
     }
 
     /// `--root`: images and workloads.
@@ -149,10 +174,18 @@ impl Holm {
     /// A call with these arguments, to be adjusted and then run.
     pub fn call<S: AsRef<str>>(&self, arguments: impl IntoIterator<Item = S>) -> Call {
         let mut command = self.command();
-        for argument in arguments {
-            command.arg(argument.as_ref());
+        command.args(self.arguments(arguments));
+        Call::new(command).timeout(TIMEOUT * isolation::slowness())
+    }
+
+    /// These arguments, with the flag that makes what they create a virtual machine, if it is to be one.
+    pub fn arguments<S: AsRef<str>>(&self, arguments: impl IntoIterator<Item = S>) -> Vec<String> {
+        let mut words: Vec<_> = arguments.into_iter().map(|word| word.as_ref().to_owned()).collect();
+        let creates = words.first().is_some_and(|command| command == "run" || command == "create");
+        if creates && self.isolation == Isolation::Machine {
+            words.insert(1, "--vm".to_owned());
         }
-        Call::new(command)
+        words
     }
 
     /// Calls Holm to the end.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use crate::{Holm, TIMEOUT};
+use crate::{Holm, TIMEOUT, isolation};
 
 /// A program with a controlling terminal. Dropping it kills the program.
 pub struct Terminal {
@@ -47,7 +47,7 @@ impl Terminal {
         let child = command.spawn().expect("setsid is installed");
         let side = File::from(ours);
         let screen = collect(side.try_clone().expect("a descriptor"));
-        Self { child, side, screen, deadline: Instant::now() + TIMEOUT }
+        Self { child, side, screen, deadline: Instant::now() + TIMEOUT * isolation::slowness() }
     }
 
     /// The program's process id.
@@ -126,7 +126,8 @@ impl Drop for Terminal {
 fn session_of(holm: &Holm, arguments: &[&str]) -> Command {
     let program = holm.command();
     let mut command = Command::new("setsid");
-    command.arg("--ctty").arg(program.get_program()).args(program.get_args()).args(arguments);
+    command.arg("--ctty").arg(program.get_program()).args(program.get_args());
+    command.args(holm.arguments(arguments));
     if let Some(directory) = program.get_current_dir() {
         command.current_dir(directory);
     }

@@ -85,7 +85,7 @@ impl Agent {
     pub fn new() -> Result<Self> {
         let failed = |errno| Error::system("watch the channel", errno);
         let children = signals::descriptor(&[SIGCHLD]).map_err(failed)?;
-        let channel = Channel::open(&wait_for_port(PORT))?;
+        let channel = Channel::open(&wait_for_port(PORT)?)?;
         let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(failed)?;
         let both = EventFlags::IN | EventFlags::OUT | EventFlags::ET;
         epoll::add(&epoll, channel.port(), Token::Port.data(), both).map_err(failed)?;

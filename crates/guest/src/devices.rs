@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use holm_runtime::{Error, Result};
 
 /// Where the kernel tells of devices.
 const SYS: &str = "/sys";
@@ -10,8 +12,8 @@ const SYS: &str = "/sys";
 const DEV: &str = "/dev";
 /// Pause between two looks for a device that is on its way.
 const PAUSE: Duration = Duration::from_millis(2);
-/// After how many looks it is said that something is waited for: five seconds.
-const PATIENCE: u32 = 2500;
+/// How long a device may be on its way: a thousand times what it takes where nothing else runs.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The node of the disk with this serial number.
 pub fn disk(serial: &str) -> Option<PathBuf> {
@@ -25,15 +27,19 @@ pub fn partition(serial: &str, number: u32) -> Option<PathBuf> {
 }
 
 /// The node of a serial port; waits for it, since the machine announces its ports when it was asked for them.
-pub fn wait_for_port(name: &str) -> PathBuf {
-    let mut looks = 0;
+///
+/// # Errors
+/// There is none for too long: the machine has no such port, or the kernel no driver for it.
+pub fn wait_for_port(name: &str) -> Result<PathBuf> {
+    let begin = Instant::now();
     loop {
         if let Some(port) = find(Path::new(SYS), "class/virtio-ports", "name", name) {
-            return node(&port);
+            return Ok(node(&port));
         }
-        looks += 1;
-        if looks == PATIENCE {
-            crate::console::say(&format!("the machine has no serial port `{name}` yet"));
+        if begin.elapsed() > PATIENCE {
+            let message =
+                format!("find serial port `{name}`: the machine has none, or the kernel no driver for it");
+            return Err(Error::invalid(message));
         }
         std::thread::sleep(PAUSE);
     }

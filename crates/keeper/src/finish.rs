@@ -96,12 +96,7 @@ impl Server {
             // Whoever started it holds the workload's lock until it hears of this.
             let _ = remove_workload(&self.layout, &config.id, &config.name);
         } else {
-            let exit_code = match kind {
-                FailureKind::CommandNotFound => 127,
-                FailureKind::CommandNotExecutable => 126,
-                _ => 125,
-            };
-            let state = State { exit_code, error: error.to_owned(), ..State::created() };
+            let state = State { exit_code: exit_code(kind), error: error.to_owned(), ..State::created() };
             let _ = write_state(&self.layout.workload(&config.id).exit(), &state);
         }
         self.leave_or_close(released);
@@ -123,6 +118,15 @@ impl Server {
             if std::fs::rename(&self.paths.dir, &doomed).is_ok() { &doomed } else { &self.paths.dir };
         let _ = remove_locked_tree(directory);
         self.lock = None;
+    }
+}
+
+/// The exit code of a workload whose start failed.
+pub fn exit_code(kind: FailureKind) -> i32 {
+    match kind {
+        FailureKind::CommandNotFound => 127,
+        FailureKind::CommandNotExecutable => 126,
+        _ => 125,
     }
 }
 

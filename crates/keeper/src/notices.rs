@@ -13,6 +13,7 @@ use holm_sys::file::{Durability, replace};
 use holm_sys::socket::{try_receive_packet, try_send_packet};
 use rustix::event::epoll::{self, EventFlags};
 
+use crate::finish::exit_code;
 use crate::server::{Server, Token};
 use crate::shares::Helper;
 use crate::task::Task;
@@ -106,6 +107,12 @@ impl Server {
         }
     }
 
+    /// Whether a process in a machine is not known to run yet. What it writes waits: another process than the one that
+    /// hands its output on may be the one to tell that it runs.
+    pub fn is_starting(&self, process: usize) -> bool {
+        self.machines.get(&process).is_some_and(|machine| matches!(machine.stage, Stage::Starting(_)))
+    }
+
     /// Takes what a machine has said.
     pub fn take_notices(&mut self, process: usize) {
         while let Some(notice) = self.receive_notice(process) {
@@ -152,9 +159,11 @@ impl Server {
         if let Some((client, streams, pid)) = waiting {
             self.join_session(client, process, streams, pid);
         }
+        self.refresh_outputs(process);
     }
 
-    /// A process that never ran is over.
+    /// A process that never ran is over: to whoever asked for it, its start failed; to whoever waits for its end, it
+    /// came.
     pub fn finish_failed_start(&mut self, process: usize, role: Role) {
         let (kind, message, waiting) = match self.machines.remove(&process).map(|machine| machine.stage) {
             Some(Stage::Failed(kind, message, waiting)) => (kind, message, waiting),
@@ -166,7 +175,7 @@ impl Server {
         if role == Role::Main {
             self.bury_machine(process, kind, &message);
         }
-        self.finish_session(process, &[Reply::Failed { kind, message: message.clone() }]);
+        self.finish_session(process, &[Reply::Exited { code: exit_code(kind), oom_killed: false }]);
         if let Some((client, ..)) = waiting {
             self.fail(client, kind, message);
         }

@@ -173,7 +173,9 @@ impl Server {
             Token::Output(index, which) => {
                 // A client must have been joined before it can be told of output.
                 self.take_notices(index);
-                self.read_output(index, which);
+                if !self.is_starting(index) {
+                    self.read_output(index, which);
+                }
                 self.refresh_process(index);
             }
         }
@@ -456,11 +458,13 @@ impl Server {
         }
     }
 
-    fn refresh_outputs(&self, index: usize) {
+    /// Brings what epoll waits for in line with whether anybody may be told of a process's output.
+    pub fn refresh_outputs(&self, index: usize) {
         let behind =
             self.clients.iter().flatten().any(|client| client.process == Some(index) && client.is_behind());
         let Some(process) = self.processes.get(index).and_then(Option::as_ref) else { return };
-        let flags = if behind { EventFlags::empty() } else { EventFlags::IN };
+        let waits = behind || self.is_starting(index);
+        let flags = if waits { EventFlags::empty() } else { EventFlags::IN };
         for (which, output) in process.streams.outputs.iter().enumerate() {
             if let Some(output) = output {
                 let _ = epoll::modify(&self.epoll, output, Token::Output(index, which).data(), flags);

@@ -87,3 +87,5 @@ fn start_that_fails() {
     assert!(outcome.err().contains("absent"), "{outcome}");
     holm.run(["start", "nobody"]).refused(1, &["nobody"]);
 }
+
+holm_tests::also_in_machines!(shows_what_comes_to_all, hands_input_on, hands_signals_on,);

@@ -102,3 +102,10 @@ fn descriptors_of_the_caller_stay_outside() {
     let outcome = holm.host_shell("$HOLM run -d --name box base sleep 60 7</etc/passwd 9</ >/dev/null; $HOLM exec box sh -c 'ls /proc/$$/fd; true' 7</etc/passwd");
     assert_eq!(outcome.ok(), "0\n1\n2");
 }
+
+holm_tests::also_in_machines!(
+    killing_it_ends_nothing,
+    killing_it_keeps_rm,
+    stopping_it_loses_nothing,
+    a_stopped_client_does_not_hold_up_others,
+);

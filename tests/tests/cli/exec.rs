@@ -147,3 +147,13 @@ fn many_at_once() {
         assert_eq!(call.finish().ok(), number.to_string());
     }
 }
+
+holm_tests::also_in_machines!(
+    settings,
+    makes_no_directory,
+    in_the_background,
+    needs_something_that_runs,
+    ends_with_the_workload,
+    killing_the_client_leaves_no_zombie,
+    many_at_once,
+);

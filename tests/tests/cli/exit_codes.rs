@@ -86,3 +86,5 @@ fn of_exec() {
     exec(&["absent"]).refused(127, &["absent"]);
     assert_eq!(holm.inspect("box", "{{.State.Status}}"), "running");
 }
+
+holm_tests::also_in_machines!(a_detached_workload_that_cannot_be_executed, of_exec,);

@@ -392,3 +392,5 @@ fn the_host_sees_it_below_its_keeper() {
     assert!(group.contains("/holm/keepers"), "{group}");
     assert_ne!(host::session(keeper), host::session(std::process::id()), "outside the caller's session");
 }
+
+holm_tests::also_in_machines!(capabilities_are_dockers_default, mounts_are_its_own,);

@@ -139,3 +139,5 @@ fn mounts_stay_out_of_the_hosts_sight() {
     // Layers may be mounted once for all; the root file system of a workload is its own affair.
     assert!(seen.iter().all(|line| line.contains(" - erofs ")), "{seen:?}");
 }
+
+holm_tests::also_in_machines!(after_a_signal, after_a_stop_only_what_is_needed,);

@@ -152,3 +152,5 @@ fn large() {
     assert_eq!(number, 500_000);
     eventually("a quick tail", || holm.ok(["logs", "--tail", "1", "box"]) == "500000");
 }
+
+holm_tests::also_in_machines!(follow_ends_with_the_workload, bytes_are_kept, go_on_over_starts, large,);

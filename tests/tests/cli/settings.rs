@@ -180,3 +180,5 @@ fn roots_from_the_environment() {
     command.arg("images").arg("-q").env("HOLM_ROOT", holm.root()).env("HOLM_RUN_ROOT", holm.run_root());
     assert_eq!(Call::new(command).run().ok(), holm.ok(["images", "-q"]));
 }
+
+holm_tests::also_in_machines!(environment_of_its_own,);

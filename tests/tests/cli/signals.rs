@@ -222,3 +222,15 @@ fn a_process_killed_from_the_host() {
     assert_eq!(holm.ok(["wait", &id]), "137");
     assert_eq!(holm.inspect(&id, "{{.State.Status}} {{.State.Pid}} {{.State.OOMKilled}}"), "exited 0 false");
 }
+
+holm_tests::also_in_machines!(
+    are_handed_on,
+    pass_input_that_nobody_reads,
+    kill,
+    real_time_signals_come_through,
+    stop_asks_first,
+    stop_kills_what_does_not_obey,
+    an_init_makes_defaults_work,
+    an_init_reaps,
+    a_process_killed_from_the_host,
+);

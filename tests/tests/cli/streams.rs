@@ -185,3 +185,11 @@ fn ten_at_once() {
     }
     assert!(holm.workloads().is_empty());
 }
+
+holm_tests::also_in_machines!(
+    input_of_ten_megabytes_comes_back,
+    both_streams_at_full_speed,
+    input_comes_as_it_is_written,
+    what_outlives_the_first_process_is_ended,
+    exec_carries_the_same,
+);

@@ -3,14 +3,18 @@
 use holm_runtime::capability::{self, CapabilitySet};
 use holm_runtime::seccomp::{Environment, Profile};
 use holm_spec::runtime::LinuxSeccomp;
-use holm_spec::workload::SeccompSource;
+use holm_spec::workload::{Isolation, SeccompSource};
 
 use crate::request::{CreateRequest, SeccompChoice};
 use crate::{Error, Kind, Result};
 
 /// The default set, what was added, without what was dropped; `ALL` as Docker reads it.
 pub(super) fn capabilities(request: &CreateRequest) -> Result<CapabilitySet> {
-    let own = own_capabilities()?;
+    let own = match request.isolation {
+        Isolation::Container => own_capabilities()?,
+        // A guest's kernel withholds nothing.
+        Isolation::Vm => CapabilitySet::ALL,
+    };
     if request.privileged {
         return Ok(own);
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use crate::guest::archive::Archive;
-use crate::guest::kernel::cache;
 use crate::guest::machine::Plan;
+use holm_tests::debian::cache;
 
 /// A machine that does nothing.
 pub const PLAN: Plan = Plan {

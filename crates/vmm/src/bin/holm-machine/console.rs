@@ -40,9 +40,11 @@ impl Console {
         Some(message(line).to_owned())
     }
 
-    /// The last line, for a machine that ended without a word.
+    /// The last line, for a machine that ended without a word; not the one that only says that it ends.
     pub fn last_line(&self) -> Option<String> {
-        self.text().lines().map(message).rfind(|line| !line.is_empty()).map(str::to_owned)
+        let text = self.text();
+        let mut lines = text.lines().map(message);
+        lines.rfind(|line| !line.is_empty() && !line.starts_with("reboot: ")).map(str::to_owned)
     }
 
     /// As text of printable characters: a guest may print anything.
@@ -74,6 +76,8 @@ mod tests {
         let expected = "Kernel panic - not syncing: Attempted to kill init![0m";
         assert_eq!(console.panic().as_deref(), Some(expected));
         assert_eq!(console.last_line().as_deref(), Some("end"));
+        console.push(b"[    1.4] reboot: Power down\r\n");
+        assert_eq!(console.last_line().as_deref(), Some("end"), "why, not that");
         assert_eq!(Console::default().last_line(), None);
     }
 }

@@ -16,6 +16,9 @@ use crate::input::{Streams, window};
 use crate::relay::{WINDOW_CHANGED, forwarded};
 use crate::{FAILED, Notices, SOCKET_DIRECTORY};
 
+/// What a process ends with that was killed.
+const KILLED: u8 = 128 + holm_spec::signal::KILL as u8;
+
 /// Runs a process in the guest of this jail; its exit code.
 ///
 /// # Errors
@@ -30,7 +33,7 @@ pub fn run(plan: ExecPlan, notices: &Notices) -> Result<u8> {
     let window = terminal.as_ref().and_then(|terminal| window(terminal.as_fd())).or(plan.window);
     hand_over(&socket, streams).map_err(failed)?;
     let ExecPlan { workload, process, stdin, .. } = plan;
-    let socket = Relayed { socket, terminal, notices };
+    let mut socket = Relayed { socket, terminal, notices, started: false };
     socket.ask(&Command::Exec { session: 0, workload, process, stdin, window }).map_err(failed)?;
     socket.wait(&signals)
 }
@@ -50,6 +53,8 @@ struct Relayed<'a> {
     socket: OwnedFd,
     terminal: Option<OwnedFd>,
     notices: &'a Notices,
+    /// The process runs in the guest.
+    started: bool,
 }
 
 impl Relayed<'_> {
@@ -58,7 +63,7 @@ impl Relayed<'_> {
         send_packet(self.socket.as_fd(), &packet, &[])
     }
 
-    fn wait(&self, signals: &OwnedFd) -> Result<u8> {
+    fn wait(&mut self, signals: &OwnedFd) -> Result<u8> {
         let mut buffer = vec![0; PACKET_LIMIT];
         loop {
             let mut ready = [PollFd::new(&self.socket, PollFlags::IN), PollFd::new(signals, PollFlags::IN)];
@@ -93,12 +98,14 @@ impl Relayed<'_> {
     }
 
     /// What the machine says; the exit code, once there is one.
-    fn hear(&self, packet: &[u8]) -> Result<Option<u8>> {
+    fn hear(&mut self, packet: &[u8]) -> Result<Option<u8>> {
         if packet.is_empty() {
-            return Err(Error::new("the machine has ended"));
+            // What runs ends with its machine, as a process does with the namespace that it is in.
+            return if self.started { Ok(Some(KILLED)) } else { Err(Error::new("the machine has ended")) };
         }
         match serde_json::from_slice(packet) {
             Ok(Report::Started { pid, .. }) => {
+                self.started = true;
                 self.notices.say(&Notice::Started { pid, facts: None });
                 Ok(None)
             }

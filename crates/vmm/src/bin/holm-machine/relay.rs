@@ -138,13 +138,15 @@ pub(crate) struct Relay<'a> {
 /// # Errors
 /// The machine or its workload could not be started.
 pub fn run(mut plan: Plan, notices: &Notices) -> Result<u8> {
-    let signals = holm_sys::signals::descriptor(&forwarded())
-        .map_err(|errno| Error::caused("listen for signals", errno))?;
+    // From the first moment on: the kernel drops what the first process of a namespace does not want.
+    drop(listen_for_signals()?);
     let streams = Streams::take(plan.open_stdin, plan.tty)?;
     let description = describe(&mut plan)?;
     let mut machine = Qemu::create(&plan.emulator, &description)?;
     drop(description);
     machine.boot()?;
+    // Again: the C library starts programs under a mask that leaves out the real-time signals it keeps for itself.
+    let signals = listen_for_signals()?;
     let mut relay = Relay::new(machine, plan, streams, signals, notices)?;
     // The emulator has the same user, and a guest may own it one day: from here on it cannot look into this process.
     // Not earlier, for this process could not look at itself either.
@@ -152,6 +154,11 @@ pub fn run(mut plan: Plan, notices: &Notices) -> Result<u8> {
         .map_err(|errno| Error::caused("close this process to others", errno))?;
     relay.hello()?;
     relay.serve()
+}
+
+fn listen_for_signals() -> Result<OwnedFd> {
+    let failed = |errno| Error::caused("listen for signals", errno);
+    holm_sys::signals::descriptor(&forwarded()).map_err(failed)
 }
 
 /// All signals that can be handed on. A child that ends is seen by its connection.

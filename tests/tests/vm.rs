@@ -1,0 +1,15 @@
+//! Workloads in virtual machines, from outside: what a user of `--vm` sees, beyond the tests of `cli.rs` that run with
+//! either isolation (`in_machines` there).
+//!
+//! All are of the slow group: each boots some guests, of two to five seconds each where KVM does not serve. One machine
+//! serves many assertions where their order does not matter.
+
+mod vm {
+    mod bad_input;
+    mod ends;
+    mod guest;
+    mod limits;
+    mod sudden_ends;
+    mod traces;
+    mod workload;
+}
