@@ -88,4 +88,4 @@ fn start_that_fails() {
     holm.run(["start", "nobody"]).refused(1, &["nobody"]);
 }
 
-holm_tests::also_in_machines!(shows_what_comes_to_all, hands_input_on, hands_signals_on,);
+holm_tests::also_in_machines!(shows_what_comes_to_all, hands_input_on, hands_signals_on);

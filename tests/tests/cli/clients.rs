@@ -105,7 +105,6 @@ fn descriptors_of_the_caller_stay_outside() {
 
 holm_tests::also_in_machines!(
     killing_it_ends_nothing,
-    killing_it_keeps_rm,
     stopping_it_loses_nothing,
-    a_stopped_client_does_not_hold_up_others,
+    a_stopped_client_does_not_hold_up_others
 );

@@ -150,10 +150,7 @@ fn many_at_once() {
 
 holm_tests::also_in_machines!(
     settings,
-    makes_no_directory,
-    in_the_background,
-    needs_something_that_runs,
     ends_with_the_workload,
     killing_the_client_leaves_no_zombie,
-    many_at_once,
+    many_at_once
 );

@@ -87,4 +87,4 @@ fn of_exec() {
     assert_eq!(holm.inspect("box", "{{.State.Status}}"), "running");
 }
 
-holm_tests::also_in_machines!(a_detached_workload_that_cannot_be_executed, of_exec,);
+holm_tests::also_in_machines!(a_detached_workload_that_cannot_be_executed, of_exec);

@@ -393,4 +393,4 @@ fn the_host_sees_it_below_its_keeper() {
     assert_ne!(host::session(keeper), host::session(std::process::id()), "outside the caller's session");
 }
 
-holm_tests::also_in_machines!(capabilities_are_dockers_default, mounts_are_its_own,);
+holm_tests::also_in_machines!(mounts_are_its_own);

@@ -140,4 +140,4 @@ fn mounts_stay_out_of_the_hosts_sight() {
     assert!(seen.iter().all(|line| line.contains(" - erofs ")), "{seen:?}");
 }
 
-holm_tests::also_in_machines!(after_a_signal, after_a_stop_only_what_is_needed,);
+holm_tests::also_in_machines!(after_a_stop_only_what_is_needed);

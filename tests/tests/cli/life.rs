@@ -152,9 +152,4 @@ fn one_name_among_many_callers() {
     assert_eq!(holm.workloads().len(), 1);
 }
 
-holm_tests::also_in_machines!(
-    create_starts_nothing,
-    start_of_what_runs_is_fine,
-    remove,
-    a_second_start_does_not_confuse_the_first,
-);
+holm_tests::also_in_machines!(create_starts_nothing);

@@ -153,4 +153,4 @@ fn large() {
     eventually("a quick tail", || holm.ok(["logs", "--tail", "1", "box"]) == "500000");
 }
 
-holm_tests::also_in_machines!(follow_ends_with_the_workload, bytes_are_kept, go_on_over_starts, large,);
+holm_tests::also_in_machines!(follow_ends_with_the_workload, bytes_are_kept);

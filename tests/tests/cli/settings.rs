@@ -181,4 +181,4 @@ fn roots_from_the_environment() {
     assert_eq!(Call::new(command).run().ok(), holm.ok(["images", "-q"]));
 }
 
-holm_tests::also_in_machines!(environment_of_its_own,);
+holm_tests::also_in_machines!(environment_of_its_own);

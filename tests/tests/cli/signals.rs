@@ -229,8 +229,5 @@ holm_tests::also_in_machines!(
     kill,
     real_time_signals_come_through,
     stop_asks_first,
-    stop_kills_what_does_not_obey,
-    an_init_makes_defaults_work,
-    an_init_reaps,
-    a_process_killed_from_the_host,
+    stop_kills_what_does_not_obey
 );

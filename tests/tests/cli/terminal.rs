@@ -218,12 +218,8 @@ fn exec_can_be_left() {
 holm_tests::also_in_machines!(
     is_a_terminal,
     size_follows_the_window,
-    ctrl_c_interrupts_the_process,
-    ctrl_d_ends_input,
     detach_keys,
-    a_terminal_that_everybody_has_closed_for_a_moment,
-    needs_a_terminal_of_the_caller,
     all_output_comes_before_the_end,
     exec_has_one_of_its_own,
-    exec_can_be_left,
+    exec_can_be_left
 );
