@@ -25,6 +25,10 @@ pub struct Arguments {
     /// directory].
     #[arg(long, value_name = "FILE", value_parser = absolute)]
     pub tar: Option<PathBuf>,
+    /// The kernel for `vm`, as `holm kernel import` takes it [default: the package that the tests keep in the
+    /// target directory, or else `linux-image-cloud-amd64`, downloaded by apt-get].
+    #[arg(long, value_name = "PACKAGE|FILE")]
+    pub kernel: Option<String>,
     /// Where scratch directories are made; on the file system that containers would be stored on.
     #[arg(long, value_name = "DIR")]
     pub scratch: Option<PathBuf>,
@@ -53,6 +57,8 @@ pub enum Bench {
     Oci,
     /// 1,000 containers in a row and 200 at once through the OCI runtime, and what is left of them.
     OciMany,
+    /// `run --rm --vm IMAGE true` beside the bare emulator; what machines add in memory, and what they share.
+    Vm,
     /// All of them.
     All,
 }
@@ -102,6 +108,16 @@ impl Arguments {
     /// Containers held at once by `memory`, `many` and `oci-many`.
     pub fn held_containers(&self) -> usize {
         if self.quick { 40 } else { 200 }
+    }
+
+    /// Machines held at once by `vm`.
+    pub fn held_machines(&self) -> usize {
+        if self.quick { 3 } else { 10 }
+    }
+
+    /// Measured runs of each command in `vm`, whose runs take seconds.
+    pub fn machine_runs(&self) -> u32 {
+        self.measured_runs().min(10)
     }
 
     /// Containers run by `oci-many` one after another.

@@ -67,6 +67,7 @@ const BENCHES: &[(Bench, BenchFunction)] = &[
     (Bench::Import, benches::import::measure),
     (Bench::Oci, benches::oci::measure),
     (Bench::OciMany, benches::oci_many::measure),
+    (Bench::Vm, benches::vm::measure),
 ];
 
 impl<'a> Machine<'a> {

@@ -8,6 +8,7 @@ pub mod oci;
 pub mod oci_many;
 pub mod start;
 mod traces;
+pub mod vm;
 
 use holm_bench::floor::sys;
 

@@ -50,6 +50,76 @@ pub fn proportional_sizes(pid: i32) -> Sizes {
     read_sizes(&PathBuf::from(format!("/proc/{pid}/smaps_rollup"))).unwrap_or_default()
 }
 
+/// The parts of a process's memory as `smaps` tells them: the size of each mapping, and its share (Pss), in KiB.
+pub fn mappings(pid: i32) -> Vec<Mapping> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap_or_default();
+    parse_mappings(&text)
+}
+
+/// One mapping.
+#[derive(Debug, PartialEq)]
+pub struct Mapping {
+    /// What it is of; empty for memory that has no name.
+    pub name: String,
+    pub size: f64,
+    pub pss: f64,
+}
+
+fn parse_mappings(text: &str) -> Vec<Mapping> {
+    let mut found: Vec<Mapping> = Vec::new();
+    for line in text.lines() {
+        let (key, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let value = || rest.trim().trim_end_matches(" kB").parse().unwrap_or(0.0);
+        match (key, found.last_mut()) {
+            ("Size:", Some(last)) => last.size = value(),
+            ("Pss:", Some(last)) => last.pss = value(),
+            _ if key.contains('-') => {
+                let name = rest.split_whitespace().nth(4).unwrap_or_default().to_owned();
+                found.push(Mapping { name, size: 0.0, pss: 0.0 });
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// KiB of files that lie in the page cache.
+///
+/// # Errors
+/// When `fincore` of util-linux is not there.
+pub fn cached(files: &[PathBuf]) -> Result<f64> {
+    if files.is_empty() {
+        return Ok(0.0);
+    }
+    let said = super::process::Launch::new("fincore")
+        .with(["--bytes", "--noheadings", "--output", "RES"])
+        .with(files)
+        .output()?;
+    Ok(said.split_whitespace().filter_map(|word| word.parse::<f64>().ok()).sum::<f64>() / 1024.0)
+}
+
+/// Takes files out of the page cache, as far as nobody maps them.
+pub fn forget(files: &[PathBuf]) {
+    for file in files.iter().filter_map(|path| std::fs::File::open(path).ok()) {
+        let _ = rustix::fs::fsync(&file);
+        let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+    }
+}
+
+/// The files below a directory whose path has a part of this name.
+pub fn files_named(directory: &Path, name: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            found.extend(files_named(&path, name));
+        } else if path.file_name().is_some_and(|file| file.to_string_lossy().contains(name)) {
+            found.push(path);
+        }
+    }
+    found
+}
+
 fn read_sizes(path: &Path) -> Result<Sizes> {
     let text = std::fs::read_to_string(path).with_context(|| format!("reading `{}`", path.display()))?;
     Ok(parse_sizes(&text))
@@ -205,6 +275,14 @@ mod tests {
         let sizes =
             parse_sizes("00400000-7ffc ---p 00000000 00:00 0 [rollup]\nPss:   12 kB\nHugePages_Total:  0\n");
         assert_eq!(sizes.into_iter().collect::<Vec<_>>(), [("Pss".to_owned(), 12.0)]);
+    }
+
+    #[test]
+    fn mappings_have_a_name_a_size_and_a_share() {
+        let text = "00400000-0040b000 r-xp 00000000 fd:00 42 /bin/qemu\nSize: 44 kB\nPss:   12 kB\nPss_Dirty: 3 kB\n\
+                    7f00-7f01 rw-p 00000000 00:00 0 \nSize: 1048576 kB\nPss: 99 kB\n";
+        let of = |name: &str, size, pss| Mapping { name: name.to_owned(), size, pss };
+        assert_eq!(parse_mappings(text), [of("/bin/qemu", 44.0, 12.0), of("", 1_048_576.0, 99.0)]);
     }
 
     #[test]

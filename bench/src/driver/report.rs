@@ -29,6 +29,7 @@ struct Reason {
 enum Section {
     Comparison(Comparison),
     Figures(Figures),
+    Note(Note),
 }
 
 /// Commands that did the same work by turns.
@@ -104,6 +105,13 @@ struct Figure {
     goal: Option<Goal>,
 }
 
+/// Words for the reader.
+#[derive(Serialize)]
+struct Note {
+    title: &'static str,
+    lines: &'static [&'static str],
+}
+
 impl Report {
     /// An empty report of a machine that `host` describes.
     pub fn new(host: Vec<String>) -> Self {
@@ -144,6 +152,11 @@ impl Report {
         }
         let ratios = wanted.iter().filter_map(|wanted| Ratio::find(&rows, *wanted)).collect();
         self.sections.push(Section::Comparison(Comparison { title: title.to_owned(), runs, rows, ratios }));
+    }
+
+    /// Adds lines of text, which say what figures mean.
+    pub fn note(&mut self, title: &'static str, lines: &'static [&'static str]) {
+        self.sections.push(Section::Note(Note { title, lines }));
     }
 
     /// Adds figures.
@@ -207,6 +220,10 @@ impl fmt::Display for Report {
             match section {
                 Section::Comparison(comparison) => write!(formatter, "\n{comparison}")?,
                 Section::Figures(figures) => write!(formatter, "\n{figures}")?,
+                Section::Note(note) => {
+                    writeln!(formatter, "  {}", note.title)?;
+                    note.lines.iter().try_for_each(|line| writeln!(formatter, "    {line}"))?;
+                }
             }
         }
         if !self.could_not_run.is_empty() {

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 use super::image::TestImage;
+use super::machine::Kernel;
 use crate::driver::host::{self, StandingGroups};
 use crate::driver::process::Launch;
 
@@ -111,6 +113,63 @@ impl Holm {
         text.parse().with_context(|| format!("`holm inspect` gave `{text}` as a process id"))
     }
 
+    /// Imports a kernel for machines: a package's name or a file, as `holm kernel import` takes it.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn import_kernel(&self, words: &[&str]) -> Result<()> {
+        self.command(["kernel", "import", "--quiet"]).with(words).output().map(drop)
+    }
+
+    /// The kernel that its machines boot.
+    ///
+    /// # Errors
+    /// None was imported.
+    pub fn kernel(&self) -> Result<Kernel> {
+        let list = self.command(["kernel", "ls", "--format", "json"]).output()?;
+        let first = list.lines().next().context("no kernel was imported")?;
+        let first: Value = serde_json::from_str(first).context("reading the list of kernels")?;
+        let id = first["Digest"].as_str().context("a kernel without a digest")?;
+        Kernel::of_manifest(&self.root().join("blobs/sha256"), id)
+    }
+
+    /// The layer of the test image.
+    ///
+    /// # Errors
+    /// It was not imported.
+    pub fn layer(&self) -> Result<PathBuf> {
+        let mut entries = std::fs::read_dir(self.root().join("layers"))?.flatten().map(|entry| entry.path());
+        entries.find(|path| path.extension().is_some_and(|end| end == "erofs")).context("no layer")
+    }
+
+    /// Starts a machine that runs `true`.
+    pub fn run_machine(&self) -> Launch {
+        self.command(["run", "--rm", "--vm", "--network", "none", IMAGE, "true"])
+    }
+
+    /// Starts a machine `name` that sleeps.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn hold_machine(&self, name: &str) -> Result<()> {
+        self.held.borrow_mut().push(name.to_owned());
+        let words =
+            ["run", "--detach", "--vm", "--network", "none", "--name", name, IMAGE, "sleep", HOLD_SECONDS];
+        self.command(words).time_and_leave().map(drop)
+    }
+
+    /// The emulator's command line of a machine that is started for this.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn command_line_of_a_machine(&self) -> Result<Vec<String>> {
+        self.hold_machine("bench-shown")?;
+        let shown = self.command(["inspect", "bench-shown"]).output();
+        self.remove_held()?;
+        let shown: Value = serde_json::from_str(&shown?).context("reading what `holm inspect` says")?;
+        find_words(&shown, "CommandLine").context("`holm inspect` shows no command line of the emulator")
+    }
+
     /// Removes all containers that it holds, running or not.
     ///
     /// # Errors
@@ -135,4 +194,16 @@ impl Drop for Holm {
 /// `target/dist` of the workspace that this program was built in.
 fn default_binaries() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/dist")
+}
+
+/// The list of words under a name, wherever in a document it stands.
+fn find_words(value: &Value, name: &str) -> Option<Vec<String>> {
+    match value {
+        Value::Object(fields) => match fields.get(name).and_then(Value::as_array) {
+            Some(words) => words.iter().map(|word| word.as_str().map(str::to_owned)).collect(),
+            None => fields.values().find_map(|field| find_words(field, name)),
+        },
+        Value::Array(items) => items.iter().find_map(|item| find_words(item, name)),
+        _ => None,
+    }
 }

@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 
 use crate::driver::process::Launch;
 
-const BUSYBOX: &str = "/bin/busybox";
+/// Where Debian has its static busybox.
+pub const BUSYBOX: &str = "/bin/busybox";
 const APPLETS: &[&str] = &["true", "sh", "sleep", "echo"];
 /// Mount points that the floor does not make for itself, and what any image has.
 const FOLDERS: &[&str] = &["bin", "dev", "etc", "proc", "sys", "tmp"];
