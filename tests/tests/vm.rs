@@ -9,6 +9,7 @@ mod vm {
     mod ends;
     mod guest;
     mod limits;
+    mod shares;
     mod sudden_ends;
     mod traces;
     mod workload;
