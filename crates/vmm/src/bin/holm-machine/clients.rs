@@ -78,7 +78,8 @@ impl Relay<'_> {
                 if client.streams.len() == STREAMS =>
             {
                 let streams = std::mem::take(&mut client.streams);
-                let session = self.sessions.keys().next_back().map_or(1, |last| last + 1);
+                self.last_session = self.last_session.wrapping_add(1).max(2);
+                let session = self.last_session;
                 client.session = Some(session);
                 let tty = process.tty;
                 self.adopt_streams(session, index, streams, stdin, tty)

@@ -121,6 +121,8 @@ pub(crate) struct Relay<'a> {
     stage: Stage,
     release: String,
     pub sessions: BTreeMap<u32, Session>,
+    /// The number that was given last: one that is over is not given again soon, for somebody may still mean it.
+    pub last_session: u32,
     pub clients: Vec<Option<Client>>,
     /// Questions to the guest, and the clients that wait for an answer.
     pub questions: BTreeMap<u32, usize>,
@@ -215,6 +217,7 @@ impl<'a> Relay<'a> {
             stage: Stage::Booting(Instant::now() + BOOT_PATIENCE),
             release: String::new(),
             sessions: BTreeMap::new(),
+            last_session: MAIN,
             clients: Vec::new(),
             questions: BTreeMap::new(),
             listener,
