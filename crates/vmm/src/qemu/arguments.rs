@@ -90,7 +90,8 @@ impl Arguments {
         self.option("-mon", &["chardev=qmp,mode=control"]);
         self.option("-serial", &["chardev:console"]);
         self.device("virtio-serial-device", "max_ports=2");
-        self.option("-device", &[&format!("virtserialport,chardev=agent,name={PORT}")]);
+        // QEMU tells who comes and goes only at ports with an id.
+        self.option("-device", &[&format!("virtserialport,id=agent,chardev=agent,name={PORT}")]);
         self.devices.push(format!("serial port: kernel messages; virtio port `{PORT}`: agent"));
         Ok(())
     }
