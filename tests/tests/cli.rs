@@ -7,6 +7,7 @@ mod cli {
     mod attach;
     mod bad_images;
     mod clients;
+    mod compare;
     mod doctor;
     mod exec;
     mod exit_codes;

@@ -12,7 +12,7 @@ pub const VERB: Verb = Verb {
     name: "clean",
     usage: " [--cache]",
     summary: "Remove what an interrupted demo left: containers, images, mounts, files",
-    help: "  --cache   also remove the base images' tarballs, which the next demo then makes anew\n\n\
+    help: "  --cache   also remove tarballs and kernel, which the next demo then gets anew\n\n\
            What cargo built stays: `cargo clean` removes it.\n",
     run,
 };

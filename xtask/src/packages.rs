@@ -13,7 +13,7 @@ use crate::process;
 pub enum Purpose {
     /// Compiling the binaries that ship: the C parts of zstd and xz, linked with musl.
     Build,
-    /// Making real base images.
+    /// Making real base images, and running one in a virtual machine.
     Demo,
     /// The reference tools that tests compare with, and the programs that they put into images.
     Test,
@@ -31,7 +31,14 @@ impl Purpose {
     pub const fn packages(self) -> &'static [&'static str] {
         match self {
             Self::Build => &["gcc", "libc6-dev", "musl-tools"],
-            Self::Demo => &["ca-certificates", "debian-archive-keyring", "mmdebstrap", "xz-utils", "zstd"],
+            Self::Demo => &[
+                "ca-certificates",
+                "debian-archive-keyring",
+                "mmdebstrap",
+                "qemu-system-x86",
+                "xz-utils",
+                "zstd",
+            ],
             Self::Test => &[
                 "attr",
                 "busybox-static",

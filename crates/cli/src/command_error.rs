@@ -82,6 +82,18 @@ impl CommandError {
         }
     }
 
+    /// What the engine says, of an error that somebody else keeps.
+    pub fn told_of(error: &holm_engine::Error) -> Self {
+        let kind = error.kind();
+        let code = match kind {
+            Kind::CommandNotFound => Some(NOT_FOUND),
+            Kind::CommandNotExecutable => Some(NOT_EXECUTABLE),
+            _ => None,
+        };
+        let hints = workload_hint(kind).into_iter().map(String::from).collect();
+        Self { message: Some(chain(error)), code, hints }
+    }
+
     /// Adds advice.
     pub fn hint(mut self, advice: impl Into<String>) -> Self {
         self.hints.push(advice.into());
@@ -144,14 +156,7 @@ fn chain(error: &(dyn Error + 'static)) -> String {
 
 impl From<holm_engine::Error> for CommandError {
     fn from(error: holm_engine::Error) -> Self {
-        let kind = error.kind();
-        let code = match kind {
-            Kind::CommandNotFound => Some(NOT_FOUND),
-            Kind::CommandNotExecutable => Some(NOT_EXECUTABLE),
-            _ => None,
-        };
-        let hints = workload_hint(kind).into_iter().map(String::from).collect();
-        Self { message: Some(chain(&error)), code, hints }
+        Self::told_of(&error)
     }
 }
 
@@ -190,7 +195,9 @@ fn workload_hint(kind: Kind) -> Option<&'static str> {
             "it must be an executable file for this processor; a script needs its interpreter in the image"
         }
         Kind::Locked => "another holm command is at work on the same thing: try again when it is done",
-        Kind::Unsupported | Kind::InvalidRequest | Kind::Failed | Kind::KeeperEnded => return None,
+        Kind::Unsupported | Kind::InvalidRequest | Kind::Interrupted | Kind::Failed | Kind::KeeperEnded => {
+            return None;
+        }
     })
 }
 

@@ -72,6 +72,7 @@ pub const VERBS: &[Verb] = &[
     verb!("rm", rm, 1),
     verb!("top", top, 1),
     verb!("inspect", inspect, 1),
+    verb!("compare", compare, 1),
     verb!("import", import, HOLM_FAILED),
     verb!("images", images, 1),
     verb!("tag", tag, 1),

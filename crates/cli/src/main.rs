@@ -14,6 +14,7 @@ mod configuration;
 mod context;
 mod detach_keys;
 mod dispatch;
+mod drawing;
 mod duration;
 mod foreground;
 mod globals;

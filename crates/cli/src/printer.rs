@@ -105,7 +105,7 @@ fn painted(text: &str, colour: &str) -> String {
 }
 
 /// Without control characters: names in messages come from images and command lines.
-fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 

@@ -27,7 +27,7 @@ fn answer(output: &Output) -> Answer {
     Answer { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
 }
 
-const VERBS: [&str; 21] = [
+const VERBS: [&str; 22] = [
     "run",
     "exec",
     "ps",
@@ -41,6 +41,7 @@ const VERBS: [&str; 21] = [
     "rm",
     "top",
     "inspect",
+    "compare",
     "import",
     "images",
     "tag",

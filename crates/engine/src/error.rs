@@ -52,6 +52,8 @@ pub enum Kind {
     KeeperEnded,
     /// Somebody else holds a lock.
     Locked,
+    /// The caller was told by a signal to give up.
+    Interrupted,
     /// Anything else.
     Failed,
 }

@@ -12,6 +12,7 @@
 //! repair --> what a crash left: dead keepers' sandboxes adopted or buried, half-made things removed
 //! ```
 
+pub mod compare;
 mod create;
 pub mod doctor;
 mod error;

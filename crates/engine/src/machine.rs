@@ -19,7 +19,7 @@ use holm_sys::file::{Durability, ensure_directory, replace};
 use holm_sys::process::open_pidfd;
 use holm_sys::socket::{connect_packets_to, receive_packet, send_packet};
 use holm_sys::{Errno, in_root};
-use holm_vmm::host::{self as machines, Prober};
+use holm_vmm::host::{self as machines, Choice, Prober};
 use holm_vmm::{disk, initrd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -78,11 +78,16 @@ impl Engine {
         Ok(disk::scratch::make(&self.layout.scratch(id), SCRATCH_SIZE)?)
     }
 
-    /// Writes down how the machine of a workload is started on this host, before its keeper is.
-    pub(crate) fn prepare_launch(&self, machine: &Machine, sandbox: &SandboxPaths) -> Result<()> {
+    /// What is to run a machine on this host.
+    pub(crate) fn choose_hypervisor(&self, machine: &Machine) -> Result<Choice> {
         let program = helper("holm-machine")?;
         let prober = Prober { program: &program, answers: &self.layout.kvm_answers() };
-        let choice = machines::choose(machine.hypervisor, &machine.platform, &prober)?;
+        Ok(machines::choose(machine.hypervisor, &machine.platform, &prober)?)
+    }
+
+    /// Writes down how the machine of a workload is started on this host, before its keeper is.
+    pub(crate) fn prepare_launch(&self, machine: &Machine, sandbox: &SandboxPaths) -> Result<()> {
+        let (program, choice) = (helper("holm-machine")?, self.choose_hypervisor(machine)?);
         let agent = guest_program("holm-agent", &machine.platform)?;
         let guest_init = guest_program("holm-init", &machine.platform)?;
         let initrds = self.layout.initrds();

@@ -1,10 +1,12 @@
-//! `cargo xtask demo`: from an empty store to real images that run as containers, told step by step.
+//! `cargo xtask demo`: from an empty store to real images that run as containers and as a virtual machine, told
+//! step by step.
 //!
 //! The demo has roots of its own in `target/demo`, so it neither sees nor touches what else Holm does on the machine.
 //! A [`Session`] owns them: whatever fails, its end removes the containers, the images, the mounts and the files, and a
 //! census before and after proves it. A demo that was killed is cleaned up by the next one.
 
 mod limits;
+mod machine;
 mod page;
 mod session;
 mod steps;
@@ -28,9 +30,9 @@ use steps::Bases;
 pub const VERB: Verb = Verb {
     name: "demo",
     usage: "",
-    summary: "Run two real Debian releases as containers, and show what that means",
-    help: "Installs what is missing, builds the binaries, makes base images with mmdebstrap (kept in\n\
-           target/demo-cache), and cleans up after itself. Needs root and, the first time, Debian's mirror.\n\n\
+    summary: "Run real Debian releases as containers and as a virtual machine, and show what that means",
+    help: "Installs what is missing, builds the binaries, makes base images with mmdebstrap and fetches a\n\
+           kernel (kept in target/demo-cache), and cleans up after itself. Needs root and, the first time, Debian's mirror.\n\n\
            HOLM_DEMO_MIRROR=URI   take Debian from there, not from where this machine's apt takes it\n",
     run,
 };
@@ -42,16 +44,17 @@ fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
             "the demo needs root: it mounts file systems and makes namespaces\nhint: sudo -E cargo xtask demo"
         );
     }
-    narrate::heading("What is needed: packages, binaries, two base images");
+    narrate::heading("What is needed: packages, binaries, two base images, a kernel");
     packages::require(&[Purpose::Build, Purpose::Demo])?;
     build::distribution(workspace, "release")?;
     let _lock = lock(workspace)?;
     let bases = Bases::make(&cache(workspace))?;
+    let kernel = machine::kernel_package(&cache(workspace))?;
     leak::remove_directory(&place(workspace))?;
     let before = Census::take(&Scope { directory: place(workspace), binaries: workspace.target.clone() });
-    tell(workspace, &bases)?;
+    tell(workspace, &bases, &kernel)?;
     report(&before)?;
-    steps::what_next(workspace, &bases);
+    steps::what_next(workspace, &bases, &kernel);
     Ok(())
 }
 
@@ -73,12 +76,14 @@ pub fn clean(workspace: &Workspace, with_cache: bool) -> Result<()> {
 }
 
 /// The story itself; the session ends with it, on every path.
-fn tell(workspace: &Workspace, bases: &Bases) -> Result<()> {
+fn tell(workspace: &Workspace, bases: &Bases, kernel: &Path) -> Result<()> {
     let session = Session::open(workspace, &place(workspace))?;
     steps::import(&session, bases)?;
     steps::look_inside(&session)?;
     steps::compare_with_bare_processes(&session)?;
     steps::serve_and_run_beside(&session, workspace)?;
+    machine::run_as_machine(&session, kernel)?;
+    machine::compare(&session)?;
     narrate::heading("Cleaning up");
     session.close()
 }

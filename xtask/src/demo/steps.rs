@@ -15,18 +15,20 @@ use crate::mirror::Mirror;
 use crate::workspace::Workspace;
 use crate::{narrate, process};
 
-const APP: &str = "demo/flask:bookworm";
+/// The image that the demo is about.
+pub const APP: &str = "demo/flask:bookworm";
 const OTHER: &str = "demo/other:latest";
 
-/// The container that is looked at, and the name that it has inside.
+/// The container that is looked at.
 const LOOKED_AT: &str = "demo-limits";
-const HOSTNAME: &str = "small-island";
+/// Its hostname.
+pub const HOSTNAME: &str = "small-island";
 
 /// The container that serves the page.
 const SERVER: &str = "demo-flask";
 
 /// The release that a root file system says it is.
-const RELEASE: &str = ". /etc/os-release; echo \"$PRETTY_NAME\"";
+pub const RELEASE: &str = ". /etc/os-release; echo \"$PRETTY_NAME\"";
 
 /// The tarballs of two releases.
 pub struct Bases {
@@ -224,13 +226,15 @@ fn release_row(name: &str, answer: &str) -> [String; 3] {
 }
 
 /// What to type now.
-pub fn what_next(workspace: &Workspace, bases: &Bases) {
+pub fn what_next(workspace: &Workspace, bases: &Bases, kernel: &Path) {
     narrate::heading("What to try next");
     let holm = workspace.shown(&workspace.dist().join("holm"));
     for (path, suite) in [(&bases.app, FLASK.suite), (&bases.other, bases.other_suite)] {
         println!("  {holm} import {} debian:{suite}", process::quoted(&workspace.shown(path)));
     }
     println!("  {holm} run --rm -it --memory 512m debian:{} bash", bases.other_suite);
+    println!("  {holm} kernel import {}", process::quoted(&workspace.shown(kernel)));
+    println!("  {holm} run --rm -it --vm debian:{} bash", bases.other_suite);
     println!("  {holm} run --help          # every flag, with examples");
     println!("  cargo xtask test           # every check and test");
     println!("  cargo xtask bench          # figures, beside the floor and other engines");
@@ -269,7 +273,10 @@ fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// What the demo claims, it checks.
-fn expect(holds: bool, otherwise: &str) -> Result<()> {
+///
+/// # Errors
+/// It does not hold.
+pub fn expect(holds: bool, otherwise: &str) -> Result<()> {
     if !holds {
         bail!("{otherwise}");
     }

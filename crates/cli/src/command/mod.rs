@@ -1,6 +1,7 @@
 //! The commands, one file each: `Args`, whose documentation is the help, and `run`, which gives the exit code.
 
 pub mod attach;
+pub mod compare;
 pub mod completion;
 pub mod container_inspect;
 pub mod create;
