@@ -20,7 +20,7 @@ const HALF: u8 = 1;
 /// HUP, INT, QUIT and TERM: each ends the comparison.
 const GIVING_UP: [i32; 4] = [1, 2, 3, 15];
 
-/// Run an image as a container and as a virtual machine, and show what each costs and gives
+/// Run an image both ways, and show what container and virtual machine cost and give
 #[derive(Debug, clap::Parser)]
 #[command(
     override_usage = "holm compare [OPTIONS] IMAGE [COMMAND] [ARG...]",
