@@ -9,6 +9,7 @@
 pub mod agent;
 pub mod cpio;
 pub mod digest;
+pub mod files;
 pub mod id;
 pub mod keeper;
 pub mod kernel;

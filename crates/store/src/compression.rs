@@ -8,7 +8,7 @@ use std::io::{self, BufRead, BufReader, Cursor, Read};
 
 use flate2::bufread::GzDecoder;
 
-use crate::layer_error::{Error, Kind};
+use holm_tar::{Error, Kind};
 
 /// How the bytes of a layer are packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

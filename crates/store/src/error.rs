@@ -5,8 +5,6 @@ use std::io;
 
 use holm_sys::lock::LockError;
 
-use crate::layer_error;
-
 /// Result of the store's operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -73,10 +71,10 @@ impl Error {
     }
 
     /// The layer that `context` names could not be read or written.
-    pub(crate) fn layer(context: impl Into<String>, source: layer_error::Error) -> Self {
+    pub(crate) fn layer(context: impl Into<String>, source: holm_tar::Error) -> Self {
         let kind = match source.kind() {
-            layer_error::Kind::NoSpace => Kind::NoSpace,
-            layer_error::Kind::Io => io_cause(&source).map_or(Kind::Io, kind_of),
+            holm_tar::Kind::NoSpace => Kind::NoSpace,
+            holm_tar::Kind::Io => io_cause(&source).map_or(Kind::Io, kind_of),
             _ => Kind::Invalid,
         };
         Self { kind, context: context.into(), source: Some(Box::new(source)) }

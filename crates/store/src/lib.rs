@@ -55,7 +55,6 @@ mod import;
 mod ingest;
 pub mod kernel;
 mod layer;
-pub mod layer_error;
 mod listing;
 mod paths;
 mod refs;
@@ -63,7 +62,6 @@ mod remove;
 mod repair;
 mod snapshot;
 mod store;
-pub mod tar;
 pub mod tarmeta;
 
 pub use blob::DOCUMENT_LIMIT;

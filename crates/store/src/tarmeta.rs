@@ -18,7 +18,7 @@ use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use sha2::{Digest, Sha256};
 
 use crate::erofs::{BLOCK, Image};
-use crate::layer_error::{Error, Kind};
+use holm_tar::{Error, Kind};
 
 const MAGIC: &[u8] = b"holm tarmeta 1\n";
 const END: u8 = 0;

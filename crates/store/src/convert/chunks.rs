@@ -8,8 +8,8 @@
 //! with a byte here and there, and each byte would fill a chunk.
 
 use crate::erofs::{BLOCK, Content, DataWriter};
-use crate::layer_error::Error;
-use crate::tar::Segment;
+use holm_tar::Error;
+use holm_tar::Segment;
 
 /// log2 of the largest chunk in blocks: 4 GiB.
 const MAX_BITS: u8 = 20;

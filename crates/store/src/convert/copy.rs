@@ -1,7 +1,7 @@
 //! The data of files of the parents, copied into the image.
 
 use crate::erofs::{BLOCK, Chunking, Content, DataWriter, Image, Inode};
-use crate::layer_error::Error;
+use holm_tar::Error;
 
 /// How much is copied at once.
 const BUFFER: usize = 256 << 10;

@@ -7,8 +7,8 @@ use super::lower::{Found, Lower};
 use super::path::{self, Name};
 use super::{Limits, Options};
 use crate::erofs::{self, Content, DataWriter, FileType, Image, Inode, Metadata, Node, NodeId, Tree};
-use crate::layer_error::{Error, Kind, shown};
-use crate::tar::{Entry, EntryKind};
+use holm_tar::{Entry, EntryKind};
+use holm_tar::{Error, Kind, shown};
 
 /// As many links as Linux follows in one path.
 const MAX_LINKS: usize = 40;

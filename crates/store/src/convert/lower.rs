@@ -2,7 +2,7 @@
 //! until something that is no directory, a whiteout or an opaque directory hides what is below.
 
 use crate::erofs::{FileType, Image, Inode, OPAQUE};
-use crate::layer_error::Error;
+use holm_tar::Error;
 
 /// The images of the layers below.
 #[derive(Clone, Copy)]

@@ -42,10 +42,10 @@ use std::io::{BufWriter, Read};
 
 use crate::compression::{self, Compression, Decoder};
 use crate::erofs::{DataWriter, Finished, Image};
-use crate::tar::{Entry, EntryKind, Reader};
 use crate::tarmeta::Recorder;
+use holm_tar::{Entry, EntryKind, Reader};
 
-pub use crate::layer_error::{Error, Kind};
+pub use holm_tar::{Error, Kind};
 
 use chunks::{Chunks, FILL_ALLOWANCE, Plan};
 use layer::Layer;

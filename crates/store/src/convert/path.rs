@@ -1,6 +1,6 @@
 //! Names of entries: lists of components from the layer's root, and what a whiteout's name means.
 
-use crate::layer_error::{Error, Kind, shown};
+use holm_tar::{Error, Kind, shown};
 
 /// The longest component of a path in Linux.
 const COMPONENT: usize = 255;

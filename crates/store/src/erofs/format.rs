@@ -1,7 +1,7 @@
 //! The structures on disk (kernel documentation, "EROFS - Enhanced Read-Only File System", and the
 //! kernel's `fs/erofs/erofs_fs.h`); all numbers are little-endian.
 
-use crate::tar::Mtime;
+use holm_tar::Mtime;
 
 /// The block size of the images.
 pub const BLOCK: u64 = 4096;

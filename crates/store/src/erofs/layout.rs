@@ -5,7 +5,7 @@ use super::directory;
 use super::format::{BLOCK, INODE, SLOT};
 use super::tree::{Content, NodeId, Tree};
 use super::xattr;
-use crate::layer_error::{Error, Kind};
+use holm_tar::{Error, Kind};
 
 /// The first inode's place. Not zero: a directory entry with inode number zero counts as deleted.
 const FIRST: u64 = 64;

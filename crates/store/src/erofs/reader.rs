@@ -16,8 +16,8 @@ use super::format::{
 };
 use super::writer::SEAL;
 use super::xattr;
-use crate::layer_error::{Error, Kind};
-use crate::tar::Mtime;
+use holm_tar::Mtime;
+use holm_tar::{Error, Kind};
 
 /// Something that is read at any position.
 pub trait ReadAt: Send + Sync {

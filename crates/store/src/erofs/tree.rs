@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::format::FileType;
-use crate::tar::Mtime;
+use holm_tar::Mtime;
 
 /// The number of a node in its tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -11,7 +11,7 @@ use super::format::{BLOCK, DataLayout, NO_BLOCK, RawInode, SLOT, Superblock, enc
 use super::layout::{Layout, Place, directory_names};
 use super::tree::{Content, NodeId, Tree};
 use super::xattr;
-use crate::layer_error::{Error, Kind};
+use holm_tar::{Error, Kind};
 
 /// How much is written at once, aligned to this size.
 const BUFFER: u64 = 1 << 20;

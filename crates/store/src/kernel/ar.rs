@@ -9,7 +9,7 @@
 use std::io::{self, Read};
 
 use crate::error::{Error, Kind, Result};
-use crate::layer_error::shown;
+use holm_tar::shown;
 
 /// What an archive begins with.
 pub const MAGIC: &[u8; 8] = b"!<arch>\n";

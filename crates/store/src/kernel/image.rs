@@ -114,7 +114,7 @@ pub(super) fn unpack(packed: &[u8], limit: usize) -> Result<Vec<u8>> {
 pub(super) fn read_limited(input: impl Read, limit: usize) -> Result<Vec<u8>> {
     let mut content = Vec::new();
     let read = input.take(limit as u64 + 1).read_to_end(&mut content);
-    read.map_err(|error| Error::layer("read it", crate::layer_error::Error::read("the input", error)))?;
+    read.map_err(|error| Error::layer("read it", holm_tar::Error::read("the input", error)))?;
     if content.len() > limit {
         return Err(Error::new(Kind::Invalid, format!("it is larger than {} MiB", limit >> 20)));
     }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::elf::{self, ModuleInfo};
 use super::image::{Identity, read_limited, unpack};
 use crate::error::{Error, Kind, Result};
-use crate::layer_error::shown;
+use holm_tar::shown;
 
 /// Largest module, in bytes.
 pub(super) const MODULE_LIMIT: usize = 64 << 20;

@@ -16,8 +16,8 @@ use super::image::{self, read_limited};
 use super::modules::{BUILTIN_LIMIT, MODULE_LIMIT, Modules, Place};
 use crate::compression::{self, Decoder};
 use crate::error::{Error, Kind, Result};
-use crate::layer_error::shown;
-use crate::tar::{Entry, EntryKind, Reader};
+use holm_tar::shown;
+use holm_tar::{Entry, EntryKind, Reader};
 
 /// Longest headers of one entry, in bytes.
 const HEADER_LIMIT: usize = 1 << 20;

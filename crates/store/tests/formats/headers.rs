@@ -1,7 +1,7 @@
 //! What single headers say: every form of names, numbers and attributes.
 
 use holm_store::convert::Kind;
-use holm_store::tar::Mtime;
+use holm_tar::Mtime;
 
 use crate::archive::{Archive, Item, seal};
 use crate::layer::Layer;

@@ -1,8 +1,8 @@
 //! Maps of sparse files: which part of a file the stored bytes are (GNU tar manual, "Storing Sparse
 //! Files").
 
-use super::header::number;
-use super::pax::decimal;
+use crate::header::number;
+use crate::pax::decimal;
 
 /// A run of stored bytes of a sparse file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

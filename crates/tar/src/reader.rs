@@ -6,11 +6,11 @@
 
 use std::io::{self, Read};
 
-use super::header::Header;
-use super::pax::{self, Overrides};
-use super::sparse::{self, LineMap, Progress};
-use super::{BLOCK, Entry, EntryKind, Mtime, Segment};
-use crate::layer_error::{Error, Kind, shown};
+use crate::error::{Error, Kind, shown};
+use crate::header::Header;
+use crate::pax::{self, Overrides};
+use crate::sparse::{self, LineMap, Progress};
+use crate::{BLOCK, Entry, EntryKind, Mtime, Segment};
 
 /// How much is read at once: large enough for few system calls, small enough to stay in the cache
 /// between being read, hashed and written.

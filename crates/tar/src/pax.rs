@@ -6,7 +6,7 @@
 //! sparse files. Other keys (user names, access times, text ACLs, vendors' notes) have no place in a
 //! layer and are skipped.
 
-use super::{Mtime, Segment};
+use crate::{Mtime, Segment};
 
 const STAR_XATTR: &[u8] = b"SCHILY.xattr.";
 const LIBARCHIVE_XATTR: &[u8] = b"LIBARCHIVE.xattr.";

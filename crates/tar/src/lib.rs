@@ -1,4 +1,4 @@
-//! A streaming reader of tar archives that expects hostile input.
+//! Tar archives: a streaming reader that expects hostile input, and a writer.
 //!
 //! Formats: V7, ustar and pax (POSIX.1-2017, `pax`, "ustar Interchange Format" and "pax Header
 //! Block"), GNU long names, numbers in base 256, and sparse files as GNU tar writes them (the old
@@ -10,6 +10,8 @@
 //! | `pax` | the records of extended headers, and what they override |
 //! | `sparse` | maps of sparse files |
 //! | `reader` | the archive as a sequence of entries and slices of data |
+//! | `writer` | the same the other way: ustar, with pax records for what that cannot say |
+//! | `error` | what can be wrong |
 //!
 //! ```text
 //! entry:   [extension header + payload]*  header  [sparse map]  data  padding to 512
@@ -18,13 +20,17 @@
 //! Whatever is no file data (headers, payloads, padding, the end) can be read back as raw bytes from
 //! [`Reader::raw`], which is how an archive is recorded so that it can be given back bit for bit.
 
+mod error;
 mod header;
 mod pax;
 mod reader;
 mod sparse;
+mod writer;
 
+pub use error::{Error, Kind, shown};
 pub use reader::Reader;
 pub use sparse::Segment;
+pub use writer::Writer;
 
 /// The size of a block: headers are one, and data is padded to whole ones.
 pub const BLOCK: usize = 512;
@@ -87,4 +93,25 @@ pub struct Entry {
     pub sparse: Option<Vec<Segment>>,
     /// Extended attributes in the order of the archive, the last of a name counts.
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Entry {
+    /// An entry of root's without data, for a [`Writer`].
+    pub fn new(path: Vec<u8>, kind: EntryKind, mode: u16) -> Self {
+        Self {
+            offset: 0,
+            path,
+            link: Vec::new(),
+            kind,
+            mode,
+            uid: 0,
+            gid: 0,
+            mtime: Mtime::default(),
+            device: (0, 0),
+            size: 0,
+            stored: 0,
+            sparse: None,
+            xattrs: Vec::new(),
+        }
+    }
 }

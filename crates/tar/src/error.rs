@@ -1,8 +1,7 @@
-//! The error of the modules that read and write layers: `tar`, `compression`, `erofs`, `tarmeta` and
-//! `convert`.
+//! The error of whoever reads and writes archives and what becomes of them.
 //!
-//! Callers match [`Kind`]; people read the context, which names the object (an entry of the archive
-//! with its position, an inode of the image) and what is wrong with it, on one line.
+//! Callers match [`Kind`]; people read the context, which names the object (an entry of the archive with its position,
+//! an inode of an image) and what is wrong with it, on one line.
 
 use std::fmt;
 use std::io;
@@ -32,7 +31,7 @@ pub enum Kind {
     Io,
 }
 
-/// A failure to read or write a layer.
+/// A failure to read or write an archive, or a layer made of one.
 #[derive(Debug)]
 pub struct Error {
     kind: Kind,
@@ -74,7 +73,8 @@ impl Error {
     }
 
     /// The same error under another kind: for a caller that knows the cause better.
-    pub(crate) fn with_kind(mut self, kind: Kind) -> Self {
+    #[must_use]
+    pub fn with_kind(mut self, kind: Kind) -> Self {
         self.kind = kind;
         self
     }
@@ -96,7 +96,7 @@ impl std::error::Error for Error {
 const SHOWN: usize = 72;
 
 /// A name from the input as messages show it: printable, on one line, shortened in the middle.
-pub(crate) fn shown(name: &[u8]) -> String {
+pub fn shown(name: &[u8]) -> String {
     let text = |part: &[u8]| match std::str::from_utf8(part) {
         Ok(text) if !text.chars().any(char::is_control) => text.to_owned(),
         _ => part.escape_ascii().to_string(),

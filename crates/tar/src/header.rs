@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::BLOCK;
+use crate::BLOCK;
 
 const NAME: Range<usize> = 0..100;
 const MODE: Range<usize> = 100..108;
