@@ -11,6 +11,7 @@ mod cli {
     mod doctor;
     mod exec;
     mod exit_codes;
+    mod files;
     mod identity;
     mod images;
     mod inspect;

@@ -195,6 +195,7 @@ fn workload_hint(kind: Kind) -> Option<&'static str> {
             "it must be an executable file for this processor; a script needs its interpreter in the image"
         }
         Kind::Locked => "another holm command is at work on the same thing: try again when it is done",
+        Kind::NoSuchPath => "a path of a workload begins at its root: NAME:/path",
         Kind::Unsupported | Kind::InvalidRequest | Kind::Interrupted | Kind::Failed | Kind::KeeperEnded => {
             return None;
         }

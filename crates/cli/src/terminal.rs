@@ -18,6 +18,11 @@ pub fn is_input_terminal() -> bool {
     isatty(rustix::stdio::stdin())
 }
 
+/// Whether standard output is a terminal.
+pub fn is_output_terminal() -> bool {
+    isatty(rustix::stdio::stdout())
+}
+
 /// Whether standard error is a terminal.
 pub fn is_error_terminal() -> bool {
     isatty(rustix::stdio::stderr())

@@ -100,7 +100,6 @@ const IMAGES: &[(&str, Option<char>, &str)] = &[("tree", None, PULL)];
 const IMAGE_PLATFORM: &[(&str, Option<char>, &str)] = &[("platform", None, PULL)];
 
 const BUILD: &str = "building images";
-const FILES: &str = "copying files in and out";
 const ARCHIVES: &str = "archives of images and file systems";
 const COMPOSE: &str = "projects of several workloads";
 const STATISTICS: &str = "statistics and events";
@@ -115,13 +114,8 @@ const COMMANDS: &[(&str, &str)] = &[
     ("builder", BUILD),
     ("buildx", BUILD),
     ("checkpoint", CHECKPOINTS),
-    ("commit", BUILD),
     ("compose", COMPOSE),
     ("config", SWARM),
-    ("container commit", BUILD),
-    ("container cp", FILES),
-    ("container diff", FILES),
-    ("container export", ARCHIVES),
     ("container pause", CONTROL),
     ("container port", NETWORK),
     ("container prune", HOUSEKEEPING),
@@ -131,10 +125,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ("container unpause", CONTROL),
     ("container update", LIMITS),
     ("context", SERVE),
-    ("cp", FILES),
-    ("diff", FILES),
     ("events", STATISTICS),
-    ("export", ARCHIVES),
     ("image build", BUILD),
     ("image load", ARCHIVES),
     ("image prune", HOUSEKEEPING),

@@ -32,6 +32,8 @@ pub enum Kind {
     NotRunning,
     /// The operation needs a workload that does not run.
     StillRunning,
+    /// There is nothing at a path of a workload or of the host.
+    NoSuchPath,
     /// The object is in use.
     InUse,
     /// Something that Holm does not do, or not yet.
@@ -91,6 +93,11 @@ impl Error {
             _ => Kind::Failed,
         };
         Self::caused(kind, message, source)
+    }
+
+    /// The same failure; `context` says what it is about.
+    pub(crate) fn about(self, context: impl fmt::Display) -> Self {
+        Self { message: format!("{context}: {}", self.message), ..self }
     }
 
     /// What kind of failure.
@@ -156,7 +163,7 @@ impl From<holm_store::Error> for Error {
 
 impl Error {
     /// Another library's error as one of ours: its words stay, its causes stay.
-    fn wrapping(kind: Kind, error: impl std::error::Error + Send + Sync + 'static) -> Self {
+    pub(crate) fn wrapping(kind: Kind, error: impl std::error::Error + Send + Sync + 'static) -> Self {
         let source = error.source().map(|source| {
             let mut line = source.to_string();
             let mut next = source.source();

@@ -174,6 +174,7 @@ impl Engine {
         let mut workloads = Vec::new();
         for id in self.ids()? {
             match self.workload(&id) {
+                Ok(workload) if workload.config.visits.is_some() => {}
                 Ok(workload) => workloads.push(workload),
                 Err(error) if error.kind() == Kind::NoSuchWorkload => {}
                 // One that is damaged must not hide the others.

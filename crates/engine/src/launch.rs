@@ -64,7 +64,7 @@ impl Engine {
         Session::confirm(ours, Some(keeper), signals)
     }
 
-    fn lock_workload(&self, id: &Id) -> Result<Lock> {
+    pub(crate) fn lock_workload(&self, id: &Id) -> Result<Lock> {
         const NOT_THERE: i32 = 2;
         let paths = self.layout.workload(id);
         let gone = || Error::new(Kind::NoSuchWorkload, format!("no such workload: `{}`", id.short()));

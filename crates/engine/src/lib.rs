@@ -16,6 +16,7 @@ pub mod compare;
 mod create;
 pub mod doctor;
 mod error;
+mod files;
 mod find;
 mod host;
 mod inspect;
@@ -31,6 +32,7 @@ mod workload;
 
 pub use create::Created;
 pub use error::{Error, Kind, Result};
+pub use files::{CommitRequest, CopyOptions, Files, Side};
 pub use holm_store as images;
 pub use host::{HostInfo, Resources};
 /// Signals as a descriptor, for front doors with one loop.

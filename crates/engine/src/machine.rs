@@ -143,7 +143,7 @@ impl Engine {
 
 /// Connects to a machine's process through the root of its jail. A guest that broke out of the emulator may have put
 /// anything there: no link is followed, and nothing outside is reached.
-fn connect(state: &State) -> std::result::Result<OwnedFd, Errno> {
+pub(crate) fn connect(state: &State) -> std::result::Result<OwnedFd, Errno> {
     let _process = open_pidfd(state.pid, state.pid_start).ok_or(Errno::SRCH)?;
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let root = open(format!("/proc/{}/root", state.pid), flags | OFlags::DIRECTORY, Mode::empty())?;

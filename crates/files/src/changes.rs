@@ -26,8 +26,11 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 /// What is not as the image has it, in the order of the paths.
 pub fn changes(upper: BorrowedFd<'_>, lower: BorrowedFd<'_>, ignored: &[String]) -> Result<Vec<Change>> {
     let mut changes = Vec::new();
+    // Directories in which only a mount point may be new, which changes nothing but their time.
+    let mut touched = BTreeSet::new();
     walk(open(upper)?, &mut |found| {
         if is_ignored(ignored, found.path) {
+            touched.insert(parent_of(found.path).to_vec());
             return Ok(false);
         }
         if is_whiteout(&found.stat) {
@@ -47,6 +50,10 @@ pub fn changes(upper: BorrowedFd<'_>, lower: BorrowedFd<'_>, ignored: &[String])
         }
         Ok(true)
     })?;
+    let changed_in: BTreeSet<_> = changes.iter().map(|(path, _)| parent_of(path).to_vec()).collect();
+    changes.retain(|(path, kind)| {
+        *kind != ChangeKind::Changed || !touched.contains(path) || changed_in.contains(path)
+    });
     changes.sort_unstable();
     let change = |(path, kind): (Vec<u8>, ChangeKind)| Change {
         kind,
@@ -96,6 +103,10 @@ fn open(directory: BorrowedFd<'_>) -> Result<std::os::fd::OwnedFd> {
 
 fn is_ignored(ignored: &[String], path: &[u8]) -> bool {
     ignored.iter().any(|ignored| ignored.as_bytes().strip_prefix(b"/") == Some(path))
+}
+
+fn parent_of(path: &[u8]) -> &[u8] {
+    path.iter().rposition(|byte| *byte == b'/').map_or(b"", |at| &path[..at])
 }
 
 fn is_whiteout(stat: &Stat) -> bool {

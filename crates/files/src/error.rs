@@ -22,6 +22,11 @@ impl Error {
         Self { kind: FailureKind::Invalid, message: message.into(), source: None }
     }
 
+    /// Anything else that failed.
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self { kind: FailureKind::Failed, message: message.into(), source: None }
+    }
+
     /// A failed system operation; its number gives the kind.
     pub fn io(message: impl Into<String>, source: impl Into<io::Error>) -> Self {
         let source = source.into();
@@ -38,6 +43,11 @@ impl Error {
     /// What kind of failure.
     pub fn kind(&self) -> FailureKind {
         self.kind
+    }
+
+    /// The same failure; `context` says what it is about.
+    pub(crate) fn about(self, context: &str) -> Self {
+        Self { message: format!("{context}: {}", self.message), ..self }
     }
 
     /// For somebody in another process.

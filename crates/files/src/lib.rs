@@ -11,6 +11,7 @@
 //! | `walk` | everything below a directory |
 //! | `pack` | from files to an archive |
 //! | `unpack` | from an archive to files |
+//! | `view` | the directories that a task is about |
 //! | `changes` | what the writable part of an overlay changes (Linux, `overlayfs`): a list, or a layer |
 
 mod changes;
@@ -18,25 +19,16 @@ mod error;
 mod look;
 mod pack;
 mod unpack;
+mod view;
 mod walk;
 
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use holm_spec::files::Task;
 
 pub use error::{Error, Result};
-
-/// The directories of one workload.
-#[derive(Debug)]
-pub struct View {
-    /// Its root, with what is mounted there.
-    pub root: OwnedFd,
-    /// What it wrote: the upper directory of an overlay.
-    pub upper: Option<OwnedFd>,
-    /// Its image without that.
-    pub lower: Option<OwnedFd>,
-}
+pub use view::View;
 
 /// Carries out a task (see [`holm_spec::files`] for what it reads and writes).
 ///
@@ -47,7 +39,8 @@ pub fn perform(task: &Task, view: &View, input: &mut dyn Read, output: &mut dyn 
     match task {
         Task::Look { path, follow } => write_line(output, &look::look(root, path, *follow)?),
         Task::Pack { path, name, follow } => pack::pack(root, path, name, *follow, output),
-        Task::Unpack { directory, options } => unpack::unpack(root, directory, options, input),
+        Task::Unpack { directory, options } => unpack::unpack(root, directory, options, input)
+            .map_err(|error| error.about(&format!("unpack into `{directory}`"))),
         Task::Export => pack::pack(root, "/", ".", true, output),
         Task::Changes { ignored } => {
             let (upper, lower) = view.layers()?;
@@ -55,15 +48,6 @@ pub fn perform(task: &Task, view: &View, input: &mut dyn Read, output: &mut dyn 
             changes.iter().try_for_each(|change| write_line(output, change))
         }
         Task::Layer { ignored } => changes::layer(view.layers()?.0, ignored, output),
-    }
-}
-
-impl View {
-    fn layers(&self) -> Result<(std::os::fd::BorrowedFd<'_>, std::os::fd::BorrowedFd<'_>)> {
-        match (&self.upper, &self.lower) {
-            (Some(upper), Some(lower)) => Ok((upper.as_fd(), lower.as_fd())),
-            _ => Err(Error::invalid("look for changes: the workload has no writable part")),
-        }
     }
 }
 

@@ -35,7 +35,7 @@ const PATH_LIMIT: usize = 4096;
 /// Puts the entries of an archive into a directory.
 pub fn unpack(root: BorrowedFd<'_>, directory: &str, options: &Unpack, input: &mut dyn Read) -> Result<()> {
     let into = look::open(root, directory, OFlags::RDONLY | OFlags::DIRECTORY, true)
-        .map_err(|errno| Error::io(format!("unpack into `{directory}`"), errno))?;
+        .map_err(|errno| Error::io("open it", errno))?;
     let mut unpacker = Unpacker { into, options, parent: None, times: Vec::new() };
     let mut reader = Reader::new(input, HEADER_LIMIT);
     while let Some(entry) = reader.next()? {

@@ -220,6 +220,8 @@ fn changes_are_told_and_become_a_layer() {
     fs::write(upper.join("whole/x"), "2").unwrap();
     setxattr(upper.join("whole"), "trusted.overlay.opaque", b"y", XattrFlags::empty()).unwrap();
     fs::create_dir_all(upper.join("proc/sys")).unwrap();
+    fs::create_dir_all(upper.join("run/mount")).unwrap();
+    fs::create_dir_all(lower.join("run")).unwrap();
     fs::create_dir_all(upper.join("same")).unwrap();
     let time = fs::metadata(lower.join("same")).unwrap().modified().unwrap();
     fs::File::open(upper.join("same")).unwrap().set_modified(time).unwrap();
@@ -230,7 +232,7 @@ fn changes_are_told_and_become_a_layer() {
         perform(&task, &view, &mut std::io::empty(), &mut output).unwrap();
         output
     };
-    let ignored = vec!["/proc".to_owned()];
+    let ignored = vec!["/proc".to_owned(), "/run/mount".to_owned()];
     let told = String::from_utf8(run(Task::Changes { ignored: ignored.clone() })).unwrap();
     let lines: Vec<String> = told
         .lines()
@@ -250,7 +252,18 @@ fn changes_are_told_and_become_a_layer() {
     }
     assert_eq!(
         names,
-        ["etc/", "etc/a", "etc/.wh.b", ".wh.gone", "new", "same/", "whole/", "whole/.wh..wh..opq", "whole/x"]
+        [
+            "etc/",
+            "etc/a",
+            "etc/.wh.b",
+            ".wh.gone",
+            "new",
+            "run/",
+            "same/",
+            "whole/",
+            "whole/.wh..wh..opq",
+            "whole/x"
+        ]
     );
     fs::write(upper.join(".wh.trap"), "").unwrap();
     let error = perform(&Task::Layer { ignored: Vec::new() }, &view, &mut std::io::empty(), &mut Vec::new());

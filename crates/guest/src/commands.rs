@@ -4,6 +4,7 @@ use holm_runtime::{Error, Result};
 use holm_spec::Id;
 use holm_spec::agent::{Command, GuestWorkload, PROTOCOL, Report, output_stream};
 use holm_spec::digest::decode_hex;
+use holm_spec::files::Task;
 use holm_spec::keeper::{ExecProcess, FailureKind, WindowSize};
 use holm_sys::entropy::add_entropy;
 use rustix::time::{ClockId, Timespec, clock_settime};
@@ -35,6 +36,12 @@ impl Agent {
             Command::Exec { session, workload, process, stdin, window } => {
                 if !self.is_taken(session) {
                     let started = self.exec(session, workload, &process, stdin, window);
+                    self.begin(session, started);
+                }
+            }
+            Command::Files { session, workload, task } => {
+                if !self.is_taken(session) {
+                    let started = self.files(session, workload, &task);
                     self.begin(session, started);
                 }
             }
@@ -177,6 +184,19 @@ impl Agent {
         let newborn = workload.exec(&main.process, asked, stdin, window).map_err(|error| {
             if main.process.is_on_its_way_out() { not_running(&id) } else { failure(&error) }
         })?;
+        self.watch(session, id, newborn).map_err(|error| failure(&error))
+    }
+
+    /// Of a workload that has ended, while it is still known, nothing can be had: its root goes with it.
+    fn files(&mut self, session: u32, id: Id, task: &Task) -> std::result::Result<i32, Failure> {
+        self.room()?;
+        let workload = self.workloads.get(&id).ok_or_else(|| not_running(&id))?;
+        let running = match workload.main.map(|main| self.sessions.get(&main)) {
+            None => None,
+            Some(Some(main)) if !main.has_ended() => Some(main.process.pid),
+            Some(_) => return Err(not_running(&id)),
+        };
+        let newborn = workload.files(task, running).map_err(|error| failure(&error))?;
         self.watch(session, id, newborn).map_err(|error| failure(&error))
     }
 

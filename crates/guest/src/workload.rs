@@ -1,20 +1,26 @@
 //! A workload of this guest: what it is made of, and its start.
 
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
+use holm_files::View;
 use holm_runtime::cgroup::{self, Group, Hierarchies};
-use holm_runtime::container::{self, Start, StartOptions};
+use holm_runtime::container::{self, Start, StartOptions, Started};
 use holm_runtime::device::Rule;
 use holm_runtime::rootfs::Root;
+use holm_runtime::streams::{self, ProcessEnds};
 use holm_runtime::watched::{Newborn, Role, Watched};
 use holm_runtime::workload::{self, Joined};
-use holm_runtime::{Error, Event, Result, streams};
+use holm_runtime::{Error, Event, Result};
 use holm_spec::Id;
 use holm_spec::agent::{GuestFile, GuestWorkload, SHARES};
+use holm_spec::files::Task;
 use holm_spec::keeper::{ExecProcess, WindowSize};
 use holm_spec::rootfs::RootFs;
 use holm_spec::runtime::{Mount, PosixRlimitBuilder, PosixRlimitType, Spec};
-use holm_sys::process::Child;
+use holm_sys::process::{Child, CloneOptions, clone, close_all_but};
 
 use crate::console;
 use crate::storage::{Place, Storage, seccomp_cache};
@@ -105,6 +111,43 @@ impl Workload {
         };
         workload::exec(joined, asked, stdin, window)
     }
+}
+
+impl Workload {
+    /// Starts a task on its files in a process of its own, which reads and writes its streams; `running` is the
+    /// workload's first process.
+    ///
+    /// # Errors
+    /// Its root cannot be had; there are no more processes or descriptors.
+    pub fn files(&self, task: &Task, running: Option<i32>) -> Result<Newborn> {
+        let view = View::new(task, &self.root, running)
+            .map_err(|error| Error::new(holm_runtime::Kind::System, error.to_failure().message))?;
+        let io = |error| Error::system("make the standard streams", error);
+        let (streams, ends) = streams::pipes(matches!(task, Task::Unpack { .. })).map_err(io)?;
+        let work = || i32::from(carry_out(task, &view, &ends).is_err());
+        let process = clone(&CloneOptions::default(), work)
+            .map_err(|errno| Error::system("start a process for the files", errno))?;
+        Newborn::of(Role::Exec, Started { process, terminal: None, word: None }, Some(streams))
+    }
+}
+
+fn kept(view: &View, ends: &ProcessEnds) -> Vec<i32> {
+    let mut kept: Vec<i32> =
+        ends.descriptors().iter().chain(&view.descriptors()).map(AsRawFd::as_raw_fd).collect();
+    kept.sort_unstable();
+    kept
+}
+
+fn carry_out(task: &Task, view: &View, ends: &ProcessEnds) -> std::io::Result<()> {
+    // What belongs to other processes would stay open for as long as this one takes.
+    close_all_but(&kept(view, ends))?;
+    let [input, output, errors] = ends.descriptors().map(|end| end.try_clone_to_owned().map(File::from));
+    let (mut input, mut output) = (input?, output?);
+    holm_files::perform(task, view, &mut input, &mut output).or_else(|error| {
+        let failure = serde_json::to_vec(&error.to_failure()).expect("plain data");
+        errors?.write_all(&failure)?;
+        Err(std::io::Error::other(error))
+    })
 }
 
 /// Path of a workload's group.

@@ -21,7 +21,7 @@ use holm_spec::workload::{Config, SeccompSource};
 use holm_sys::file::read_limited;
 use holm_sys::process::{Child, keep_over_exec};
 use holm_sys::socket::packet_pair;
-use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create, open};
+use rustix::fs::{FlockOperation, MemfdFlags, Mode, OFlags, flock, memfd_create, open};
 
 use crate::jail::{self, INITRD, KERNEL, PROGRAM};
 use crate::server::Server;
@@ -90,7 +90,8 @@ impl Server {
             layers: disks.layers.iter().map(AsRawFd::as_raw_fd).collect(),
             scratch: Some(disks.scratch.as_raw_fd()),
             shares: disks.shares.as_ref().map(AsRawFd::as_raw_fd),
-            volatile: config.auto_remove,
+            volatile: config.auto_remove && config.visits.is_none(),
+            visit: config.visits.is_some(),
             tty: config.tty,
             open_stdin: config.open_stdin,
             workload: guest.workload(config),
@@ -201,7 +202,11 @@ impl Disks {
     fn open(config: &Config, scratch: &Path) -> Result<Self, Error> {
         let layers = config.root.layers.iter().map(|layer| open_file(&layer.source, OFlags::RDONLY));
         let layers = layers.collect::<Result<_, _>>()?;
-        Ok(Self { layers, scratch: open_file(scratch, OFlags::RDWR)?, shares: None })
+        let scratch = open_file(scratch, OFlags::RDWR)?;
+        // Two machines that write to one disk destroy it. The lock goes with the last process that has this open.
+        flock(&scratch, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|errno| Error::system("take the workload's disk, which another machine has", errno))?;
+        Ok(Self { layers, scratch, shares: None })
     }
 
     fn into_vec(self) -> Vec<OwnedFd> {
@@ -260,7 +265,7 @@ impl<'a> GuestMounts<'a> {
         let mut oci = config.oci.clone();
         oci.set_mounts(Some(self.mounts));
         GuestWorkload {
-            id: config.id,
+            id: config.visits.unwrap_or(config.id),
             sandbox: config.sandbox,
             layers: (1..).take(config.root.layers.len()).collect(),
             scratch: true,

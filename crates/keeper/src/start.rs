@@ -6,6 +6,7 @@ use std::path::Path;
 use holm_runtime::cgroup::{Group, Hierarchies};
 use holm_runtime::container::{self, Start, StartOptions};
 use holm_runtime::device::Rule;
+use holm_runtime::layers;
 use holm_runtime::rootfs::Root;
 use holm_runtime::streams;
 use holm_runtime::watched::{Newborn, Role};
@@ -165,13 +166,13 @@ impl Server {
     }
 
     fn start_container(&self, config: &Config, window: Option<WindowSize>) -> Result<Begun, Error> {
-        let layers = mount_layers(config)?;
+        let layers = layers::mount(&config.root)?;
         fail_point::reached("keeper-layers-mounted");
         let rules = workload::device_rules(&config.oci);
         let group = make_group(config, &rules)?;
         fail_point::reached("keeper-cgroup-made");
         let mut answer = |event: Event, _: &Child| workload::answer(event, &group, &rules);
-        let root = root_of(config, &layers);
+        let root = layers::mounted(&config.root, &layers);
         let process = self.start_process(config, &root, &group, window, &mut answer)?;
         Ok(Begun { process, group, layers, helpers: Vec::new(), notices: None })
     }
@@ -293,23 +294,6 @@ impl Server {
         };
         Ok((workload::exec(joined, asked, streams.stdin, window)?, None))
     }
-}
-
-fn mount_layers(config: &Config) -> Result<Vec<SharedMount>, Error> {
-    let acquire = |layer: &holm_spec::rootfs::LayerMount| {
-        SharedMount::acquire(&layer.source, &layer.lock, &layer.target)
-            .map_err(|error| Error::caused(Kind::System, "mount the image", error))
-    };
-    config.root.layers.iter().map(acquire).collect()
-}
-
-/// The root with its layers where they are mounted for this keeper's mount namespace.
-fn root_of(config: &Config, layers: &[SharedMount]) -> RootFs {
-    let mut root = config.root.clone();
-    for (layer, mount) in root.layers.iter_mut().zip(layers) {
-        mount.target().clone_into(&mut layer.target);
-    }
-    root
 }
 
 fn make_group(config: &Config, rules: &[Rule]) -> Result<Group, Error> {

@@ -24,6 +24,7 @@ mod handshake;
 pub mod hooks;
 mod json_path;
 pub mod landlock;
+pub mod layers;
 mod maps;
 mod namespaces;
 pub mod network;

@@ -155,6 +155,8 @@ pub struct Plan {
     pub shares: Option<i32>,
     /// What is written need not outlive the run.
     pub volatile: bool,
+    /// The workload does not run: the machine is there for its files, until standard input ends.
+    pub visit: bool,
     /// The process has a terminal: standard input is its other side.
     pub tty: bool,
     /// Standard input is for the workload.

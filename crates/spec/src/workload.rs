@@ -71,6 +71,9 @@ pub struct Config {
     /// The machine, for the isolation `vm`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<Machine>,
+    /// It runs nothing and shows the files of this workload, whose disk is its own: no list has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub visits: Option<Id>,
     /// When it was created.
     pub created: Timestamp,
     /// What it runs.

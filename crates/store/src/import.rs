@@ -3,8 +3,8 @@
 use std::io::Read;
 
 use holm_spec::image::{
-    Config, History, HistoryBuilder, ImageConfiguration, ImageConfigurationBuilder, ImageManifest,
-    ImageManifestBuilder, MediaType, RootFs, RootFsBuilder,
+    Config, Descriptor, History, HistoryBuilder, ImageConfiguration, ImageConfigurationBuilder,
+    ImageManifest, ImageManifestBuilder, MediaType, RootFs, RootFsBuilder,
 };
 use holm_spec::platform::Platform;
 use holm_spec::{Digest, Reference, Timestamp};
@@ -54,23 +54,24 @@ impl Store {
         }
         let config = configure(request.changes)?;
         let created = request.created.map_or_else(clock::creation_time, Ok)?;
-        let ingested = Ingested::convert(self, archive)?;
+        let ingested = Ingested::convert(self, archive, &[])?;
         let in_use = self.in_use()?;
         let layer = ingested.publish(self, &in_use)?;
         let config = canonical(&configuration(request, config, created, &layer));
-        self.publish_image(&in_use, &config, &layer, request.reference)
+        let layers = vec![describe(&layer)];
+        self.publish_image(&in_use, &config, layers, request.reference)
     }
 
     /// Writes the documents, then the name that makes them reachable.
-    fn publish_image(
+    pub(crate) fn publish_image(
         &self,
         in_use: &InUse,
         config: &[u8],
-        layer: &LayerRecord,
+        layers: Vec<Descriptor>,
         reference: Option<&Reference>,
     ) -> Result<Digest> {
         let id = self.put_blob(in_use, config)?;
-        let manifest = self.put_blob(in_use, &canonical(&manifest(&id, config.len() as u64, layer)))?;
+        let manifest = self.put_blob(in_use, &canonical(&manifest(&id, config.len() as u64, layers)))?;
         fail_point::reached("import-blobs-written");
         match reference {
             Some(reference) => self.set_reference(in_use, reference, &manifest)?,
@@ -149,14 +150,18 @@ fn history(created: String, comment: &str) -> History {
     HistoryBuilder::default().created(created).comment(comment).build().expect("every required field is set")
 }
 
-/// The manifest of an image of one layer. The layer has no compressed form until it is pushed, so it
-/// is described as the tar that its files give back.
-fn manifest(config: &Digest, config_size: u64, layer: &LayerRecord) -> ImageManifest {
+/// A layer as a manifest has it. It has no compressed form until it is pushed, so it is described as the tar that its
+/// files give back.
+pub(crate) fn describe(layer: &LayerRecord) -> Descriptor {
+    descriptor(MediaType::ImageLayer, layer.tar_size, &layer.diff_id)
+}
+
+fn manifest(config: &Digest, config_size: u64, layers: Vec<Descriptor>) -> ImageManifest {
     ImageManifestBuilder::default()
         .schema_version(2_u32)
         .media_type(MediaType::ImageManifest)
         .config(descriptor(MediaType::ImageConfig, config_size, config))
-        .layers(vec![descriptor(MediaType::ImageLayer, layer.tar_size, &layer.diff_id)])
+        .layers(layers)
         .build()
         .expect("every required field is set")
 }

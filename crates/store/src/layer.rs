@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::blob::{DOCUMENT_LIMIT, remove_file};
 use crate::compression::Compression;
 use crate::convert::{self, Converted, LayerFiles};
+use crate::erofs::Image;
 use crate::error::{Error, Kind, Result};
 use crate::ingest::Ingest;
 use crate::paths::LAYER_VERSION;
@@ -70,17 +71,23 @@ pub struct Received {
 pub(crate) struct Ingested {
     ingest: Ingest,
     pub(crate) record: LayerRecord,
+    key: Digest,
 }
 
 impl Ingested {
-    /// Converts a tar archive, compressed or not, that has no parent.
-    pub(crate) fn convert(store: &Store, input: impl io::Read) -> Result<Self> {
+    /// Converts a tar archive, compressed or not, into a layer above those with these diff-ids.
+    pub(crate) fn convert(store: &Store, input: impl io::Read, below: &[Digest]) -> Result<Self> {
+        let parents = store.open_layers(below)?;
         let ingest = Ingest::begin(store)?;
         let erofs = Draft::create(ingest.path().join("erofs"))?;
         let tarmeta = Draft::create(ingest.path().join("tarmeta"))?;
         let files = LayerFiles { erofs: &erofs.file, tarmeta: &tarmeta.file };
-        let converted = convert::convert(input, &files, &convert::Options::default())
-            .map_err(|error| Error::layer("convert the archive into a layer", error))?;
+        let converted = convert::convert(
+            input,
+            &files,
+            &convert::Options { parents: &parents, ..convert::Options::default() },
+        )
+        .map_err(|error| Error::layer("convert the archive into a layer", error))?;
         let record = record_of(&converted);
         let draft = Draft::create(ingest.path().join("record"))?;
         draft.write(&serde_json::to_vec(&record).expect("a record is plain data"))?;
@@ -89,13 +96,19 @@ impl Ingested {
             draft.sync()?;
         }
         fail_point::reached("import-layer-synced");
-        Ok(Self { ingest, record })
+        let key = if record.self_contained || below.is_empty() {
+            record.diff_id
+        } else {
+            let chain = chain_ids(&[below, &[record.diff_id]].concat());
+            chain[chain.len() - 1]
+        };
+        Ok(Self { ingest, record, key })
     }
 
     /// Gives the layer its final name, in place of what has it: that may be damaged where no seal tells, and
     /// what was just made is right. Whoever has the old files open or mounted keeps them.
     pub(crate) fn publish(self, store: &Store, _in_use: &InUse) -> Result<LayerRecord> {
-        let key = self.record.diff_id;
+        let key = self.key;
         let paths = store.paths().layer(&key);
         let from = |name: &str| self.ingest.path().join(name);
         rename(&from("tarmeta"), &paths.tarmeta)?;
@@ -209,6 +222,17 @@ impl Store {
             return Ok(*diff_id);
         }
         Err(Error::new(Kind::Corrupt, format!("layer {diff_id} is missing")))
+    }
+
+    /// Opens the images of layers, lowest first.
+    fn open_layers(&self, diff_ids: &[Digest]) -> Result<Vec<Image>> {
+        let open = |key: Digest| {
+            let path = self.paths().layer(&key).erofs;
+            let file =
+                File::open(&path).map_err(|error| Error::io(format!("open `{}`", path.display()), error))?;
+            Image::open(file).map_err(|error| Error::layer(format!("open layer {key}"), error))
+        };
+        self.layer_keys(diff_ids)?.into_iter().map(open).collect()
     }
 
     fn has_layer(&self, key: &Digest) -> Result<bool> {

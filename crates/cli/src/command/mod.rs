@@ -1,12 +1,16 @@
 //! The commands, one file each: `Args`, whose documentation is the help, and `run`, which gives the exit code.
 
 pub mod attach;
+pub mod commit;
 pub mod compare;
 pub mod completion;
 pub mod container_inspect;
+pub mod cp;
 pub mod create;
+pub mod diff;
 pub mod doctor;
 pub mod exec;
+pub mod export;
 pub mod history;
 pub mod image_inspect;
 pub mod images;

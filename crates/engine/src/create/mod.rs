@@ -67,6 +67,24 @@ impl Engine {
         Ok(Created { id, name, warnings, machine, _lock: lock })
     }
 
+    /// Creates a visitor of a workload in a virtual machine, with the disk of that one. On failure nothing is left.
+    pub(crate) fn create_visitor(&self, config: Config, visited: &Id) -> Result<Created> {
+        let staged = Staged::make(self, config.id, true)?;
+        let name = names::claim(&self.layout, Some(&config.name), &config.id)?;
+        let lock = self
+            .publish_visitor(staged, &config, visited)
+            .inspect_err(|_| drop(holm_runtime::release::remove_workload(&self.layout, &config.id, &name)))?;
+        Ok(Created { id: config.id, name, warnings: Vec::new(), machine: config.machine, _lock: lock })
+    }
+
+    fn publish_visitor(&self, mut staged: Staged, config: &Config, visited: &Id) -> Result<Lock> {
+        make_directory(&self.layout.snapshot(&config.id))?;
+        std::fs::hard_link(self.layout.scratch(visited), self.layout.scratch(&config.id))
+            .map_err(|error| Error::io(format!("share the disk of workload {}", visited.short()), error))?;
+        staged.write(config)?;
+        staged.publish(&self.layout.workload(&config.id))
+    }
+
     /// Makes the workload visible; its lock stays held.
     fn publish(
         &self,
@@ -96,6 +114,7 @@ impl Engine {
             sandbox: staged.id,
             isolation: request.isolation,
             machine: resolved.machine.clone(),
+            visits: None,
             created: Timestamp::from_nanos(holm_sys::process::now()),
             image: holm_spec::workload::ImageUse { name: request.image.clone(), id: image.id },
             auto_remove: request.auto_remove,

@@ -15,7 +15,7 @@ mod devices;
 mod idmapped;
 mod inner_bind;
 pub mod options;
-mod overlay;
+pub mod overlay;
 mod parameters;
 
 use std::borrow::Cow;

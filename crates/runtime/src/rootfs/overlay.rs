@@ -26,34 +26,58 @@ pub(super) fn place(root: &RootFs) -> &Path {
 }
 
 /// A detached overlay of the layers under the writable part.
-pub(super) fn mount(root: &RootFs) -> Result<OwnedFd> {
-    // The topmost layer comes first in overlayfs' order.
-    let lowers =
-        root.layers.iter().rev().map(|layer| open_directory(&layer.target)).collect::<Result<Vec<_>>>()?;
+///
+/// # Errors
+/// A directory that is not there; the kernel does not mount it.
+pub fn mount(root: &RootFs) -> Result<OwnedFd> {
+    let lowers = open_layers(root)?;
     let upper = open_directory(&root.writable.upper)?;
     let work = open_directory(&root.writable.work)?;
-    let names = lowers.iter().map(name).collect::<Result<Vec<_>>>()?;
     let (upper, work) = (name(&upper)?, name(&work)?);
-    let joined = c_string(&names.iter().map(|name| name.to_string_lossy()).collect::<Vec<_>>().join(":"))?;
+    let mut options = vec![FsOption::Value(c"upperdir", &upper), FsOption::Value(c"workdir", &work)];
+    if root.volatile {
+        options.push(FsOption::Flag(c"volatile"));
+    }
+    let what = || format!("mount {} layers under `{}`", root.layers.len(), place(root).display());
+    new_overlay(&lowers, &options, what)
+}
 
-    let mut options = Vec::with_capacity(names.len() + 6);
+/// The layers, and on top of them what the workload wrote if `written`; read-only, also while the workload runs. Of one
+/// directory alone it is that one.
+///
+/// # Errors
+/// As [`mount`].
+pub fn mount_read_only(root: &RootFs, written: bool) -> Result<OwnedFd> {
+    let mut lowers = if written { vec![open_directory(&root.writable.upper)?] } else { Vec::new() };
+    lowers.extend(open_layers(root)?);
+    if lowers.len() == 1 {
+        return Ok(lowers.remove(0));
+    }
+    new_overlay(&lowers, &[], || format!("mount {} layers read-only", root.layers.len()))
+}
+
+/// The layers, the topmost first, as overlayfs counts them.
+fn open_layers(root: &RootFs) -> Result<Vec<OwnedFd>> {
+    root.layers.iter().rev().map(|layer| open_directory(&layer.target)).collect()
+}
+
+fn new_overlay(
+    lowers: &[OwnedFd],
+    others: &[FsOption<'_>],
+    what: impl FnOnce() -> String,
+) -> Result<OwnedFd> {
+    let names = lowers.iter().map(name).collect::<Result<Vec<_>>>()?;
+    let joined = c_string(&names.iter().map(|name| name.to_string_lossy()).collect::<Vec<_>>().join(":"))?;
+    let mut options = Vec::with_capacity(names.len() + others.len() + 2);
     if joined.count_bytes() <= OPTION_LIMIT {
         options.push(FsOption::Value(c"lowerdir", &joined));
     } else {
         // One layer an option, since Linux 6.8.
         options.extend(names.iter().map(|name| FsOption::Value(c"lowerdir+", name)));
     }
-    options.extend([
-        FsOption::Value(c"upperdir", &upper),
-        FsOption::Value(c"workdir", &work),
-        FsOption::Value(c"redirect_dir", c"nofollow"),
-        FsOption::Value(c"metacopy", c"off"),
-    ]);
-    if root.volatile {
-        options.push(FsOption::Flag(c"volatile"));
-    }
-    new_mount(c"overlay", &options, MountAttrFlags::empty())
-        .context(|| format!("mount {} layers under `{}`", root.layers.len(), place(root).display()))
+    options.extend(others);
+    options.extend([FsOption::Value(c"redirect_dir", c"nofollow"), FsOption::Value(c"metacopy", c"off")]);
+    new_mount(c"overlay", &options, MountAttrFlags::empty()).context(what)
 }
 
 fn open_directory(path: &Path) -> Result<OwnedFd> {

@@ -10,7 +10,7 @@
 //!                          <-------------  Welcome
 //! Create{workload}         ------------->
 //!                          <-------------  Done | Refused
-//! Start{session} | Exec{session}
+//! Start{session} | Exec{session} | Files{session}
 //!                          ------------->
 //!                          <-------------  Started | Failed (end of the session)
 //! data 0 ...               ------------->
@@ -44,6 +44,7 @@ use std::collections::BTreeMap;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::files::Task;
 use crate::keeper::{ExecProcess, FailureKind, Stream, WindowSize};
 use crate::workload::SeccompSource;
 use crate::{Id, runtime};
@@ -106,6 +107,15 @@ pub enum Command {
         stdin: bool,
         /// First size of its terminal.
         window: Option<WindowSize>,
+    },
+    /// Do something with a workload's files, in a process that reads and writes what the task says.
+    Files {
+        /// The number that the process is to have.
+        session: u32,
+        /// Which workload; it need not run.
+        workload: Id,
+        /// What.
+        task: Task,
     },
     /// Send a signal to a session's process.
     Signal {

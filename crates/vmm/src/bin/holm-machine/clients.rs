@@ -1,12 +1,12 @@
-//! Clients: one wants another process in the workload, gives it its standard streams, and waits for its end; one asks
-//! what the workload uses or which processes it has.
+//! Clients: one wants another process in the workload, or something done with its files, gives it its standard streams,
+//! and waits for its end; one asks what the workload uses or which processes it has.
 //!
 //! ```text
 //! client                         relay
 //! "0" + descriptor  ---------->            standard input, output, error, in this order
 //! "1" + descriptor  ---------->
 //! "2" + descriptor  ---------->
-//! Exec              ---------->            its session is ours to number
+//! Exec, Files       ---------->            its session is ours to number
 //! Signal, Resize    ---------->
 //!                   <----------  Started | Failed, then Exited
 //!
@@ -17,6 +17,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use holm_spec::agent::{Command, Report};
+use holm_spec::files::Task;
 use holm_spec::keeper::PACKET_LIMIT;
 use holm_spec::signal;
 use holm_sys::socket::{send_packet, try_receive_packet};
@@ -78,15 +79,20 @@ impl Relay<'_> {
                 if client.streams.len() == STREAMS =>
             {
                 let streams = std::mem::take(&mut client.streams);
-                self.last_session = self.last_session.wrapping_add(1).max(2);
-                let session = self.last_session;
-                client.session = Some(session);
+                let session = self.new_session(index);
                 let tty = process.tty;
                 self.adopt_streams(session, index, streams, stdin, tty)
                     && self
                         .guest
                         .command(&Command::Exec { session, workload, process, stdin, window })
                         .is_ok()
+            }
+            (Command::Files { workload, task, .. }, None) if client.streams.len() == STREAMS => {
+                let streams = std::mem::take(&mut client.streams);
+                let session = self.new_session(index);
+                let stdin = matches!(task, Task::Unpack { .. });
+                self.adopt_streams(session, index, streams, stdin, false)
+                    && self.guest.command(&Command::Files { session, workload, task }).is_ok()
             }
             (Command::Signal { signal, .. }, Some(session)) => {
                 self.guest.command(&Command::Signal { session, signal }).is_ok()
@@ -107,6 +113,15 @@ impl Relay<'_> {
         if !done {
             self.lose_client(index);
         }
+    }
+
+    /// A number for a client's process.
+    fn new_session(&mut self, client: usize) -> u32 {
+        self.last_session = self.last_session.wrapping_add(1).max(2);
+        if let Some(client) = self.clients.get_mut(client).and_then(Option::as_mut) {
+            client.session = Some(self.last_session);
+        }
+        self.last_session
     }
 
     /// A number for what a client asks.

@@ -351,6 +351,7 @@ impl<'a> Relay<'a> {
             Token::Listener => self.accept(),
             Token::Keeper => return self.hear_keeper(),
             Token::Client(index) => self.read_client(index),
+            Token::Stdin(MAIN) if self.plan.visit => return self.end_visit(),
             Token::Stdin(session) => self.read_stdin(session),
             Token::Output(session, which) => self.flush_output(session, which)?,
         }
@@ -434,15 +435,16 @@ impl<'a> Relay<'a> {
     fn take_report(&mut self, report: Report) -> Result<()> {
         match report {
             Report::Welcome { protocol, release, .. } => self.take_welcome(protocol, release),
+            Report::Done { request: CREATE } if self.stage == Stage::Creating && self.plan.visit => {
+                self.begin(0);
+                Ok(())
+            }
             Report::Done { request: CREATE } if self.stage == Stage::Creating => self.start(),
             Report::Refused { request: CREATE, message } if self.stage == Stage::Creating => {
                 Err(Error::new(message))
             }
             Report::Started { session: MAIN, pid } if self.stage == Stage::Starting => {
-                self.stage = Stage::Running;
-                let facts = Facts { release: self.release.clone(), ..self.machine.facts() };
-                self.notices.say(&Notice::Started { pid, facts: Some(facts) });
-                self.refresh_stdin(MAIN);
+                self.begin(pid);
                 Ok(())
             }
             Report::Failed { session: MAIN, kind, message } if self.stage == Stage::Starting => {
@@ -480,6 +482,14 @@ impl<'a> Relay<'a> {
         (self.release, self.stage) = (release, Stage::Creating);
         let workload = Box::new(self.plan.workload.clone());
         self.guest.command(&Command::Create { request: CREATE, workload })
+    }
+
+    /// What was asked for is there.
+    fn begin(&mut self, pid: i32) {
+        self.stage = Stage::Running;
+        let facts = Facts { release: self.release.clone(), ..self.machine.facts() };
+        self.notices.say(&Notice::Started { pid, facts: Some(facts) });
+        self.refresh_stdin(MAIN);
     }
 
     fn start(&mut self) -> Result<()> {
@@ -539,6 +549,14 @@ impl<'a> Relay<'a> {
         self.guest.command(&Command::Acknowledge { session: number, stream, bytes })
     }
 
+    /// Whoever came for the files of a workload that does not run says nothing; they go, and so does the machine.
+    fn end_visit(&mut self) -> Result<()> {
+        if let Some(session) = self.sessions.get_mut(&MAIN) {
+            session.stdin = None;
+        }
+        self.finish(0, false)
+    }
+
     fn read_stdin(&mut self, number: u32) {
         let Some(session) = self.sessions.get_mut(&number) else { return };
         let Some(stdin) = &session.stdin else { return };
@@ -578,6 +596,7 @@ impl<'a> Relay<'a> {
         while let Some(number) = read_signal(self.signals.as_fd()) {
             match (number, self.stage) {
                 (WINDOW_CHANGED, _) => self.resize()?,
+                (_, Stage::Running) if self.plan.visit => self.finish(0, false)?,
                 (signal, Stage::Running) => self.guest.command(&Command::Signal { session: MAIN, signal })?,
                 (CONTINUE | URGENT, _) | (_, Stage::Ending(_)) => {}
                 // There is no process yet that could do anything else about it.

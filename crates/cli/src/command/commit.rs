@@ -1,0 +1,61 @@
+//! `holm commit`: an image from what a workload changed.
+
+use holm_engine::CommitRequest;
+use holm_engine::images::Change;
+use holm_spec::Reference;
+
+use crate::command_error::CommandError;
+use crate::context::Context;
+
+/// Make an image from what a workload changed
+#[derive(Debug, clap::Parser)]
+#[command(
+    override_usage = "holm commit [OPTIONS] WORKLOAD [REPOSITORY[:TAG]]",
+    after_help = "The image is the workload's own with a layer more; its command, environment, user and labels are the
+workload's. Prints the image's id. A file that is being written may be caught half way; --pause stops the workload
+meanwhile. Instructions as in `holm import`.
+
+Examples:
+  holm commit web my/web:patched
+  holm commit -m 'add curl' -c 'CMD [\"curl\", \"--version\"]' web tools"
+)]
+pub struct Args {
+    /// Who made it
+    #[arg(short, long, value_name = "TEXT")]
+    author: Option<String>,
+    /// Change the image's configuration; may be repeated
+    #[arg(short, long, value_name = "INSTRUCTION")]
+    change: Vec<String>,
+    /// Comment in the image's history
+    #[arg(short, long, value_name = "TEXT")]
+    message: Option<String>,
+    /// Workload, by name or id
+    #[arg(value_name = "WORKLOAD")]
+    workload: String,
+    /// Name of the image
+    #[arg(value_name = "REPOSITORY[:TAG]")]
+    reference: Option<String>,
+}
+
+/// Makes the image, and prints its id.
+pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
+    let changes: Vec<Change> = args
+        .change
+        .iter()
+        .map(|text| text.parse().map_err(|reason| CommandError::flag("change", reason)))
+        .collect::<Result<_, _>>()?;
+    let reference: Option<Reference> = match args.reference.as_deref() {
+        Some(text) => Some(text.parse().map_err(|error| CommandError::new(format!("{error}")))?),
+        None => None,
+    };
+    let engine = context.engine_with_repaired_images()?;
+    let id = engine.find(&args.workload)?;
+    let request = CommitRequest {
+        reference: reference.as_ref(),
+        changes: &changes,
+        message: args.message.as_deref(),
+        author: args.author.as_deref(),
+    };
+    context.printer.line(engine.commit(&id, &request)?)?;
+    Ok(0)
+}

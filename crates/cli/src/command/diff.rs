@@ -1,0 +1,26 @@
+//! `holm diff`: what a workload changed.
+
+use crate::command_error::CommandError;
+use crate::context::Context;
+
+/// Show what a workload changed of its image's files
+#[derive(Debug, clap::Parser)]
+#[command(after_help = "A line for each path: A added, C changed, D deleted.
+
+Examples:
+  holm diff web")]
+pub struct Args {
+    /// Workload, by name or id
+    #[arg(value_name = "WORKLOAD")]
+    workload: String,
+}
+
+/// Lists the changes.
+pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
+    let engine = context.repaired_engine()?;
+    let files = engine.files(&engine.find(&args.workload)?)?;
+    for change in files.changes()? {
+        context.printer.line(format_args!("{} {}", change.kind.letter(), change.path))?;
+    }
+    Ok(0)
+}

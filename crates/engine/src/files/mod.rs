@@ -1,0 +1,194 @@
+//! The files of workloads, whatever separates these from the host.
+//!
+//! | workload | who looks at its files |
+//! |---|---|
+//! | container that runs | this process, through the root of its first process, with what is mounted there |
+//! | container that does not | this process, through an overlay that nobody else sees |
+//! | virtual machine that runs | the agent in its guest |
+//! | virtual machine that does not | the agent in the guest of a visitor: a workload that runs nothing on the same disk |
+//!
+//! The host never mounts a file system that a guest wrote, and follows no link of a workload's.
+
+mod commit;
+mod copy;
+mod machine;
+mod visit;
+
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use holm_files::View;
+use holm_runtime::layers;
+use holm_spec::Id;
+use holm_spec::files::{Change, FailureKind, Status, Task};
+use holm_spec::rootfs::RootFs;
+use holm_spec::workload::{Config, Isolation};
+use holm_sys::lock::Lock;
+use rustix::fs::{MemfdFlags, memfd_create};
+
+use crate::{Engine, Error, Kind, Result};
+pub use commit::CommitRequest;
+pub use copy::{CopyOptions, Side};
+use machine::Machine;
+
+/// The files of one workload. While this is there, the workload starts and ends as it may, but one that did not run is
+/// not started.
+#[derive(Debug)]
+pub struct Files {
+    config: Config,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    Host { root: RootFs, running: Option<i32>, _lock: Option<Lock> },
+    Machine(Machine),
+}
+
+impl Engine {
+    /// The files of a workload. Of a virtual machine that does not run a visitor is started, which takes a boot.
+    ///
+    /// # Errors
+    /// [`Kind::NoSuchWorkload`]; whatever the visitor meets.
+    pub fn files(&self, id: &Id) -> Result<Files> {
+        let workload = self.workload(id)?;
+        let (config, state) = (workload.config, workload.state);
+        let place = match (config.isolation, state.pid) {
+            (Isolation::Container, 0) => {
+                let lock = self.lock_workload(id)?;
+                if self.workload(id)?.state.pid != 0 {
+                    return self.files(id);
+                }
+                Place::Host { root: config.root.clone(), running: None, _lock: Some(lock) }
+            }
+            (Isolation::Container, pid) => {
+                Place::Host { root: config.root.clone(), running: Some(pid), _lock: None }
+            }
+            (Isolation::Vm, 0) => Place::Machine(self.visit(&config)?),
+            (Isolation::Vm, _) => Place::Machine(Machine::running(*id, state)),
+        };
+        Ok(Files { config, place })
+    }
+}
+
+impl Files {
+    /// The workload's configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What lies at a path.
+    ///
+    /// # Errors
+    /// [`Kind::NoSuchPath`].
+    pub fn look(&self, path: &str, follow: bool) -> Result<Status> {
+        let answer = self.answer(&Task::Look { path: path.to_owned(), follow })?;
+        serde_json::from_slice(&answer).map_err(|error| self.nonsense(error))
+    }
+
+    /// What is not as the image has it, in the order of the paths.
+    ///
+    /// # Errors
+    /// What the files' owner says.
+    pub fn changes(&self) -> Result<Vec<Change>> {
+        let answer = self.answer(&Task::Changes { ignored: self.mount_points() })?;
+        let lines = answer.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        lines.map(|line| serde_json::from_slice(line).map_err(|error| self.nonsense(error))).collect()
+    }
+
+    /// Writes the workload's root as an archive, without what is mounted there.
+    ///
+    /// # Errors
+    /// What the files' owner says; `output` takes no more.
+    pub fn export(&self, output: OwnedFd) -> Result<()> {
+        self.perform(&Task::Export, None, output)
+    }
+
+    /// Writes what is not as the image has it as a layer.
+    ///
+    /// # Errors
+    /// As [`Files::export`]; a name that begins with `.wh.`.
+    pub fn layer(&self, output: OwnedFd) -> Result<()> {
+        self.perform(&Task::Layer { ignored: self.mount_points() }, None, output)
+    }
+
+    /// Carries out a task, whose input and output are these.
+    fn perform(&self, task: &Task, input: Option<OwnedFd>, output: OwnedFd) -> Result<()> {
+        let name = &self.config.name;
+        let done = match &self.place {
+            Place::Machine(machine) => machine.perform(task, input, output),
+            Place::Host { root, running, .. } => perform_here(task, root, *running, input, output),
+        };
+        done.map_err(|error| error.about(format!("workload `{name}`")))
+    }
+
+    /// The output of a task, which is not long.
+    fn answer(&self, task: &Task) -> Result<Vec<u8>> {
+        // Most bytes that are read of it: a guest may say anything.
+        const LIMIT: u64 = 256 << 20;
+        let failed = |error: std::io::Error| Error::io("read the answer", error);
+        let file = memfd_create("holm-answer", MemfdFlags::CLOEXEC).map_err(|errno| failed(errno.into()))?;
+        let mut answer = File::from(file.try_clone().map_err(failed)?);
+        self.perform(task, None, file)?;
+        answer.rewind().map_err(failed)?;
+        let mut text = Vec::new();
+        answer.take(LIMIT).read_to_end(&mut text).map_err(failed)?;
+        Ok(text)
+    }
+
+    /// Where something is mounted when the workload runs: what lies there below it, is there only for that.
+    fn mount_points(&self) -> Vec<String> {
+        let mounts = self.config.oci.mounts().iter().flatten();
+        mounts.map(|mount| mount.destination().to_string_lossy().into_owned()).collect()
+    }
+
+    fn nonsense(&self, error: serde_json::Error) -> Error {
+        let what = format!("understand what workload `{}` says of its files", self.config.name);
+        Error::caused(Kind::Failed, what, error)
+    }
+}
+
+fn perform_here(
+    task: &Task,
+    root: &RootFs,
+    running: Option<i32>,
+    input: Option<OwnedFd>,
+    output: OwnedFd,
+) -> Result<()> {
+    let layers = layers::mount(root)?;
+    let view = View::new(task, &layers::mounted(root, &layers), running)?;
+    carry_out(task, &view, input, output)
+}
+
+/// Carries out a task on files of the host itself.
+fn perform_on_host(task: &Task, input: Option<OwnedFd>, output: OwnedFd) -> Result<()> {
+    let root = File::open(Path::new("/")).map_err(|error| Error::io("open `/`", error))?;
+    carry_out(task, &View::of(root.into()), input, output)
+}
+
+fn carry_out(task: &Task, view: &View, input: Option<OwnedFd>, output: OwnedFd) -> Result<()> {
+    let mut output = File::from(output);
+    match input.map(File::from) {
+        Some(mut input) => Ok(holm_files::perform(task, view, &mut input, &mut output)?),
+        None => Ok(holm_files::perform(task, view, &mut std::io::empty(), &mut output)?),
+    }
+}
+
+/// What a failure is to callers.
+fn kind_of(kind: FailureKind) -> Kind {
+    match kind {
+        FailureKind::NotFound => Kind::NoSuchPath,
+        // It is the workload's own, not the one that Holm's files lie on.
+        FailureKind::Invalid | FailureKind::ReadOnly => Kind::InvalidRequest,
+        FailureKind::NoSpace => Kind::NoSpace,
+        FailureKind::Failed => Kind::Failed,
+    }
+}
+
+impl From<holm_files::Error> for Error {
+    fn from(error: holm_files::Error) -> Self {
+        Self::wrapping(kind_of(error.kind()), error)
+    }
+}
