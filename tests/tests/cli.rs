@@ -23,6 +23,7 @@ mod cli {
     mod logs;
     mod mounts;
     mod output;
+    mod pause;
     mod privileges;
     mod refusals;
     mod settings;

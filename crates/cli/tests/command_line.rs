@@ -27,7 +27,7 @@ fn answer(output: &Output) -> Answer {
     Answer { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
 }
 
-const VERBS: [&str; 22] = [
+const VERBS: [&str; 24] = [
     "run",
     "exec",
     "ps",
@@ -37,6 +37,8 @@ const VERBS: [&str; 22] = [
     "attach",
     "stop",
     "kill",
+    "pause",
+    "unpause",
     "wait",
     "rm",
     "top",

@@ -32,6 +32,8 @@ pub enum Kind {
     NotRunning,
     /// The operation needs a workload that does not run.
     StillRunning,
+    /// The workload is paused.
+    Paused,
     /// The object is in use.
     InUse,
     /// Something that Holm does not do, or not yet.

@@ -109,7 +109,8 @@ impl Engine {
     pub fn workload(&self, id: &Id) -> Result<Workload> {
         let config = self.config(id)?;
         let state = self.state(&config)?;
-        Ok(Workload { config, state })
+        let paused = state.status == Status::Running && self.is_frozen(id);
+        Ok(Workload { config, state, paused })
     }
 
     pub(crate) fn config(&self, id: &Id) -> Result<Config> {

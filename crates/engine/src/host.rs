@@ -17,9 +17,9 @@ pub(crate) const INIT_TARGET: &str = "/sbin/docker-init";
 pub struct HostInfo {
     /// Workloads of any state.
     pub containers: usize,
-    /// Running workloads.
+    /// Running workloads that are not paused.
     pub containers_running: usize,
-    /// Paused workloads; there is no pause yet.
+    /// Paused workloads.
     pub containers_paused: usize,
     /// Created or exited workloads.
     pub containers_stopped: usize,
@@ -93,14 +93,15 @@ impl Engine {
     pub fn info(&self) -> Result<HostInfo> {
         let workloads = self.list()?;
         let running = workloads.iter().filter(|workload| workload.state.status == Status::Running).count();
+        let paused = workloads.iter().filter(|workload| workload.paused).count();
         let system = rustix::system::uname();
         let text = |name: &std::ffi::CStr| name.to_string_lossy().into_owned();
         let hierarchies = Hierarchies::detect()?;
         let controllers = controllers(&hierarchies)?;
         Ok(HostInfo {
             containers: workloads.len(),
-            containers_running: running,
-            containers_paused: 0,
+            containers_running: running - paused,
+            containers_paused: paused,
             containers_stopped: workloads.len() - running,
             images: self.store.list()?.len(),
             kernel_version: text(system.release()),
