@@ -28,6 +28,7 @@ mod cli {
     mod refusals;
     mod settings;
     mod signals;
+    mod stats;
     mod streams;
     mod terminal;
 }

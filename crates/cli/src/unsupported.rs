@@ -103,7 +103,7 @@ const BUILD: &str = "building images";
 const FILES: &str = "copying files in and out";
 const ARCHIVES: &str = "archives of images and file systems";
 const COMPOSE: &str = "projects of several workloads";
-const STATISTICS: &str = "statistics and events";
+const EVENTS: &str = "events";
 const CONTROL: &str = "the remaining commands for workloads";
 const HOUSEKEEPING: &str = "disk usage and pruning";
 /// What Docker has for clusters of machines.
@@ -126,12 +126,11 @@ const COMMANDS: &[(&str, &str)] = &[
     ("container prune", HOUSEKEEPING),
     ("container rename", CONTROL),
     ("container restart", CONTROL),
-    ("container stats", STATISTICS),
     ("container update", LIMITS),
     ("context", SERVE),
     ("cp", FILES),
     ("diff", FILES),
-    ("events", STATISTICS),
+    ("events", EVENTS),
     ("export", ARCHIVES),
     ("image build", BUILD),
     ("image load", ARCHIVES),
@@ -156,7 +155,6 @@ const COMMANDS: &[(&str, &str)] = &[
     ("secret", SWARM),
     ("service", SWARM),
     ("stack", SWARM),
-    ("stats", STATISTICS),
     ("swarm", SWARM),
     ("system", HOUSEKEEPING),
     ("trust", PULL),

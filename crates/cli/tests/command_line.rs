@@ -27,7 +27,7 @@ fn answer(output: &Output) -> Answer {
     Answer { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
 }
 
-const VERBS: [&str; 24] = [
+const VERBS: [&str; 25] = [
     "run",
     "exec",
     "ps",
@@ -42,6 +42,7 @@ const VERBS: [&str; 24] = [
     "wait",
     "rm",
     "top",
+    "stats",
     "inspect",
     "compare",
     "import",

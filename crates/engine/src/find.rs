@@ -113,6 +113,23 @@ impl Engine {
         Ok(Workload { config, state, paused })
     }
 
+    /// The same workload as it is now.
+    ///
+    /// # Errors
+    /// As [`Engine::workload`].
+    pub(crate) fn anew(&self, workload: Workload) -> Result<Workload> {
+        let config = workload.config;
+        if !self.exists(&config.id) {
+            return Err(Error::new(
+                Kind::NoSuchWorkload,
+                format!("no such workload: `{}`", config.id.short()),
+            ));
+        }
+        let state = self.state(&config)?;
+        let paused = state.status == Status::Running && self.is_frozen(&config.id);
+        Ok(Workload { config, state, paused })
+    }
+
     pub(crate) fn config(&self, id: &Id) -> Result<Config> {
         let path = self.layout.workload(id).config();
         read_document(&path)?

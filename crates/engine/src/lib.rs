@@ -28,6 +28,7 @@ mod pause;
 mod repair;
 mod request;
 mod session;
+mod stats;
 mod top;
 mod workload;
 
@@ -44,6 +45,7 @@ pub use kernels::FetchedPackage;
 pub use logs::{LogOptions, LogReader, LogRecord};
 pub use request::{Bind, CreateRequest, EnvChange, SeccompChoice};
 pub use session::{Beginning, Event, Session};
+pub use stats::{Chosen, Sample, Used, Watch};
 pub use top::ProcessRow;
 pub use workload::{PAUSED, Workload};
 
