@@ -372,3 +372,5 @@ fn a_paused_workload_outlives_its_keeper() {
     assert_eq!(holm.inspect("still", "{{.State.Status}}"), "exited");
     assert!(!host::runs(pid));
 }
+
+holm_tests::also_in_machines!(a_paused_workload_outlives_its_keeper);

@@ -37,7 +37,8 @@ const COLUMNS: [&str; 8] = ["ID", "Name", "CPUPerc", "MemUsage", "MemPerc", "Net
 #[command(
     after_help = "CPU % is of one processor, over the time since the table before; for the first one, over 0.2 seconds. Figures of a
 virtual machine come from inside the guest. -- is what is not known: of a paused machine, of one that does not answer
-within a second, and of what no control group counts.
+within a second, and of what no control group counts; for memory that nothing counts (no controller of it in the
+workload's group, as without --memory on most hosts) the anonymous memory of the processes is shown.
 
 Examples:
   holm stats                               all that run, until ctrl-c
