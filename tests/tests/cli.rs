@@ -24,10 +24,12 @@ mod cli {
     mod logs;
     mod mounts;
     mod output;
+    mod pause;
     mod privileges;
     mod refusals;
     mod settings;
     mod signals;
+    mod stats;
     mod streams;
     mod terminal;
 }

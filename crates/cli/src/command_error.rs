@@ -78,6 +78,7 @@ impl CommandError {
             Kind::NotRunning => {
                 Self { message: Some(format!("workload `{name}` is not running")), ..error.into() }
             }
+            Kind::Paused => Self::from(error).hint(format!("`holm unpause {name}` lets it go on")),
             _ => error.into(),
         }
     }
@@ -196,6 +197,8 @@ fn workload_hint(kind: Kind) -> Option<&'static str> {
         }
         Kind::Locked => "another holm command is at work on the same thing: try again when it is done",
         Kind::NoSuchPath => "a path of a workload begins at its root: NAME:/path",
+        // Advised where the name that was typed is known.
+        Kind::Paused => return None,
         Kind::Unsupported | Kind::InvalidRequest | Kind::Interrupted | Kind::Failed | Kind::KeeperEnded => {
             return None;
         }

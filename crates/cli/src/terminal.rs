@@ -28,6 +28,11 @@ pub fn is_error_terminal() -> bool {
     isatty(rustix::stdio::stderr())
 }
 
+/// Whether standard output is a terminal that takes orders to its cursor.
+pub fn is_output_screen() -> bool {
+    isatty(rustix::stdio::stdout()) && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
+}
+
 /// The size of the window that the output goes to, if any of the streams is a terminal with a size.
 pub fn window_size() -> Option<WindowSize> {
     let streams = [rustix::stdio::stdout(), rustix::stdio::stdin(), rustix::stdio::stderr()];

@@ -102,7 +102,7 @@ const IMAGE_PLATFORM: &[(&str, Option<char>, &str)] = &[("platform", None, PULL)
 const BUILD: &str = "building images";
 const ARCHIVES: &str = "archives of images and file systems";
 const COMPOSE: &str = "projects of several workloads";
-const STATISTICS: &str = "statistics and events";
+const EVENTS: &str = "events";
 const CONTROL: &str = "the remaining commands for workloads";
 const HOUSEKEEPING: &str = "disk usage and pruning";
 /// What Docker has for clusters of machines.
@@ -116,16 +116,13 @@ const COMMANDS: &[(&str, &str)] = &[
     ("checkpoint", CHECKPOINTS),
     ("compose", COMPOSE),
     ("config", SWARM),
-    ("container pause", CONTROL),
     ("container port", NETWORK),
     ("container prune", HOUSEKEEPING),
     ("container rename", CONTROL),
     ("container restart", CONTROL),
-    ("container stats", STATISTICS),
-    ("container unpause", CONTROL),
     ("container update", LIMITS),
     ("context", SERVE),
-    ("events", STATISTICS),
+    ("events", EVENTS),
     ("image build", BUILD),
     ("image load", ARCHIVES),
     ("image prune", HOUSEKEEPING),
@@ -138,7 +135,6 @@ const COMMANDS: &[(&str, &str)] = &[
     ("manifest", PULL),
     ("network", NETWORK),
     ("node", SWARM),
-    ("pause", CONTROL),
     ("plugin", SERVE),
     ("port", NETWORK),
     ("pull", PULL),
@@ -150,11 +146,9 @@ const COMMANDS: &[(&str, &str)] = &[
     ("secret", SWARM),
     ("service", SWARM),
     ("stack", SWARM),
-    ("stats", STATISTICS),
     ("swarm", SWARM),
     ("system", HOUSEKEEPING),
     ("trust", PULL),
-    ("unpause", CONTROL),
     ("update", LIMITS),
     ("volume", VOLUMES),
 ];

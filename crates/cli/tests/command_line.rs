@@ -27,7 +27,7 @@ fn answer(output: &Output) -> Answer {
     Answer { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
 }
 
-const VERBS: [&str; 22] = [
+const VERBS: [&str; 25] = [
     "run",
     "exec",
     "ps",
@@ -37,9 +37,12 @@ const VERBS: [&str; 22] = [
     "attach",
     "stop",
     "kill",
+    "pause",
+    "unpause",
     "wait",
     "rm",
     "top",
+    "stats",
     "inspect",
     "compare",
     "import",

@@ -34,6 +34,8 @@ pub enum Kind {
     StillRunning,
     /// There is nothing at a path of a workload or of the host.
     NoSuchPath,
+    /// The workload is paused.
+    Paused,
     /// The object is in use.
     InUse,
     /// Something that Holm does not do, or not yet.

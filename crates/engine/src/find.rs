@@ -109,7 +109,25 @@ impl Engine {
     pub fn workload(&self, id: &Id) -> Result<Workload> {
         let config = self.config(id)?;
         let state = self.state(&config)?;
-        Ok(Workload { config, state })
+        let paused = state.status == Status::Running && self.is_frozen(id);
+        Ok(Workload { config, state, paused })
+    }
+
+    /// The same workload as it is now.
+    ///
+    /// # Errors
+    /// As [`Engine::workload`].
+    pub(crate) fn anew(&self, workload: Workload) -> Result<Workload> {
+        let config = workload.config;
+        if !self.exists(&config.id) {
+            return Err(Error::new(
+                Kind::NoSuchWorkload,
+                format!("no such workload: `{}`", config.id.short()),
+            ));
+        }
+        let state = self.state(&config)?;
+        let paused = state.status == Status::Running && self.is_frozen(&config.id);
+        Ok(Workload { config, state, paused })
     }
 
     pub(crate) fn config(&self, id: &Id) -> Result<Config> {

@@ -17,9 +17,9 @@ pub(crate) const INIT_TARGET: &str = "/sbin/docker-init";
 pub struct HostInfo {
     /// Workloads of any state.
     pub containers: usize,
-    /// Running workloads.
+    /// Running workloads that are not paused.
     pub containers_running: usize,
-    /// Paused workloads; there is no pause yet.
+    /// Paused workloads.
     pub containers_paused: usize,
     /// Created or exited workloads.
     pub containers_stopped: usize,
@@ -93,14 +93,15 @@ impl Engine {
     pub fn info(&self) -> Result<HostInfo> {
         let workloads = self.list()?;
         let running = workloads.iter().filter(|workload| workload.state.status == Status::Running).count();
+        let paused = workloads.iter().filter(|workload| workload.paused).count();
         let system = rustix::system::uname();
         let text = |name: &std::ffi::CStr| name.to_string_lossy().into_owned();
         let hierarchies = Hierarchies::detect()?;
         let controllers = controllers(&hierarchies)?;
         Ok(HostInfo {
             containers: workloads.len(),
-            containers_running: running,
-            containers_paused: 0,
+            containers_running: running - paused,
+            containers_paused: paused,
             containers_stopped: workloads.len() - running,
             images: self.store.list()?.len(),
             kernel_version: text(system.release()),
@@ -158,7 +159,7 @@ fn operating_system() -> String {
     name.map_or_else(|| "Linux".to_owned(), |name| name.trim_matches('"').to_owned())
 }
 
-fn memory_total() -> u64 {
+pub(crate) fn memory_total() -> u64 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
     let kib: u64 = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok()).unwrap_or(0);

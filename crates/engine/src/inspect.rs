@@ -3,7 +3,7 @@
 mod defaults;
 
 use holm_spec::machine::Machine;
-use holm_spec::workload::{Config, NetworkMode, State, Status};
+use holm_spec::workload::{Config, NetworkMode, Status};
 use holm_store::{CONFIG_DEFAULTS, over_defaults};
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ use crate::{Engine, Workload};
 impl Engine {
     /// The workload as `docker inspect` shows it, with Holm's own facts under `Holm`.
     pub fn inspect_document(&self, workload: &Workload) -> Value {
-        let Workload { config, state } = workload;
+        let config = &workload.config;
         let paths = self.layout.workload(&config.id);
         let mut program = config.settings.entrypoint.iter().chain(&config.settings.command).cloned();
         let path = program.next().unwrap_or_default();
@@ -21,7 +21,7 @@ impl Engine {
             "Created": config.created,
             "Path": path,
             "Args": program.collect::<Vec<_>>(),
-            "State": state_document(state),
+            "State": state_document(workload),
             "Image": config.image.id,
             "HostnamePath": paths.dir.join("hostname"),
             "HostsPath": paths.dir.join("hosts"),
@@ -102,11 +102,12 @@ impl Engine {
     }
 }
 
-fn state_document(state: &State) -> Value {
+fn state_document(workload: &Workload) -> Value {
+    let state = &workload.state;
     json!({
-        "Status": state.status,
+        "Status": workload.status(),
         "Running": state.status == Status::Running,
-        "Paused": false,
+        "Paused": workload.paused,
         "Restarting": false,
         "OOMKilled": state.oom_killed,
         "Dead": false,

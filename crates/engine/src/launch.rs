@@ -19,10 +19,12 @@ use holm_sys::{Errno, fail_point, mount, process, socket};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::session::{self, Beginning, Event, Session};
-use crate::{Created, Engine, Error, Kind, Result, host};
+use crate::{Created, Engine, Error, Kind, PAUSED, Result, host};
 
 /// How long a new keeper may take to take over.
 const ADOPTION_PATIENCE: Duration = Duration::from_secs(2);
+/// How long an exec waits for who changes the workload; it does without their leave then.
+const EXEC_PATIENCE: Duration = Duration::from_secs(2);
 /// How long SIGKILL may take to end a workload.
 const KILL_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -200,7 +202,7 @@ impl Engine {
     /// Runs another process in a running workload.
     ///
     /// # Errors
-    /// [`Kind::NotRunning`], [`Kind::CommandNotFound`], [`Kind::CommandNotExecutable`].
+    /// [`Kind::NotRunning`], [`Kind::Paused`], [`Kind::CommandNotFound`], [`Kind::CommandNotExecutable`].
     pub fn exec(
         &self,
         id: &Id,
@@ -208,6 +210,10 @@ impl Engine {
         streams: Streams,
         window: Option<WindowSize>,
     ) -> Result<Session> {
+        // While it is held nobody pauses the workload: a process that is born frozen holds up its keeper.
+        let lock = self.layout.workload(id).lock();
+        let _lock = Lock::acquire_within(&lock, Mode::Shared, EXEC_PATIENCE);
+        self.refuse_if_paused(id, "run a command in")?;
         let request = Request::Exec { protocol: PROTOCOL, workload: *id, process, streams, window };
         Session::begin(self.connect(id)?, &request)
     }
@@ -299,10 +305,9 @@ impl Engine {
             drop(lock);
             match self.attach(id, Streams::NONE) {
                 Ok(_) if !force => {
-                    return Err(Error::new(
-                        Kind::StillRunning,
-                        format!("remove workload `{name}`: it is running"),
-                    ));
+                    let state = if self.is_frozen(id) { PAUSED } else { "running" };
+                    let message = format!("remove workload `{name}`: it is {state}");
+                    return Err(Error::new(Kind::StillRunning, message));
                 }
                 Ok(mut session) => kill_and_wait(&mut session, id)?,
                 // On its way out.

@@ -7,6 +7,7 @@
 //! ```text
 //! create --> config.json published      (workload: created)
 //! start  --> keeper executed, Started   (workload: running)  --> Session: stdio, exit
+//! pause  --> its control group is frozen (workload: running, and paused)
 //! stop, kill --> signal by the keeper   (workload: exited)
 //! remove --> every trace gone
 //! repair --> what a crash left: dead keepers' sandboxes adopted or buried, half-made things removed
@@ -24,9 +25,11 @@ mod kernels;
 mod launch;
 mod logs;
 mod machine;
+mod pause;
 mod repair;
 mod request;
 mod session;
+mod stats;
 mod top;
 mod workload;
 
@@ -44,8 +47,9 @@ pub use kernels::FetchedPackage;
 pub use logs::{LogOptions, LogReader, LogRecord};
 pub use request::{Bind, CreateRequest, EnvChange, SeccompChoice};
 pub use session::{Beginning, Event, Session};
+pub use stats::{Chosen, Sample, Used, Watch};
 pub use top::ProcessRow;
-pub use workload::Workload;
+pub use workload::{PAUSED, Workload};
 
 use holm_spec::layout::Layout;
 

@@ -1,6 +1,6 @@
 //! Virtual machines of workloads: what is decided when one is created, and what when it is started.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -27,7 +27,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags, open};
 
 use crate::host::helper;
 use crate::request::CreateRequest;
-use crate::{Engine, Error, Kind, Result};
+use crate::{Engine, Error, Kind, Result, Workload};
 
 /// Seconds that a guest may take for an answer.
 const ANSWER_PATIENCE: i64 = 10;
@@ -112,22 +112,21 @@ impl Engine {
 
     /// Asks the machine of a running workload something that its guest answers.
     pub(crate) fn ask_machine(&self, state: &State, question: &Command) -> Result<Report> {
-        let failed = |errno| Error::io("ask the machine", errno);
-        let socket = connect(state).map_err(failed)?;
-        let packet = serde_json::to_vec(question).expect("a command is plain data");
-        send_packet(socket.as_fd(), &packet, &[]).map_err(failed)?;
+        let socket = send_to_machine(state, question)?;
         let patience = Timespec { tv_sec: ANSWER_PATIENCE, tv_nsec: 0 };
         if poll(&mut [PollFd::new(&socket, PollFlags::IN)], Some(&patience)) == Ok(0) {
             let message =
                 format!("ask the machine: the guest does not answer within {ANSWER_PATIENCE} seconds");
             return Err(Error::new(Kind::Failed, message));
         }
-        let mut buffer = vec![0; PACKET_LIMIT];
-        let (length, _) = receive_packet(socket.as_fd(), &mut buffer).map_err(failed)?;
-        match serde_json::from_slice(&buffer[..length]) {
-            Ok(Report::Refused { message, .. }) => Err(Error::new(Kind::Failed, message)),
-            Ok(report) => Ok(report),
-            Err(error) => Err(Error::caused(Kind::Failed, "ask the machine", error)),
+        receive_answer(socket.as_fd())
+    }
+
+    /// Sets the clock of a guest that was paused. There is no answer, and one whose machine has just ended needs none.
+    pub(crate) fn set_guest_clock(&self, workload: &Workload) {
+        let clock = u64::try_from(holm_sys::process::now()).unwrap_or(0);
+        if let Err(error) = send_to_machine(&workload.state, &Command::Time { clock }) {
+            tracing::warn!("set the clock of workload {}: {error}", workload.config.id);
         }
     }
 
@@ -139,6 +138,28 @@ impl Engine {
         let launch: Launch = serde_json::from_slice(&read(file::LAUNCH)?).ok()?;
         Some((facts, launch.reason))
     }
+}
+
+/// Sends a command to a machine; an answer comes to the socket.
+pub(crate) fn send_to_machine(state: &State, command: &Command) -> Result<OwnedFd> {
+    let packet = serde_json::to_vec(command).expect("a command is plain data");
+    let sent = connect(state).and_then(|socket| send_packet(socket.as_fd(), &packet, &[]).map(|()| socket));
+    sent.map_err(not_asked)
+}
+
+/// Reads an answer that has come.
+pub(crate) fn receive_answer(socket: BorrowedFd<'_>) -> Result<Report> {
+    let mut buffer = vec![0; PACKET_LIMIT];
+    let (length, _) = receive_packet(socket, &mut buffer).map_err(not_asked)?;
+    match serde_json::from_slice(&buffer[..length]) {
+        Ok(Report::Refused { message, .. }) => Err(Error::new(Kind::Failed, message)),
+        Ok(report) => Ok(report),
+        Err(error) => Err(Error::caused(Kind::Failed, "ask the machine", error)),
+    }
+}
+
+fn not_asked(errno: Errno) -> Error {
+    Error::io("ask the machine", errno)
 }
 
 /// Connects to a machine's process through the root of its jail. A guest that broke out of the emulator may have put

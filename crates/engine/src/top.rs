@@ -41,6 +41,8 @@ impl Engine {
         let workload = self.running(id)?;
         let config = &workload.config;
         if config.isolation == Isolation::Vm {
+            // What would answer stands still.
+            self.refuse_if_paused(id, "show the processes of")?;
             return self.top_in_guest(&workload);
         }
         let group = workload_cgroup(&config.cgroup_parent, &config.sandbox, &config.id);
@@ -92,7 +94,7 @@ impl Engine {
         Ok(chain)
     }
 
-    fn running(&self, id: &Id) -> Result<crate::Workload> {
+    pub(crate) fn running(&self, id: &Id) -> Result<crate::Workload> {
         let workload = self.workload(id)?;
         if workload.state.pid == 0 {
             return Err(Error::new(

@@ -24,7 +24,7 @@ pub fn stats(id: &Id) -> Result<Stats> {
     let of_guest = |name: &str| memory(&table, name).unwrap_or(0);
     Ok(Stats {
         cpu_usage: usage.cpu_nanos / 1000,
-        memory: usage.memory,
+        memory: usage.memory_in_use(),
         memory_limit: usage.memory_limit.min(of_guest("MemTotal")),
         pids: usage.pids,
         read: usage.read_bytes,

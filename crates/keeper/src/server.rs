@@ -313,7 +313,10 @@ impl Server {
         match (request, session.and_then(|process| self.process(process))) {
             (Request::Resize { window }, Some(process)) => process.resize(window),
             (Request::CloseStdin, Some(process)) => process.close_stdin(),
-            (Request::SessionSignal { signal }, Some(process)) => drop(process.signal(signal)),
+            (Request::SessionSignal { signal }, Some(process)) => {
+                let _ = process.signal(signal);
+                session.into_iter().for_each(|process| self.let_go_on(process));
+            }
             (Request::SessionSignal { signal }, None) => self.signal_starting(index, signal),
             (Request::Resize { .. } | Request::CloseStdin, None) => {}
             (_, Some(_)) => self.refuse(index, "the connection has a session already"),

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use holm_runtime::cgroup::{Group, Hierarchies};
+use holm_runtime::cgroup::{Group, Hierarchies, thaw};
 use holm_runtime::container::{self, Start, StartOptions};
 use holm_runtime::device::Rule;
 use holm_runtime::layers;
@@ -229,7 +229,19 @@ impl Server {
             Some(Err(errno)) => {
                 self.fail_with(client, &Error::system(format!("send signal {signal}"), errno))
             }
-            _ => self.conclude(client, &[Reply::Done]),
+            _ => {
+                self.let_go_on(main);
+                self.conclude(client, &[Reply::Done]);
+            }
+        }
+    }
+
+    /// Lets the workload of a process that got a signal go on, if it is paused, so that the signal arrives.
+    pub(crate) fn let_go_on(&self, process: usize) {
+        let Some(task) = self.tasks.values().find(|task| task.main == process) else { return };
+        if let Ok(hierarchies) = Hierarchies::detect() {
+            // One that is not frozen any more has ended.
+            let _ = thaw(&hierarchies, &group_path(&task.config));
         }
     }
 

@@ -39,9 +39,13 @@ pub fn connect_packets(path: &Path, name: &str) -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
-/// Connects to a packet socket that is open as a path only.
+/// Connects to a packet socket that is open as a path only. The socket is non-blocking.
+///
+/// # Errors
+/// `EAGAIN` where nobody takes connections and too many wait already.
 pub fn connect_packets_to(path: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
-    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
     rustix::net::connect(&socket, &SocketAddrUnix::new(format!("/proc/self/fd/{}", path.as_raw_fd()))?)?;
     Ok(socket)
 }

@@ -346,3 +346,31 @@ fn a_restart_of_the_host_ends_what_ran() {
     holm.ok(["start", "kept"]);
     assert_eq!(holm.ok(["exec", "kept", "echo", "in"]), "in");
 }
+
+/// The freezer is the kernel's, so what is paused stays so under another keeper.
+#[test]
+fn a_paused_workload_outlives_its_keeper() {
+    let holm = Holm::new();
+    let script = "trap 'exit 7' TERM; i=0; while :; do i=$((i+1)); echo $i; sleep 0.01; done";
+    holm.start(&["--name", "still"], script);
+    eventually("the workload counts", || printed(&holm, "still").len() > 3);
+    holm.ok(["pause", "still"]);
+    let pid = holm.pid("still");
+    kill_keeper(&holm, "still");
+    let outcome = holm.run(["ps", "--format", "{{.Names}} {{.State}}"]);
+    assert_eq!(outcome.ok(), "still paused");
+    assert!(outcome.err().contains("a new one took over"), "{outcome}");
+    let before = printed(&holm, "still").len();
+    holm.run(["exec", "still", "true"]).refused(1, &["still", "paused"]);
+    holm.ok(["unpause", "still"]);
+    assert_eq!(holm.pid("still"), pid);
+    eventually("the workload counts on", || printed(&holm, "still").len() > before);
+    // Nobody has taken over when it is asked to end.
+    holm.ok(["pause", "still"]);
+    kill_keeper(&holm, "still");
+    holm.ok(["stop", "still"]);
+    assert_eq!(holm.inspect("still", "{{.State.Status}}"), "exited");
+    assert!(!host::runs(pid));
+}
+
+holm_tests::also_in_machines!(a_paused_workload_outlives_its_keeper);

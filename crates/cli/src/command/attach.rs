@@ -34,6 +34,9 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     let engine = context.engine()?;
     let id = engine.find(&args.workload)?;
+    engine
+        .refuse_if_paused(&id, "attach to")
+        .map_err(|error| CommandError::of_workload(error, &args.workload))?;
     let config = engine.workload(&id)?.config;
     let stdin = config.open_stdin && !args.no_stdin;
     let foreground = Foreground::prepare(Wish {

@@ -12,8 +12,7 @@ use crate::context::Context;
 #[command(
     override_usage = "holm commit [OPTIONS] WORKLOAD [REPOSITORY[:TAG]]",
     after_help = "The image is the workload's own with a layer more; its command, environment, user and labels are the
-workload's. Prints the image's id. A file that is being written may be caught half way; --pause stops the workload
-meanwhile. Instructions as in `holm import`.
+workload's. Prints the image's id. Instructions as in `holm import`.
 
 Examples:
   holm commit web my/web:patched
@@ -29,6 +28,10 @@ pub struct Args {
     /// Comment in the image's history
     #[arg(short, long, value_name = "TEXT")]
     message: Option<String>,
+    /// Stop a container meanwhile, so that no file is caught half written
+    #[arg(short, long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1,
+        require_equals = true, default_missing_value = "true")]
+    pause: bool,
     /// Workload, by name or id
     #[arg(value_name = "WORKLOAD")]
     workload: String,
@@ -55,6 +58,7 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
         changes: &changes,
         message: args.message.as_deref(),
         author: args.author.as_deref(),
+        pause: args.pause,
     };
     context.printer.line(engine.commit(&id, &request)?)?;
     Ok(0)

@@ -83,7 +83,8 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
 
 /// Where there is nothing to run in, the exit code is 1, as with Docker.
 fn refused(error: holm_engine::Error, name: &str) -> CommandError {
-    let nowhere = matches!(error.kind(), Kind::NoSuchWorkload | Kind::NotRunning | Kind::Ambiguous);
+    let nowhere =
+        matches!(error.kind(), Kind::NoSuchWorkload | Kind::NotRunning | Kind::Paused | Kind::Ambiguous);
     let error = CommandError::of_workload(error, name);
     if nowhere { error.plain() } else { error }
 }

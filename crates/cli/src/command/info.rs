@@ -55,6 +55,7 @@ fn table(info: &HostInfo) -> String {
     for (title, value) in [
         ("Containers", info.containers.to_string()),
         (" Running", info.containers_running.to_string()),
+        (" Paused", info.containers_paused.to_string()),
         (" Stopped", info.containers_stopped.to_string()),
         ("Images", info.images.to_string()),
         ("Server Version", VERSION.to_owned()),
@@ -107,6 +108,7 @@ mod tests {
         insta::assert_snapshot!(text, @r"
         Containers: 3
          Running: 1
+         Paused: 0
          Stopped: 2
         Images: 4
         Server Version: <version>

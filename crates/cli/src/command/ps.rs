@@ -1,6 +1,6 @@
 //! `holm ps`: the list of workloads.
 
-use holm_engine::{Engine, Workload};
+use holm_engine::{Engine, PAUSED, Workload};
 use holm_spec::workload::{NetworkMode, State, Status};
 use holm_spec::{Reference, Timestamp};
 use serde_json::{Map, Value};
@@ -31,13 +31,13 @@ const COLUMNS: [&str; 7] = ["ID", "Image", "Command", "RunningFor", "Status", "P
 const FILTERS: [&str; 8] = ["ancestor", "before", "exited", "id", "label", "name", "since", "status"];
 const PLANNED_FILTERS: [&str; 6] = ["expose", "health", "is-task", "network", "publish", "volume"];
 /// Docker's states that no workload of Holm is in yet; a filter for one finds none.
-const OTHER_STATES: [&str; 4] = ["paused", "restarting", "removing", "dead"];
+const OTHER_STATES: [&str; 3] = ["restarting", "removing", "dead"];
 
 /// List workloads
 #[derive(Debug, clap::Parser)]
 #[command(
     after_help = "Filters: ancestor=IMAGE, before=WORKLOAD, exited=CODE, id=START, label=KEY[=VALUE], name=PART,
-since=WORKLOAD, status=created|running|exited.
+since=WORKLOAD, status=created|running|paused|exited.
 
 Examples:
   holm ps                                      what runs
@@ -145,10 +145,10 @@ impl Selection {
     }
 
     fn fits(&self, workload: &Workload, filters: &Filters) -> bool {
-        let Workload { config, state } = workload;
+        let Workload { config, state, .. } = workload;
         let any =
             |fits: &dyn Fn(&Ancestor) -> bool| self.ancestors.is_empty() || self.ancestors.iter().any(fits);
-        filters.any("status", |status| status == state.status.to_string())
+        filters.any("status", |status| status == workload.status())
             && filters.any("id", |id| config.id.to_string().starts_with(id))
             && filters.labels(&config.labels)
             && (self.names.is_empty() || self.names.iter().any(|pattern| pattern.fits(&config.name)))
@@ -160,11 +160,11 @@ impl Selection {
 }
 
 fn check_status(status: &str) -> Result<(), String> {
-    let ours = [Status::Created, Status::Running, Status::Exited];
-    if ours.iter().any(|known| known.to_string() == status) || OTHER_STATES.contains(&status) {
+    let ours = [Status::Created, Status::Running, Status::Exited].map(|status| status.to_string());
+    if status == PAUSED || ours.iter().any(|known| known == status) || OTHER_STATES.contains(&status) {
         return Ok(());
     }
-    Err(format!("status={status}: created, running and exited are known"))
+    Err(format!("status={status}: created, running, paused and exited are known"))
 }
 
 fn has_exited(state: &State, codes: &[i32]) -> bool {
@@ -188,7 +188,7 @@ impl Ancestor {
 }
 
 fn row(workload: &Workload, shorten: bool, now: Timestamp) -> Row {
-    let Workload { config, state } = workload;
+    let config = &workload.config;
     let settings = &config.settings;
     let command = command_line(&settings.entrypoint, &settings.command);
     let labels: Vec<String> = config.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
@@ -208,8 +208,8 @@ fn row(workload: &Workload, shorten: bool, now: Timestamp) -> Row {
         ("Networks", network(settings.network).to_owned()),
         ("Ports", String::new()),
         ("RunningFor", duration::ago(now, config.created)),
-        ("State", state.status.to_string()),
-        ("Status", status(state, now)),
+        ("State", workload.status().to_owned()),
+        ("Status", status(&workload.state, workload.paused, now)),
     ]);
     let labels: Map<String, Value> =
         config.labels.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
@@ -232,10 +232,11 @@ fn command_line(entrypoint: &[String], command: &[String]) -> String {
     program.into_iter().chain(words.map(word)).collect::<Vec<_>>().join(" ")
 }
 
-/// `Up 5 seconds`, `Exited (0) 3 minutes ago`, `Created`.
-fn status(state: &State, now: Timestamp) -> String {
+/// `Up 5 seconds`, `Up 5 seconds (Paused)`, `Exited (0) 3 minutes ago`, `Created`.
+fn status(state: &State, paused: bool, now: Timestamp) -> String {
     match state.status {
         Status::Created => "Created".to_owned(),
+        Status::Running if paused => format!("Up {} (Paused)", duration::elapsed(now, state.started)),
         Status::Running => format!("Up {}", duration::elapsed(now, state.started)),
         Status::Exited => format!("Exited ({}) {}", state.exit_code, duration::ago(now, state.finished))
             .trim_end()
@@ -255,9 +256,10 @@ mod tests {
     #[test]
     fn states_in_words() {
         let now = Timestamp::from_nanos(1_210_000_000_000);
-        assert_eq!(status(&state(Status::Created), now), "Created");
-        assert_eq!(status(&state(Status::Running), now), "Up 3 minutes");
-        assert_eq!(status(&state(Status::Exited), now), "Exited (3) 3 minutes ago");
+        assert_eq!(status(&state(Status::Created), false, now), "Created");
+        assert_eq!(status(&state(Status::Running), false, now), "Up 3 minutes");
+        assert_eq!(status(&state(Status::Running), true, now), "Up 3 minutes (Paused)");
+        assert_eq!(status(&state(Status::Exited), false, now), "Exited (3) 3 minutes ago");
     }
 
     #[test]

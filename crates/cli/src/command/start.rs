@@ -48,7 +48,9 @@ fn start(engine: &Engine, name: &str) -> Result<(), CommandError> {
     let id = engine.find(name)?;
     match engine.start(&id, Beginning::default()) {
         Ok(_) => Ok(()),
-        Err(error) if error.kind() == holm_engine::Kind::StillRunning => Ok(()),
+        Err(error) if error.kind() == holm_engine::Kind::StillRunning => {
+            engine.refuse_if_paused(&id, "start").map_err(|error| CommandError::of_workload(error, name))
+        }
         Err(error) => Err(CommandError::from(error).plain()),
     }
 }
@@ -65,5 +67,6 @@ fn attached(engine: &Engine, name: &str, args: &Args) -> Result<u8, CommandError
         removal: config.auto_remove,
     })?;
     let streams = Streams { stdin, stdout: true, stderr: true };
+    engine.refuse_if_paused(&id, "start").map_err(|error| CommandError::of_workload(error, name))?;
     foreground.carry(|window, signals| Ok(engine.start(&id, Beginning { streams, window, signals })?))
 }

@@ -3,12 +3,12 @@
 use std::fs::File;
 
 use holm_spec::image;
-use holm_spec::workload::Config;
+use holm_spec::workload::{Config, Isolation};
 use holm_spec::{Digest, Id, Reference};
 use holm_store::{Change, Commit, Image};
 
 use super::copy::{connect, pipe};
-use crate::{Engine, Result};
+use crate::{Engine, Kind, Result};
 
 /// Variables that a workload gets at its start and that are no part of its image.
 const OWN_VARIABLES: [&str; 3] = ["HOSTNAME", "TERM", "HOME"];
@@ -24,6 +24,8 @@ pub struct CommitRequest<'a> {
     pub message: Option<&'a str>,
     /// Who made it.
     pub author: Option<&'a str>,
+    /// Stop a running container meanwhile. A virtual machine goes on: its agent has to read the files.
+    pub pause: bool,
 }
 
 impl Engine {
@@ -47,8 +49,35 @@ impl Engine {
             created_by: &created_by,
             created: None,
         };
+        let running = self.workload(id)?;
+        let pause = request.pause && running.state.pid != 0 && !running.paused;
+        let _paused =
+            if pause && config.isolation == Isolation::Container { Pause::begin(self, id)? } else { None };
         let (output, input) = pipe()?;
         connect(|| files.layer(output), || Ok(self.store.commit(File::from(input), &commit)?))
+    }
+}
+
+/// A workload that stands still until this is dropped.
+struct Pause<'a> {
+    engine: &'a Engine,
+    id: &'a Id,
+}
+
+impl<'a> Pause<'a> {
+    /// `None` if it has ended meanwhile: nothing of it writes any more.
+    fn begin(engine: &'a Engine, id: &'a Id) -> Result<Option<Self>> {
+        match engine.pause(id) {
+            Ok(()) => Ok(Some(Self { engine, id })),
+            Err(error) if error.kind() == Kind::NotRunning => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Drop for Pause<'_> {
+    fn drop(&mut self) {
+        let _ = self.engine.unpause(self.id);
     }
 }
 

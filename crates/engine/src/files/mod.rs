@@ -67,6 +67,11 @@ impl Engine {
                 Place::Host { root: config.root.clone(), running: Some(pid), _lock: None }
             }
             (Isolation::Vm, 0) => Place::Machine(self.visit(&config)?),
+            // Its agent stands still, too.
+            (Isolation::Vm, _) if workload.paused => {
+                let message = format!("look at the files of workload `{}`: it is paused", config.name);
+                return Err(Error::new(Kind::Paused, message));
+            }
             (Isolation::Vm, _) => Place::Machine(Machine::running(*id, state)),
         };
         Ok(Files { config, place })

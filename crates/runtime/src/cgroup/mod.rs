@@ -41,7 +41,7 @@ pub use hierarchy::Hierarchies;
 pub use limits::LimitsInForce;
 pub use out_of_memory::{OutOfMemoryWatch, out_of_memory_kills};
 use settings::Setting;
-pub use usage::{Usage, usage};
+pub use usage::{Counted, Usage, usage};
 
 /// A group below a container's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -501,14 +501,26 @@ pub fn limits_in_force(hierarchies: &Hierarchies, path: &Path) -> LimitsInForce 
 /// Processes in the group and below, by the host's numbers, in no order.
 pub fn processes(hierarchies: &Hierarchies, path: &Path) -> Vec<i32> {
     let Some((_, directory)) = hierarchies.groups(path).next() else { return Vec::new() };
-    let mut pids = Vec::new();
+    members(directory, "cgroup.procs")
+}
+
+/// How many processes and threads the group and those below it have.
+pub fn tasks(hierarchies: &Hierarchies, path: &Path) -> u64 {
+    let Some((controller, directory)) = hierarchies.groups(path).next() else { return 0 };
+    let file = if controller.is_empty() { "cgroup.threads" } else { "tasks" };
+    members(directory, file).len() as u64
+}
+
+/// Numbers in a file of a group and of those below it.
+fn members(directory: PathBuf, file: &str) -> Vec<i32> {
+    let mut numbers = Vec::new();
     let mut directories = vec![directory];
     while let Some(directory) = directories.pop() {
-        let text = std::fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
-        pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
+        let text = std::fs::read_to_string(directory.join(file)).unwrap_or_default();
+        numbers.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
         directories.extend(remove::subgroups(&directory));
     }
-    pids
+    numbers
 }
 
 /// Sends a signal to every process of the group; SIGKILL to all at once where the kernel can.

@@ -64,7 +64,8 @@ pub(super) fn subgroups(directory: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// All at once where the kernel can (`cgroup.kill`, Linux 5.14), one by one in v1.
+/// All at once where the kernel can (`cgroup.kill`, Linux 5.14), one by one in v1, where what is frozen does not die
+/// before it goes on.
 fn kill_members(group: &Path) {
     if std::fs::write(group.join("cgroup.kill"), "1").is_ok() {
         return;
@@ -72,5 +73,9 @@ fn kill_members(group: &Path) {
     let members = std::fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
     for pid in members.lines().filter_map(|line| line.parse().ok()).filter_map(Pid::from_raw) {
         let _ = kill_process(pid, Signal::KILL);
+    }
+    let freezer = group.join("freezer.state");
+    if freezer.exists() {
+        let _ = std::fs::write(freezer, "THAWED");
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{Hierarchies, processes};
+use super::{Hierarchies, tasks};
 
 /// Use of one container; 0 for what no group counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,30 +40,61 @@ pub struct Usage {
     pub read_bytes: u64,
     /// Bytes written to block devices.
     pub written_bytes: u64,
+    /// What a group counts at all.
+    pub counted: Counted,
+}
+
+/// What the groups of a container count: a 0 of the rest means nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Processor time.
+    pub cpu: bool,
+    /// Memory.
+    pub memory: bool,
+    /// Bytes of block devices.
+    pub blocks: bool,
+}
+
+impl Usage {
+    /// Bytes of memory without the file pages that nobody has used for a while, which the kernel takes back first: what
+    /// Docker calls usage.
+    pub fn memory_in_use(&self) -> u64 {
+        let inactive = ["total_inactive_file", "inactive_file"];
+        let inactive = inactive.iter().find_map(|name| self.memory_statistics.get(*name)).copied();
+        // A list that is newer than the number may name more.
+        self.memory.checked_sub(inactive.unwrap_or(0)).unwrap_or(self.memory)
+    }
 }
 
 /// What the container at `path` uses.
 pub fn usage(hierarchies: &Hierarchies, path: &Path) -> Usage {
-    let files = Files(hierarchies.all().map(|root| root.join(path)).collect());
+    let files = Files(hierarchies.groups(path).map(|(_, directory)| directory).collect());
     let cpu = files.list("cpu.stat");
     let time = |name: &str| cpu.get(name).map(|micros| micros * 1000);
     let memory_statistics = files.list("memory.stat");
+    let cpu_nanos = time("usage_usec").or(files.number("cpuacct.usage"));
+    let memory = files.first(&["memory.current", "memory.usage_in_bytes"]);
+    let blocks = files.first_text(&["io.stat", "blkio.throttle.io_service_bytes"]);
+    let device_bytes = |unified: &str, legacy: &str| {
+        blocks.as_deref().map_or(0, |text| sum_of_devices(text, unified, legacy))
+    };
     Usage {
-        cpu_nanos: time("usage_usec").or(files.number("cpuacct.usage")).unwrap_or(0),
+        cpu_nanos: cpu_nanos.unwrap_or(0),
         cpu_kernel_nanos: time("system_usec").unwrap_or(0),
         cpu_user_nanos: time("user_usec").unwrap_or(0),
         periods: cpu.get("nr_periods").copied().unwrap_or(0),
         throttled_periods: cpu.get("nr_throttled").copied().unwrap_or(0),
         throttled_nanos: time("throttled_usec").or(cpu.get("throttled_time").copied()).unwrap_or(0),
-        memory: files.first(&["memory.current", "memory.usage_in_bytes"]).unwrap_or(0),
+        memory: memory.unwrap_or(0),
         memory_limit: files.first(&["memory.max", "memory.limit_in_bytes"]).unwrap_or(u64::MAX),
         memory_peak: files.first(&["memory.peak", "memory.max_usage_in_bytes"]).unwrap_or(0),
         memory_failures: files.number("memory.failcnt").unwrap_or(0),
         memory_statistics,
-        pids: files.number("pids.current").unwrap_or_else(|| processes(hierarchies, path).len() as u64),
+        pids: files.number("pids.current").unwrap_or_else(|| tasks(hierarchies, path)),
         pids_limit: files.number("pids.max").unwrap_or(0),
-        read_bytes: files.device_bytes("rbytes", "Read"),
-        written_bytes: files.device_bytes("wbytes", "Write"),
+        read_bytes: device_bytes("rbytes", "Read"),
+        written_bytes: device_bytes("wbytes", "Write"),
+        counted: Counted { cpu: cpu_nanos.is_some(), memory: memory.is_some(), blocks: blocks.is_some() },
     }
 }
 
@@ -83,10 +114,8 @@ impl Files {
         files.iter().find_map(|file| self.number(file))
     }
 
-    /// Bytes of all block devices, by the names that v2 and v1 have for the direction.
-    fn device_bytes(&self, unified: &str, legacy: &str) -> u64 {
-        let text = self.text("io.stat").or_else(|| self.text("blkio.throttle.io_service_bytes"));
-        text.as_deref().map_or(0, |text| sum_of_devices(text, unified, legacy))
+    fn first_text(&self, files: &[&str]) -> Option<String> {
+        files.iter().find_map(|file| self.text(file))
     }
 
     /// Names and numbers, a line each; of all groups that have the file, since each counts something else.
@@ -117,6 +146,18 @@ fn sum_of_devices(text: &str, unified: &str, legacy: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pages_that_go_first_are_not_in_use() {
+        let usage = |memory, names: &[(&str, u64)]| {
+            let memory_statistics = names.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+            Usage { memory, memory_statistics, ..Usage::default() }.memory_in_use()
+        };
+        assert_eq!(usage(100, &[("inactive_file", 30)]), 70);
+        assert_eq!(usage(100, &[("inactive_file", 1), ("total_inactive_file", 40)]), 60, "with groups below");
+        assert_eq!(usage(100, &[("inactive_file", 101)]), 100);
+        assert_eq!(usage(100, &[]), 100);
+    }
 
     #[test]
     fn bytes_of_devices_are_summed_in_both_versions() {

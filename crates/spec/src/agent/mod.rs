@@ -297,7 +297,7 @@ pub struct GuestFile {
 pub struct Stats {
     /// Processor time in microseconds.
     pub cpu_usage: u64,
-    /// Bytes of memory.
+    /// Bytes of memory, without file pages that nobody has used for a while.
     pub memory: u64,
     /// Limit of memory in bytes; that of the guest if the workload has none.
     pub memory_limit: u64,

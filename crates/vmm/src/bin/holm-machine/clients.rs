@@ -1,5 +1,5 @@
 //! Clients: one wants another process in the workload, or something done with its files, gives it its standard streams,
-//! and waits for its end; one asks what the workload uses or which processes it has.
+//! and waits for its end; one asks what the workload uses or which processes it has; one says that the machine was paused.
 //!
 //! ```text
 //! client                         relay
@@ -12,6 +12,8 @@
 //!
 //! Stats, Processes  ---------->            its request is ours to number
 //!                   <----------  Stats, Processes | Refused
+//!
+//! Time              ---------->            no answer
 //! ```
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -20,7 +22,9 @@ use holm_spec::agent::{Command, Report};
 use holm_spec::files::Task;
 use holm_spec::keeper::PACKET_LIMIT;
 use holm_spec::signal;
+use holm_sys::process::now;
 use holm_sys::socket::{send_packet, try_receive_packet};
+use holm_vmm::Result;
 use rustix::event::epoll::{self, EventFlags};
 use rustix::net::{SocketFlags, accept_with};
 
@@ -108,6 +112,7 @@ impl Relay<'_> {
                 let request = self.note_question(index);
                 self.guest.command(&Command::Processes { request, workload }).is_ok()
             }
+            (Command::Time { .. }, None) => self.set_clock().is_ok(),
             _ => false,
         };
         if !done {
@@ -122,6 +127,12 @@ impl Relay<'_> {
             client.session = Some(self.last_session);
         }
         self.last_session
+    }
+
+    /// By the clock of this moment, which is later than that of whoever asked.
+    fn set_clock(&mut self) -> Result<()> {
+        let clock = u64::try_from(now()).unwrap_or(0);
+        self.guest.command(&Command::Time { clock })
     }
 
     /// A number for what a client asks.
