@@ -7,6 +7,7 @@
 mod vm {
     mod bad_input;
     mod ends;
+    mod foreign;
     mod guest;
     mod limits;
     mod shares;
