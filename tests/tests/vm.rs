@@ -10,6 +10,7 @@ mod vm {
     mod foreign;
     mod guest;
     mod limits;
+    mod memory;
     mod shares;
     mod sudden_ends;
     mod traces;
