@@ -1,7 +1,7 @@
 //! Snapshots by what QEMU calls migration (docs/devel/migration): the stream goes through a socket, so that the emulator
 //! is given no file, and each byte is seen on its way.
 //!
-//! QEMU refuses to migrate a machine with a disk of many files (its driver of that form cannot say that nothing changes).
+//! QEMU refuses to migrate a machine with a disk of many files, whatever it is used for.
 //! The machine stands still, so that disk is taken out for that time, and an empty one of its size put in.
 
 use std::os::fd::{AsFd, BorrowedFd};
