@@ -14,10 +14,12 @@
 //! - [`isolation`]: the same test with containers and with virtual machines
 //! - [`kernels`]: kernels that boot nothing
 //! - [`debian`]: a kernel that boots
+//! - [`foreign`]: Debian's packages for another processor
 //! - [`host`]: what the host knows about workloads: processes, mounts, control groups, file trees
 
 pub mod call;
 pub mod debian;
+pub mod foreign;
 pub mod host;
 pub mod isolation;
 pub mod kernels;

@@ -14,6 +14,7 @@ mod crash {
     mod keepers;
     mod leaks;
     mod lost_writes;
+    mod machines;
     mod model;
     mod together;
     mod trace;

@@ -4,10 +4,16 @@
 //! channel and does what is said to it there. One machine runs at a time.
 
 mod machines {
+    mod agent;
     mod back_end;
     mod guest;
     #[path = "../guest/kernel.rs"]
     mod kernel;
     mod life;
     mod memory;
+    mod snapshots;
+    mod twins;
+    #[expect(dead_code, reason = "not every suite changes what a workload is configured to be")]
+    #[path = "../agent/workload.rs"]
+    mod workload;
 }

@@ -7,8 +7,10 @@
 mod vm {
     mod bad_input;
     mod ends;
+    mod foreign;
     mod guest;
     mod limits;
+    mod memory;
     mod shares;
     mod sudden_ends;
     mod traces;

@@ -63,6 +63,7 @@ impl Purpose {
                 "iptables",
                 "mmdebstrap",
                 "podman",
+                "qemu-system-arm",
                 "qemu-system-x86",
                 "tar",
             ],

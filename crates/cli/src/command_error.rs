@@ -1,4 +1,5 @@
-//! What a failed command tells: a message, an exit code, and hints. The only file that gives advice.
+//! What a failed command tells: a message, an exit code, and hints. The only file that gives advice, but for what only the
+//! host's own parts know: which package brings the emulator here, and why KVM does not serve.
 //!
 //! Exit codes are Docker's: 125 if Holm itself failed where a command would have run, 126 if the command cannot be
 //! executed, 127 if it is not there, 1 for every other failure, and 125 for a command line that cannot be read. An
@@ -91,7 +92,7 @@ impl CommandError {
             Kind::CommandNotExecutable => Some(NOT_EXECUTABLE),
             _ => None,
         };
-        let hints = workload_hint(kind).into_iter().map(String::from).collect();
+        let hints = error.hint().or(workload_hint(kind)).into_iter().map(String::from).collect();
         Self { message: Some(chain(error)), code, hints }
     }
 

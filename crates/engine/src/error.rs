@@ -67,13 +67,14 @@ pub enum Kind {
 pub struct Error {
     kind: Kind,
     message: String,
+    hint: Option<String>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
     /// A failure without a deeper cause; `message` says what was being done to what, and why it failed.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self { kind, message: message.into(), hint: None, source: None }
     }
 
     /// A failure caused by `source`; `message` says what was being done to what.
@@ -82,7 +83,7 @@ impl Error {
         message: impl Into<String>,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self { kind, message: message.into(), source: Some(source.into()) }
+        Self { kind, message: message.into(), hint: None, source: Some(source.into()) }
     }
 
     /// A failed system operation: `message` says what on which object, the error number gives the kind.
@@ -100,6 +101,18 @@ impl Error {
     /// The same failure; `context` says what it is about.
     pub(crate) fn about(self, context: impl fmt::Display) -> Self {
         Self { message: format!("{context}: {}", self.message), ..self }
+    }
+
+    /// Adds what only this host knows to be of help; what helps against its kind is for whoever shows it to say.
+    #[must_use]
+    pub(crate) fn with_hint(mut self, hint: Option<&str>) -> Self {
+        self.hint = hint.map(str::to_owned);
+        self
+    }
+
+    /// What to do about it on this host.
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
     }
 
     /// What kind of failure.
@@ -175,6 +188,17 @@ impl Error {
             }
             line.into()
         });
-        Self { kind, message: error.to_string(), source }
+        Self { kind, message: error.to_string(), hint: None, source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_stays_beside_the_message() {
+        let error: Error = holm_vmm::Error::new("no emulator").with_hint("install one").into();
+        assert_eq!((error.to_string().as_str(), error.hint()), ("no emulator", Some("install one")));
     }
 }

@@ -8,9 +8,6 @@ use holm_spec::workload::Status;
 
 use crate::{Engine, Error, Kind, Result, Workload};
 
-/// Where a workload's init is seen, as with Docker.
-pub(crate) const INIT_TARGET: &str = "/sbin/docker-init";
-
 /// What `holm info` shows of the host and of this installation.
 #[derive(Clone, Debug, serde::Serialize)]
 #[serde(rename_all = "PascalCase")]

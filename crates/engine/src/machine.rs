@@ -45,6 +45,9 @@ impl Engine {
             return refuse_machine_settings(request).map(|()| None);
         }
         refuse_what_needs_the_host(request)?;
+        if !request.binds.is_empty() {
+            machines::require_virtiofsd()?;
+        }
         let kernel = match &request.kernel {
             Some(name) => self.store.kernel(Some(name))?,
             None => self.store.default_kernel(platform)?,
@@ -232,9 +235,6 @@ fn refuse_what_needs_the_host(request: &CreateRequest) -> Result<()> {
 
 impl From<holm_vmm::Error> for Error {
     fn from(error: holm_vmm::Error) -> Self {
-        match error.hint() {
-            Some(hint) => Self::new(Kind::Failed, format!("{error} (hint: {hint})")),
-            None => Self::new(Kind::Failed, error.to_string()),
-        }
+        Self::new(Kind::Failed, error.to_string()).with_hint(error.hint())
     }
 }

@@ -81,7 +81,10 @@ impl Workload {
             user: Some(&config.user),
             seccomp: workload::seccomp_program(config.seccomp, &config.oci, Some(seccomp_cache()))?,
             stdio: workload::stdio(ends.as_ref().map(|(_, ends)| ends), window),
-            options: StartOptions::default(),
+            options: StartOptions {
+                blocks_signals: workload::begins_with_init(&config.oci),
+                ..StartOptions::default()
+            },
         };
         let mut answer = |event: Event, _: &Child| workload::answer(event, &self.group, &self.rules);
         let started = container::start(start, &mut answer)?;

@@ -18,6 +18,7 @@ use holm_spec::keeper::{ExecProcess, WindowSize};
 use holm_spec::machine::{ExecPlan, Launch, Plan, VERSION, file};
 use holm_spec::runtime::{Mount, Spec};
 use holm_spec::workload::{Config, SeccompSource};
+use holm_sys::fail_point;
 use holm_sys::file::read_limited;
 use holm_sys::process::{Child, keep_over_exec};
 use holm_sys::socket::packet_pair;
@@ -70,6 +71,7 @@ impl Server {
         let rules = workload::device_rules(&spec);
         let group =
             Group::create(&Hierarchies::detect()?, &group_path(config), workload::resources(&spec), &rules)?;
+        fail_point::reached("machine-cgroup-made");
         let mut disks = Disks::open(config, &self.layout.scratch(&config.id))?;
         let guest = GuestMounts::new(config, &launch, &self.layout.workload(&config.id).dir)?;
         let mut helpers = Vec::new();
@@ -77,6 +79,7 @@ impl Server {
             let (helper, socket) = guest.shares.serve(launch.virtiofsd.as_ref(), &self.paths.dir, &group)?;
             helpers.push(helper);
             disks.shares = Some(socket);
+            fail_point::reached("machine-helpers-started");
         }
         let plan = Plan {
             version: VERSION,
@@ -100,6 +103,7 @@ impl Server {
         let inherited = Inherited { plan: in_memory(&plan)?, notices: theirs, disks: disks.into_vec() };
         let spec = self.jail(config, &launch, inherited.arguments("run"))?;
         let process = self.start_jail(config, &spec, &group, &inherited, window)?;
+        fail_point::reached("machine-jail-started");
         Ok(Begun { process, group, layers: Vec::new(), helpers, notices: Some(notices) })
     }
 

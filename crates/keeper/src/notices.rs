@@ -9,6 +9,7 @@ use holm_runtime::watched::Role;
 use holm_spec::keeper::{FailureKind, PACKET_LIMIT, Reply, Streams};
 use holm_spec::machine::{Facts, KeeperWord, Notice, file};
 use holm_sys::Errno;
+use holm_sys::fail_point;
 use holm_sys::file::{Durability, replace};
 use holm_sys::socket::{try_receive_packet, try_send_packet};
 use rustix::event::epoll::{self, EventFlags};
@@ -156,6 +157,7 @@ impl Server {
             // Only `inspect` misses it.
             let _ = replace(&self.paths.dir.join(file::FACTS), &text, Durability::Volatile);
         }
+        fail_point::reached("machine-told");
         if let Some((client, streams, pid)) = waiting {
             self.join_session(client, process, streams, pid);
         }

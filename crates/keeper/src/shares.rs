@@ -83,9 +83,7 @@ impl Shares<'_> {
         group: &Group,
     ) -> Result<(Helper, OwnedFd), Error> {
         let program = program.ok_or_else(|| {
-            Error::invalid(
-                "share directories with a machine: `virtiofsd` is not installed (hint: install virtiofsd)",
-            )
+            Error::invalid("share directories with a machine: `virtiofsd` is not installed")
         })?;
         let failed = |errno: Errno| Error::system("make a socket for virtiofsd", errno);
         let Connection { listener, client } = connect(directory).map_err(failed)?;

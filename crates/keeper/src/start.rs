@@ -199,7 +199,11 @@ impl Server {
             seccomp: workload::seccomp_program(config.seccomp, &config.oci, Some(&cache))?,
             stdio: workload::stdio(ends.as_ref().map(|(_, ends)| ends), window),
             // Nobody can take over a terminal.
-            options: StartOptions { dies_with_parent: config.tty, ..StartOptions::default() },
+            options: StartOptions {
+                dies_with_parent: config.tty,
+                blocks_signals: workload::begins_with_init(&config.oci),
+                ..StartOptions::default()
+            },
         };
         let started = container::start(start, answer)?;
         Newborn::of(Role::Main, started, ends.map(|(streams, _)| streams))

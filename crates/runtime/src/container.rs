@@ -58,6 +58,9 @@ pub struct StartOptions {
     pub hold: Option<Hold>,
     /// The first process ends when whoever started it does.
     pub dies_with_parent: bool,
+    /// The program finds all signals blocked: one that comes before it listens waits for it. The kernel drops what the
+    /// first process of a namespace has no handler for.
+    pub blocks_signals: bool,
     /// Tell when everything is mounted, the host's tree still being there: hooks run then.
     pub meet_when_mounted: bool,
     /// Change the root without pivot_root(2).
@@ -123,6 +126,7 @@ pub fn start(start: Start<'_>, answer: &mut Answer<'_>) -> Result<Started> {
     let mut plan = ProcessPlan::prepare(spec, process, &identity, start.seccomp, namespaces.changes_user())?;
     plan.hold = options.hold;
     plan.dies_with_parent = options.dies_with_parent;
+    plan.blocks_signals = options.blocks_signals;
     plan.landlock = options.landlock;
     let leave = leave(&namespaces, options.no_pivot);
     // The cgroup namespace's root is the group at the moment of its making.

@@ -90,6 +90,8 @@ pub(crate) struct ProcessPlan {
     pub kept: Vec<i32>,
     pub hold: Option<Hold>,
     pub dies_with_parent: bool,
+    /// The program finds all signals blocked.
+    pub blocks_signals: bool,
 }
 
 impl ProcessPlan {
@@ -142,6 +144,7 @@ impl ProcessPlan {
             kept: Vec::new(),
             hold: None,
             dies_with_parent: false,
+            blocks_signals: false,
         })
     }
 

@@ -1,11 +1,12 @@
 //! What follows from a workload's configuration, for whoever runs it: the keeper on a host, the agent in a guest.
 
+use std::ffi::OsStr;
 use std::os::fd::AsFd;
 use std::path::Path;
 
 use holm_spec::keeper::{ExecProcess, FailureKind, WindowSize};
-use holm_spec::runtime::{LinuxResources, Process, Spec};
-use holm_spec::workload::SeccompSource;
+use holm_spec::runtime::{LinuxResources, Mount, Process, Spec};
+use holm_spec::workload::{INIT, INIT_TARGET, SeccompSource};
 use holm_sys::process::Child;
 
 use crate::capability::{CapabilitySet, ProcessCapabilities};
@@ -28,6 +29,17 @@ pub fn resources(spec: &Spec) -> Option<&LinuxResources> {
 pub fn device_rules(spec: &Spec) -> Vec<Rule> {
     let rules = resources(spec).and_then(|resources| resources.devices().as_ref());
     rules.into_iter().flatten().filter_map(Rule::from_oci).collect()
+}
+
+/// Whether the first process is Holm's init, which listens to signals and expects to find them blocked.
+pub fn begins_with_init(spec: &Spec) -> bool {
+    let program = spec.process().as_ref().and_then(|process| process.args().as_ref()?.first());
+    let is_init = |mount: &Mount| {
+        let source = mount.source().as_ref().and_then(|source| source.file_name());
+        mount.destination() == Path::new(INIT_TARGET) && source == Some(OsStr::new(INIT))
+    };
+    program.is_some_and(|program| program == INIT_TARGET)
+        && spec.mounts().as_ref().is_some_and(|mounts| mounts.iter().any(is_init))
 }
 
 /// The filter of system calls; Holm's own profile is looked for in the directory `cache` and put there.

@@ -22,6 +22,11 @@ use crate::{Digest, Id, Timestamp, runtime};
 /// Version that this code writes into [`Config`] and [`State`]; it reads this one and none newer.
 pub const VERSION: u32 = 1;
 
+/// File name of Holm's init.
+pub const INIT: &str = "holm-init";
+/// Where a workload's init is seen, as with Docker.
+pub const INIT_TARGET: &str = "/sbin/docker-init";
+
 /// What separates a sandbox from its host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -34,6 +34,11 @@ pub fn block(signal: i32) -> Result<(), Errno> {
     block_set(bit(signal))
 }
 
+/// Blocks all signals for this thread that can be blocked. May be called in a child.
+pub fn block_all() -> Result<(), Errno> {
+    block_set(u64::MAX)
+}
+
 fn block_set(set: u64) -> Result<(), Errno> {
     // SAFETY: the kernel reads SET_SIZE bytes of `set`, which outlives the call; no old set is asked for.
     let result = unsafe {

@@ -27,6 +27,13 @@ impl Error {
         Self { operation: operation.into(), cause: Some(cause.into()), hint: None }
     }
 
+    /// Says what it was part of.
+    #[must_use]
+    pub fn within(mut self, operation: &str) -> Self {
+        self.operation = format!("{operation}: {}", self.operation);
+        self
+    }
+
     /// Adds what to do.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {

@@ -167,6 +167,17 @@ pub fn virtiofsd() -> Option<Virtiofsd> {
     Some(Virtiofsd { path: path.to_owned(), legacy })
 }
 
+/// Whether directories can be shared with guests at all.
+///
+/// # Errors
+/// Nothing that serves them is installed.
+pub fn require_virtiofsd() -> Result<()> {
+    virtiofsd().map(drop).ok_or_else(|| {
+        Error::caused("share directories with a machine", "`virtiofsd` is not installed")
+            .with_hint("install virtiofsd; QEMU 7.2 and older bring it, in Debian as `qemu-system-common`")
+    })
+}
+
 fn missing(name: &str, platform: &Platform) -> Error {
     let package = if platform.architecture == "arm64" { "qemu-system-arm" } else { "qemu-system-x86" };
     Error::caused("run a machine", format!("`{name}` is not installed"))

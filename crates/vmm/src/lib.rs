@@ -5,6 +5,7 @@
 //! qemu      the back end that runs an emulator as a child process
 //! disk      many layer files as one disk, without copying; disks for what workloads write
 //! initrd    the guest's first root
+//! snapshot  the form of a machine in a file
 //! host      which emulator and which accelerator this host has
 //! ```
 //!
@@ -18,5 +19,6 @@ pub mod initrd;
 pub mod machine;
 pub mod probe;
 pub mod qemu;
+pub mod snapshot;
 
 pub use error::{Error, Result};

@@ -2,11 +2,18 @@
 //!
 //! ```text
 //! create --> created --boot--> running --pause--> paused --resume--> running
+//! restore --------------------------------------> paused --snapshot--> paused
 //!               |                 |                  |
 //!               +---------------- stop --------------+----> gone        (so does the end of the value)
 //!                                 | the guest powers off, resets, or the back end dies
 //!                                 +----> ended, told by an `Event`
 //! ```
+//!
+//! A machine that is restored from a snapshot is another one with the same past: the one that the snapshot is of may go
+//! on, and both may be there at once, with a copy of the scratch disk each. Nobody has told the guest. Whoever restored
+//! it resumes it and says `Hello` to the agent, which brings time and a seed of its own and gets all that was not sent
+//! (`holm_spec::agent`). What was in the channel at the time of the snapshot went to the first machine: its owner reads
+//! all of it between pause and snapshot.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -81,6 +88,14 @@ pub trait Machine {
     /// # Errors
     /// The machine is gone or does not answer.
     fn resume(&mut self) -> Result<()>;
+
+    /// Writes the machine's memory and devices into `file`, a regular one that can be read and written
+    /// ([`crate::snapshot`]). The machine has to be paused, stays so, and can be resumed.
+    ///
+    /// # Errors
+    /// The machine runs, was not booted, has had one tried since it was paused, or shares directories of the host; the file takes no more; the machine is gone.
+    /// What is in the file then is no snapshot.
+    fn snapshot(&mut self, file: BorrowedFd<'_>) -> Result<()>;
 
     /// Asks the guest to leave itself with `bytes` of memory and give the rest back to the host.
     ///

@@ -1,5 +1,7 @@
 //! Signals: `kill`, `stop`, `wait`, and those that the caller's `holm` hands on.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use holm_tests::{Holm, eventually, host};
@@ -161,6 +163,38 @@ fn an_init_makes_defaults_work() {
 }
 
 #[test]
+fn an_init_hears_what_is_sent_right_after_the_start() {
+    let holm = Holm::new();
+    for round in 0..20 {
+        let id = holm.ok(["run", "-d", "--init", "base", "sleep", "60"]);
+        holm.ok(["kill", "-s", "TERM", &id]);
+        assert_eq!(holm.ok(["wait", &id]), "143", "round {round}");
+    }
+}
+
+/// An init that takes long to come so far as to listen.
+#[test]
+fn an_init_hears_what_is_sent_before_it_listens() {
+    let holm = Holm::new();
+    let directory = holm.scratch("programs");
+    std::fs::create_dir(&directory).expect("a directory of the test's own");
+    holm_tests::copy_binaries(&directory, &["holm", "holm-keeper", "holm-init"]);
+    std::fs::rename(directory.join("holm-init"), directory.join("init")).expect("renamed");
+    let slow = "#!/bin/sh\nsleep 0.5\nexec /init \"$@\"\n";
+    std::fs::write(directory.join("holm-init"), slow).expect("written");
+    std::fs::set_permissions(directory.join("holm-init"), Permissions::from_mode(0o755)).expect("changed");
+    let call = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(directory.join("holm"));
+        command.arg("--root").arg(holm.root()).arg("--run-root").arg(holm.run_root()).args(arguments);
+        holm_tests::Call::new(command).run().ok()
+    };
+    let volume = format!("{}:/init:ro", directory.join("init").display());
+    let id = call(&["run", "-d", "--init", "-v", &volume, "base", "sleep", "60"]);
+    call(&["kill", "-s", "TERM", &id]);
+    assert_eq!(call(&["wait", &id]), "143");
+}
+
+#[test]
 fn an_init_reaps() {
     let holm = Holm::new();
     let script = "(sleep 0.1 & exec sh -c 'exit 0'); (sh -c 'sleep 0.1 &'); sleep 0.5; ps -o stat,comm | grep -c ^Z; true";
@@ -224,6 +258,7 @@ fn a_process_killed_from_the_host() {
 }
 
 holm_tests::also_in_machines!(
+    an_init_makes_defaults_work,
     are_handed_on,
     pass_input_that_nobody_reads,
     kill,

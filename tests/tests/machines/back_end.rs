@@ -1,5 +1,7 @@
 //! The back ends, and machines of theirs.
 
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,14 +23,22 @@ pub struct BackEnd {
     /// For people.
     pub name: &'static str,
     create: fn(&Description) -> holm_vmm::Result<Box<dyn Machine>>,
+    restore: fn(&Description, BorrowedFd<'_>) -> holm_vmm::Result<Box<dyn Machine>>,
 }
 
 /// All of them that serve everywhere.
-pub const BACK_ENDS: &[BackEnd] = &[BackEnd { name: "qemu", create: create_qemu }];
+pub const BACK_ENDS: &[BackEnd] = &[BackEnd { name: "qemu", create: create_qemu, restore: restore_qemu }];
 
 fn create_qemu(description: &Description) -> holm_vmm::Result<Box<dyn Machine>> {
-    let emulator = holm_vmm::host::find("qemu-system-x86_64").expect("qemu-system-x86 is installed");
-    Ok(Box::new(Qemu::create(&emulator, description)?))
+    Ok(Box::new(Qemu::create(&emulator(), description)?))
+}
+
+fn restore_qemu(description: &Description, snapshot: BorrowedFd<'_>) -> holm_vmm::Result<Box<dyn Machine>> {
+    Ok(Box::new(Qemu::restore(&emulator(), description, snapshot)?))
+}
+
+fn emulator() -> PathBuf {
+    holm_vmm::host::find("qemu-system-x86_64").expect("qemu-system-x86 is installed")
 }
 
 /// Processors are few.
@@ -36,14 +46,15 @@ static TURN: Mutex<()> = Mutex::new(());
 
 /// A machine, the guest in it, and what it needs.
 pub struct Subject {
-    /// The back end.
-    name: &'static str,
+    back_end: &'static BackEnd,
+    /// What the machine was made from.
+    pub description: Description,
     /// The machine.
     pub machine: Box<dyn Machine>,
     /// What the guest says.
     pub talk: Talk,
-    _files: tempfile::TempDir,
-    _turn: MutexGuard<'static, ()>,
+    _files: Option<tempfile::TempDir>,
+    _turn: Option<MutexGuard<'static, ()>>,
 }
 
 /// Runs a test over every back end.
@@ -55,12 +66,40 @@ pub fn each(test: fn(&mut Subject)) {
 
 impl Subject {
     /// A machine that does not run yet.
-    pub fn create(back_end: &BackEnd) -> Self {
+    pub fn create(back_end: &'static BackEnd) -> Self {
+        Self::create_from(back_end, |directory| {
+            let (kernel, initrd) = guest::files(directory);
+            description(kernel, &initrd)
+        })
+    }
+
+    /// A machine of another guest, that does not run yet. What it needs may be put into the directory.
+    pub fn create_from(back_end: &'static BackEnd, describe: impl FnOnce(&Path) -> Description) -> Self {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let files = tempfile::tempdir().expect("a directory");
-        let (kernel, initrd) = guest::files(files.path());
-        let machine = (back_end.create)(&description(kernel, &initrd)).expect("created");
-        Self { name: back_end.name, machine, talk: Talk::default(), _files: files, _turn: turn }
+        let description = describe(files.path());
+        let machine = (back_end.create)(&description).expect("created");
+        let (_files, _turn) = (Some(files), Some(turn));
+        Self { back_end, description, machine, talk: Talk::default(), _files, _turn }
+    }
+
+    /// A snapshot of the machine.
+    pub fn snapshot(&mut self) -> File {
+        let file = tempfile::tempfile().expect("a file");
+        self.machine.snapshot(file.as_fd()).expect("taken");
+        file
+    }
+
+    /// A machine from a snapshot of this one, beside it.
+    pub fn restore(&self, snapshot: &File) -> Self {
+        self.restore_as(copy(&self.description), snapshot).expect("restored")
+    }
+
+    /// A machine from a snapshot and another description.
+    pub fn restore_as(&self, description: Description, snapshot: &File) -> holm_vmm::Result<Self> {
+        let machine = (self.back_end.restore)(&description, snapshot.as_fd())?;
+        let back_end = self.back_end;
+        Ok(Self { back_end, description, machine, talk: Talk::default(), _files: None, _turn: None })
     }
 
     /// Lets it run until the guest has spoken.
@@ -86,7 +125,7 @@ impl Subject {
             assert!(
                 Instant::now() < deadline,
                 "{}: no `{beginning}`; {:?}; {}",
-                self.name,
+                self.back_end.name,
                 self.talk,
                 self.console()
             );
@@ -112,7 +151,12 @@ impl Subject {
                 Some(event) if wanted(&event) => return event,
                 Some(_) => {}
                 None => {
-                    assert!(Instant::now() < deadline, "{}: no such event; {}", self.name, self.console());
+                    assert!(
+                        Instant::now() < deadline,
+                        "{}: no such event; {}",
+                        self.back_end.name,
+                        self.console()
+                    );
                     std::thread::sleep(Duration::from_millis(10));
                 }
             }
@@ -152,7 +196,8 @@ fn parent_of(pid: i32) -> i32 {
     parent.unwrap_or(0)
 }
 
-fn description(kernel: PathBuf, initrd: &Path) -> Description {
+/// A machine with nothing but a kernel and a first root.
+pub fn description(kernel: PathBuf, initrd: &Path) -> Description {
     Description {
         accelerator: Accelerator::Tcg,
         platform: Platform::host(),
@@ -164,5 +209,15 @@ fn description(kernel: PathBuf, initrd: &Path) -> Description {
         layers: None,
         scratch: None,
         shares: None,
+    }
+}
+
+/// The same machine once more, without its disks.
+pub fn copy(description: &Description) -> Description {
+    Description {
+        cpus: description.cpus,
+        memory: description.memory,
+        command_line: description.command_line.clone(),
+        ..self::description(description.kernel.clone(), &description.initrd)
     }
 }

@@ -38,7 +38,10 @@ fn no_emulator() {
         let outcome = holm.host_shell(script);
         outcome.expect_code(125);
         assert!(outcome.err().contains("`qemu-system-x86_64` is not installed"), "{outcome}");
-        assert!(outcome.err().contains("qemu-system-x86`"), "what to install: {outcome}");
+        assert!(
+            outcome.err().contains("\nhint: install QEMU"),
+            "what to do, on a line of its own: {outcome}"
+        );
         assert!(holm.workloads().is_empty());
     });
 }

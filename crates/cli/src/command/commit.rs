@@ -30,7 +30,7 @@ pub struct Args {
     message: Option<String>,
     /// Stop a container meanwhile, so that no file is caught half written
     #[arg(short, long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1,
-        require_equals = true, default_missing_value = "true")]
+        require_equals = true, default_missing_value = "true", value_parser = crate::dispatch::boolean)]
     pause: bool,
     /// Workload, by name or id
     #[arg(value_name = "WORKLOAD")]

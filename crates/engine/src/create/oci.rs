@@ -7,11 +7,10 @@ use holm_spec::runtime::{
     Linux, LinuxCapabilities, LinuxCpu, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxMemory,
     LinuxNamespace, LinuxNamespaceType, LinuxPids, LinuxResources, Mount, Process, Root, Spec,
 };
-use holm_spec::workload::{Isolation, NetworkMode};
+use holm_spec::workload::{INIT, INIT_TARGET, Isolation, NetworkMode};
 
 use super::files::EtcFile;
 use super::resolve::Resolved;
-use crate::host::INIT_TARGET;
 use crate::request::{Bind, CreateRequest};
 use crate::{Error, Kind, Result};
 
@@ -129,7 +128,7 @@ fn mounts(request: &CreateRequest, files: &[EtcFile]) -> Result<Vec<Mount>> {
         mounts.push(bind_mount(bind)?);
     }
     if request.init {
-        let source = crate::host::helper("holm-init")?;
+        let source = crate::host::helper(INIT)?;
         mounts.push(mount(
             INIT_TARGET,
             "bind",

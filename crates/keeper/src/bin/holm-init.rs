@@ -7,6 +7,9 @@
 //! Runs the program in a process group of its own (in the foreground of the terminal, if there is one),
 //! passes every signal on to it, reaps orphans, and ends as the program ends: its exit code, or 128 +
 //! the signal's number.
+//!
+//! Whoever starts it blocks all signals first: the kernel drops what comes to the first process of a namespace without a
+//! handler, and one may come before this program has done anything.
 #![expect(clippy::print_stderr, reason = "the workload's standard error is where the user looks")]
 
 use std::os::fd::AsFd;

@@ -19,7 +19,7 @@ use holm_sys::rustix::thread::{
     remove_capability_from_bounding_set, set_capabilities, set_keep_capabilities, set_no_new_privs,
     set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
-use holm_sys::{Errno, exec, process, seccomp};
+use holm_sys::{Errno, exec, process, seccomp, signals};
 
 use super::meet_parent;
 use super::mounts::{check_device, write_in_proc};
@@ -293,6 +293,11 @@ fn set_ambient(ambient: CapabilitySet) -> Result<(), Failure> {
 /// Tries the candidates as execvp(3) does: a file that may not be executed is remembered, one that is
 /// not there is passed over.
 fn execute(plan: &ProcessPlan) -> Errno {
+    if plan.blocks_signals
+        && let Err(errno) = signals::block_all()
+    {
+        return errno;
+    }
     let mut denied = None;
     let mut last = Errno::NOENT;
     for candidate in &plan.candidates {

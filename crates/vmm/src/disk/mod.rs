@@ -12,6 +12,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fstat, memfd_create};
+use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
@@ -20,10 +21,23 @@ pub const SECTOR: u64 = 512;
 /// Most layers of one disk: what a partition table holds.
 pub const LAYERS_LIMIT: usize = gpt::ENTRIES;
 
+/// Bytes of a layer's first block.
+const BLOCK: usize = 4096;
+
 /// A disk made of layer files.
 #[derive(Debug)]
 pub struct Layers {
     parts: Vec<Part>,
+}
+
+/// What tells one file, or one disk, from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mark {
+    /// Bytes.
+    pub size: u64,
+    /// CRC-32.
+    pub checksum: u32,
 }
 
 /// A part of a disk: a file from its beginning.
@@ -56,6 +70,23 @@ impl Layers {
     /// The files of the disk, in order.
     pub fn files(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.parts.iter().map(|part| part.file.as_fd())
+    }
+
+    /// What tells it from another disk: the checksum is of the beginnings of its files, which are the partition table and
+    /// what each layer says of itself.
+    ///
+    /// # Errors
+    /// A layer cannot be read.
+    pub fn mark(&self) -> Result<Mark> {
+        let mut hasher = crc32fast::Hasher::new();
+        let mut block = [0; BLOCK];
+        for part in &self.parts {
+            let length = rustix::io::pread(&part.file, &mut block, 0)
+                .map_err(|errno| Error::caused("read the beginning of a layer", errno))?;
+            hasher.update(&block[..length]);
+        }
+        let sectors: u64 = self.parts.iter().map(|part| part.sectors).sum();
+        Ok(Mark { size: sectors * SECTOR, checksum: hasher.finalize() })
     }
 
     /// A description of the disk for QEMU, given the paths that it is to find the [`Layers::files`] at.

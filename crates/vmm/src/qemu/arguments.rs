@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use holm_spec::agent::{LAYERS_DISK, PORT, SCRATCH_DISK, SHARES_TAG};
 use holm_spec::machine::Accelerator;
+use serde_json::{Value, json};
 
 use super::{Ends, copy};
 use crate::machine::Description;
@@ -18,6 +19,8 @@ pub struct Arguments {
     pub inherited: Vec<OwnedFd>,
     /// Devices of the machine, a line each, for people.
     pub devices: Vec<String>,
+    /// The disk with the layers, as QEMU is told of it.
+    pub layers: Option<Value>,
     /// Sets of descriptors that disks are read through.
     sets: usize,
 }
@@ -25,16 +28,20 @@ pub struct Arguments {
 /// A machine without anything that a workload does not need. A kind with ACPI, from which Debian's kernels learn of
 /// virtio's devices without PCI: it reaches user space in two thirds of the time that q35 takes (docs/design/0011).
 const MICROVM: &str = "microvm,acpi=on,pcie=off,pit=off,pic=off,rtc=on,isa-serial=on";
+/// What QEMU calls the disk with the layers, and the device that it is in.
+pub const LAYERS: &str = "layers";
 /// QEMU gives up what it needs only before it runs.
 const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 
 impl Arguments {
     /// The command line of a machine with these streams.
     pub fn new(description: &Description, ends: &Ends) -> Result<Self> {
-        let mut arguments = Self { words: Vec::new(), inherited: Vec::new(), devices: Vec::new(), sets: 0 };
+        let mut arguments =
+            Self { words: Vec::new(), inherited: Vec::new(), devices: Vec::new(), layers: None, sets: 0 };
         arguments.add_machine(description)?;
         arguments.add_boot(description);
         arguments.add_streams(ends)?;
+        arguments.add_snapshot(ends)?;
         arguments.add_disks(description)?;
         arguments.add_shares(description)?;
         arguments.add_memory_devices();
@@ -96,14 +103,24 @@ impl Arguments {
         Ok(())
     }
 
+    /// It waits for a machine's memory and devices before anything else.
+    fn add_snapshot(&mut self, ends: &Ends) -> Result<()> {
+        let Some(socket) = &ends.snapshot else { return Ok(()) };
+        let number = self.inherit(socket.as_fd())?;
+        self.option("-incoming", &[&format!("fd:{number}")]);
+        Ok(())
+    }
+
     fn add_disks(&mut self, description: &Description) -> Result<()> {
         if let Some(layers) = &description.layers {
             let files = layers.files().map(|file| self.set(file)).collect::<Result<Vec<_>>>()?;
             let descriptor = layers.descriptor(&files)?;
             let path = self.set(descriptor.as_fd())?;
-            let drive = "driver=vmdk,node-name=layers,read-only=on,file.driver=file,file.locking=off";
-            self.option("-blockdev", &[&format!("{drive},file.read-only=on,file.filename={path}")]);
-            self.device("virtio-blk-device", &format!("drive=layers,serial={LAYERS_DISK}"));
+            let file = json!({"driver": "file", "filename": path, "read-only": true, "locking": "off"});
+            let drive = json!({"driver": "vmdk", "node-name": LAYERS, "read-only": true, "file": file});
+            self.option("-blockdev", &[&drive.to_string()]);
+            self.device("virtio-blk-device", &format!("id={LAYERS},drive={LAYERS},serial={LAYERS_DISK}"));
+            self.layers = Some(drive);
             self.devices.push(format!("virtio disk `{LAYERS_DISK}`: {} layers, read-only", files.len() - 2));
         }
         if let Some(scratch) = &description.scratch {

@@ -4,6 +4,7 @@
 //! reads disks through sets of descriptors (`/dev/fdset/N`). Nobody else has to be trusted with paths.
 
 mod arguments;
+mod migration;
 mod qmp;
 
 use std::collections::VecDeque;
@@ -18,6 +19,7 @@ use holm_sys::process::keep_over_exec;
 use serde_json::{Value, json};
 
 use crate::machine::{Description, Event, Machine, Metrics};
+use crate::snapshot::{Reader, Subject};
 use crate::{Error, Result};
 use arguments::Arguments;
 use qmp::Qmp;
@@ -32,6 +34,10 @@ pub struct Qemu {
     qmp: Qmp,
     channel: UnixStream,
     console: UnixStream,
+    /// What a snapshot of it belongs to.
+    subject: Subject,
+    /// Its disk with the layers, as QEMU is told of it.
+    layers: Option<Value>,
     /// Events that were not asked for yet.
     pending: VecDeque<Event>,
     accelerator: Accelerator,
@@ -39,11 +45,13 @@ pub struct Qemu {
     devices: Vec<String>,
 }
 
-/// The ends of a machine's three streams that the emulator gets.
+/// The ends of a machine's streams that the emulator gets.
 struct Ends {
     qmp: UnixStream,
     channel: UnixStream,
     console: UnixStream,
+    /// Where the machine's memory and devices come from, if it is restored.
+    snapshot: Option<UnixStream>,
 }
 
 impl Qemu {
@@ -52,12 +60,43 @@ impl Qemu {
     /// # Errors
     /// The emulator cannot be started, or does not take the machine.
     pub fn create(emulator: &Path, description: &Description) -> Result<Self> {
+        Self::start(emulator, description, Subject::new(description)?, None)
+    }
+
+    /// Starts an emulator with the machine that a snapshot was taken of; it is paused. `description` is that of the
+    /// machine then, with the scratch disk as it was then.
+    ///
+    /// # Errors
+    /// The snapshot is of another machine, another emulator or another version, not whole, or damaged; otherwise as for
+    /// [`Qemu::create`]. No emulator is left then.
+    pub fn restore(emulator: &Path, description: &Description, snapshot: BorrowedFd<'_>) -> Result<Self> {
+        Self::try_restore(emulator, description, snapshot)
+            .map_err(|error| error.within("restore the machine"))
+    }
+
+    fn try_restore(emulator: &Path, description: &Description, snapshot: BorrowedFd<'_>) -> Result<Self> {
+        let subject = Subject::new(description)?;
+        subject.check_shares()?;
+        let reader = Reader::open(snapshot)?;
+        let (stream, stream_end) = migration::pair()?;
+        let mut machine = Self::start(emulator, description, subject, Some(stream_end))?;
+        reader.check(&machine.subject.identity(migration::name(&mut machine.qmp)?)?)?;
+        machine.load(stream, &reader).map_err(|error| machine.explain(error))?;
+        Ok(machine)
+    }
+
+    fn start(
+        emulator: &Path,
+        description: &Description,
+        subject: Subject,
+        snapshot: Option<UnixStream>,
+    ) -> Result<Self> {
         let failed = |error: std::io::Error| Error::caused("make a socket to the emulator", error);
         let (qmp, qmp_end) = UnixStream::pair().map_err(failed)?;
         let (channel, channel_end) = UnixStream::pair().map_err(failed)?;
         let (console, console_end) = UnixStream::pair().map_err(failed)?;
         channel.set_nonblocking(true).and_then(|()| console.set_nonblocking(true)).map_err(failed)?;
-        let ends = Ends { qmp: qmp_end, channel: channel_end, console: console_end };
+        let ends = Ends { qmp: qmp_end, channel: channel_end, console: console_end, snapshot };
         let arguments = Arguments::new(description, &ends)?;
         let child = spawn(emulator, &arguments)?;
         // What only the child holds tells of its end.
@@ -68,6 +107,8 @@ impl Qemu {
             qmp: Qmp::new(qmp),
             channel,
             console,
+            subject,
+            layers: arguments.layers,
             pending: VecDeque::new(),
             accelerator: description.accelerator,
             arguments: command_line.chain(arguments.words).collect(),
@@ -151,6 +192,10 @@ impl Machine for Qemu {
         self.command("cont", json!({})).map(drop)
     }
 
+    fn snapshot(&mut self, file: BorrowedFd<'_>) -> Result<()> {
+        self.save(file).map_err(|error| error.within("take a snapshot of the machine"))
+    }
+
     fn set_memory(&mut self, bytes: u64) -> Result<()> {
         self.command("balloon", json!({ "value": bytes })).map(drop)
     }
@@ -205,6 +250,6 @@ impl Drop for Qemu {
 }
 
 /// Descriptors as owned copies, so that a description may be used again.
-fn copy(descriptor: BorrowedFd<'_>) -> Result<OwnedFd> {
+pub(crate) fn copy(descriptor: BorrowedFd<'_>) -> Result<OwnedFd> {
     descriptor.try_clone_to_owned().map_err(|error| Error::caused("copy a descriptor", error))
 }

@@ -60,19 +60,38 @@ impl Qmp {
     /// # Errors
     /// The emulator refuses, has ended, or does not answer.
     pub fn execute(&mut self, command: &str, arguments: Value) -> Result<Value> {
+        self.execute_with(command, arguments, None)
+    }
+
+    /// Runs a command that takes a descriptor along; what it returns.
+    ///
+    /// # Errors
+    /// The emulator refuses, has ended, or does not answer.
+    pub fn execute_with(
+        &mut self,
+        command: &str,
+        arguments: Value,
+        descriptor: Option<BorrowedFd<'_>>,
+    ) -> Result<Value> {
         let mut text = json!({ "execute": command, "arguments": arguments }).to_string();
         text.push('\n');
-        self.socket.set_nonblocking(false).and_then(|()| self.socket.write_all(text.as_bytes())).map_err(
-            |error| match error.kind() {
-                ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => gone(),
-                _ => Error::caused("speak to the emulator", error),
-            },
-        )?;
+        self.send(text.as_bytes(), descriptor).map_err(|error| match error.kind() {
+            ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => gone(),
+            _ => Error::caused("speak to the emulator", error),
+        })?;
         let mut answer = self.wait_for(command)?;
         match answer.get("error") {
             Some(error) => Err(Error::new(error["desc"].as_str().unwrap_or("no reason given").to_owned())),
             None => Ok(answer.get_mut("return").map_or(Value::Null, Value::take)),
         }
+    }
+
+    /// Sends a line; the descriptor goes with its first byte.
+    fn send(&mut self, line: &[u8], descriptor: Option<BorrowedFd<'_>>) -> std::io::Result<()> {
+        self.socket.set_nonblocking(false)?;
+        let Some(descriptor) = descriptor else { return self.socket.write_all(line) };
+        holm_sys::socket::send_descriptor(self.socket.as_fd(), &line[..1], descriptor)?;
+        self.socket.write_all(&line[1..])
     }
 
     /// The next event that is there.

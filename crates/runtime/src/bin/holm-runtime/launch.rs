@@ -117,6 +117,7 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
         options: StartOptions {
             hold,
             dies_with_parent: false,
+            blocks_signals: false,
             meet_when_mounted: meets,
             no_pivot: options.no_pivot,
             landlock: landlock(spec.process().as_ref())?,

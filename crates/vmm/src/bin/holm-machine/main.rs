@@ -101,7 +101,6 @@ impl Notices {
     }
 
     fn failed(&self, kind: FailureKind, error: &Error) {
-        let hint = error.hint().map_or_else(String::new, |hint| format!(" (hint: {hint})"));
-        self.say(&Notice::Failed { kind, message: format!("{error}{hint}") });
+        self.say(&Notice::Failed { kind, message: error.to_string() });
     }
 }
