@@ -87,7 +87,13 @@ impl Session {
                 Err(failure(kind, message))
             }
             Ok(other) => Err(Error::new(Kind::Failed, format!("keeper answered out of turn: {other:?}"))),
-            Err(error) => Err(error),
+            Err(error) => {
+                if error.kind() == Kind::KeeperEnded {
+                    // Its socket may be closed before its lock is: whoever comes next shall find that free.
+                    session.reap_keeper();
+                }
+                Err(error)
+            }
         }
     }
 
