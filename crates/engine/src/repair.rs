@@ -81,7 +81,12 @@ impl Engine {
 
     pub(crate) fn repair_sandbox(&self, id: &Id, path: &Path) -> Result<Option<String>> {
         // Its keeper lives, or has just removed it.
-        let Ok(Some(lock)) = Lock::try_acquire(&path.join("lock"), Mode::Exclusive) else { return Ok(None) };
+        let Ok(Some(lock)) = Lock::try_acquire(&path.join("lock"), Mode::Exclusive) else {
+            let went_on = self.end_abandoned_commit(id)?;
+            let told =
+                || format!("workload {}: its commit was killed while it was paused; it goes on", id.short());
+            return Ok(went_on.then(told));
+        };
         if !self.can_be_adopted(id) {
             return self.bury_without_keeper(id);
         }

@@ -119,6 +119,8 @@ impl Watch<'_> {
                 None => self.engine.workload(&id).map(|workload| (workload, None)),
             };
             match fresh {
+                // It is nobody's: it shows another one's files.
+                Ok((workload, _)) if workload.config.visits.is_some() => {}
                 Ok((workload, before)) => drop(self.known.insert(id, Known { workload, before })),
                 Err(error) if matches!(error.kind(), Kind::NoSuchWorkload | Kind::Corrupt) => {}
                 Err(error) => return Err(error),

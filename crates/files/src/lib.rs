@@ -28,7 +28,7 @@ use std::os::fd::AsFd;
 use holm_spec::files::Task;
 
 pub use error::{Error, Result};
-pub use view::View;
+pub use view::{View, root_of};
 
 /// Carries out a task (see [`holm_spec::files`] for what it reads and writes).
 ///

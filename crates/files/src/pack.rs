@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use holm_tar::{Entry, EntryKind, Mtime, Writer, shown};
-use rustix::fs::{FileType, Mode, OFlags, Stat, fgetxattr, flistxattr, fstat, openat, readlinkat};
+use rustix::fs::{FileType, Mode, OFlags, Stat, fgetxattr, flistxattr, fstat, fstatfs, openat, readlinkat};
 use rustix::io::Errno;
 
 use crate::walk::{Found, failed, walk};
@@ -19,12 +19,38 @@ const XATTR_LIMIT: usize = 64 << 10;
 /// What belongs to an overlay or to the host's policy, not to a file.
 const NOT_KEPT: [&[u8]; 2] = [b"trusted.", b"security.selinux"];
 
-/// How files are opened to be read: a FIFO that was put in a file's place holds nobody up.
-const FILE: OFlags = OFlags::RDONLY
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::NONBLOCK)
-    .union(OFlags::NOCTTY)
-    .union(OFlags::CLOEXEC);
+/// How files are opened to be looked at: a device that was put in a file's place is not opened by that.
+const PLACE: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+/// How they are then opened to be read.
+const FILE: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
+/// File systems that show what the kernel knows, and nothing that anybody keeps (statfs(2)): proc, sysfs, cgroup, cgroup2,
+/// devpts, mqueue, debugfs, tracefs, securityfs, bpf.
+const OF_THE_KERNEL: [i64; 10] = [
+    0x9fa0,
+    0x6265_6572,
+    0x0027_e0eb,
+    0x6367_7270,
+    0x1cd1,
+    0x1980_0202,
+    0x6462_6720,
+    0x7472_6163,
+    0x7363_6673,
+    0xcafe_4a11,
+];
+
+/// Opens a file that was found, if it is one.
+fn open_file(found: &OwnedFd) -> Result<Option<OwnedFd>, Errno> {
+    match FileType::from_raw_mode(fstat(found)?.st_mode) {
+        FileType::RegularFile => look::reopen(found, FILE).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// Whether a directory's content is the kernel's. Of what was asked for by its own path everything counts.
+fn is_kernels(found: &Found<'_>) -> bool {
+    let kind = found.open_directory().and_then(|directory| fstatfs(&directory)).map(|found| found.f_type);
+    found.file_type() == FileType::Directory && kind.is_ok_and(|kind| OF_THE_KERNEL.contains(&kind))
+}
 
 /// Packs what lies at `path` under the name `name`; with the name `.` what lies below it without itself.
 pub fn pack(
@@ -47,13 +73,14 @@ pub fn pack(
             }
             walk(directory, &mut |found| {
                 packer.found([prefix.as_slice(), found.path].concat(), found)?;
-                Ok(true)
+                Ok(found.stat.st_dev == stat.st_dev || !is_kernels(found))
             })?;
         }
         FileType::RegularFile => {
-            let flags = FILE.difference(OFlags::NOFOLLOW);
-            let file = look::open(root, path, flags, follow).map_err(opened)?;
-            packer.file(name.as_bytes().to_vec(), &file)?;
+            let file = look::open(root, path, OFlags::PATH, follow).and_then(|found| open_file(&found));
+            if let Some(file) = file.map_err(opened)? {
+                packer.file(name.as_bytes().to_vec(), &file)?;
+            }
         }
         FileType::Symlink => {
             let link = look::open(root, path, OFlags::PATH, false).map_err(opened)?;
@@ -83,9 +110,9 @@ impl<'a> Packer<'a> {
     pub fn found(&mut self, name: Vec<u8>, found: &Found<'_>) -> Result<()> {
         let gone = |errno: Errno| matches!(errno, Errno::NOENT | Errno::LOOP | Errno::NOTDIR);
         let packed = match found.file_type() {
-            FileType::RegularFile => {
-                openat(found.parent, found.name, FILE, Mode::empty()).map(|file| self.file(name, &file))
-            }
+            FileType::RegularFile => openat(found.parent, found.name, PLACE, Mode::empty())
+                .and_then(|found| open_file(&found))
+                .map(|file| file.map_or(Ok(()), |file| self.file(name, &file))),
             FileType::Directory => {
                 found.open_directory().map(|directory| self.directory(name, &found.stat, directory.as_fd()))
             }
@@ -130,10 +157,6 @@ impl<'a> Packer<'a> {
 
     fn file(&mut self, name: Vec<u8>, file: &OwnedFd) -> Result<()> {
         let stat = fstat(file).map_err(|errno| failed("look at", &name, errno))?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            // It was replaced.
-            return Ok(());
-        }
         if stat.st_nlink > 1 {
             if let Some(earlier) = self.names.get(&(stat.st_dev, stat.st_ino)) {
                 let mut entry = entry_of(name, EntryKind::HardLink, &stat);
@@ -204,7 +227,8 @@ fn xattrs(file: BorrowedFd<'_>) -> Result<Vec<Xattr>, Errno> {
     };
     let mut names: Vec<&[u8]> =
         list[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()).collect();
-    names.retain(|name| !NOT_KEPT.iter().any(|prefix| name.starts_with(prefix)));
+    // A record's key ends at the first `=`.
+    names.retain(|name| !NOT_KEPT.iter().any(|prefix| name.starts_with(prefix)) && !name.contains(&b'='));
     names.sort_unstable();
     let mut xattrs = Vec::with_capacity(names.len());
     for name in names {

@@ -1,11 +1,12 @@
 //! From an archive to files.
 //!
-//! Below the directory that was asked for no link is followed, whether the archive brought it or it was there: a link in
-//! the way of an entry is replaced, one in the middle of its path is an error. A file gets its name when it is complete.
+//! Below the directory that was asked for no link is followed, whether the archive brought it or it was there: a link in the
+//! way of a file is replaced, one in the way of a directory or in the middle of a path is an error. A file gets its name
+//! when it is complete; what something is mounted on is written to instead.
 
 use std::ffi::CString;
 use std::io::Read;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use holm_spec::files::Unpack;
 use holm_sys::file::random_bytes;
@@ -13,8 +14,8 @@ use holm_sys::in_root;
 use holm_tar::{Entry, EntryKind, Mtime, Reader, shown};
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags, chownat,
-    fchmod, fchown, fsetxattr, futimens, linkat, mkdirat, mknodat, openat, renameat, statat, symlinkat,
-    unlinkat, utimensat,
+    fchmod, fchown, fsetxattr, fstat, futimens, linkat, mkdirat, mknodat, openat, renameat, statat,
+    symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
@@ -23,10 +24,12 @@ use crate::{Error, Result, look};
 
 /// Most bytes of headers for one entry.
 const HEADER_LIMIT: usize = 1 << 20;
+/// So many zeros are worth a hole.
+const HOLE: usize = 4096;
 /// Set-user-id and set-group-id.
 const PRIVILEGES: u16 = 0o6000;
-/// Attributes that give rights to whoever executes the file.
-const PRIVILEGED_XATTR: &[u8] = b"security.";
+/// Attributes that give rights: to whoever executes the file, to users whom an access control list names.
+const PRIVILEGED_XATTRS: [&[u8]; 2] = [b"security.", b"system."];
 /// Mode of directories that an archive does not mention.
 const PARENT_MODE: Mode = Mode::from_raw_mode(0o755);
 /// Longest path of an entry (`PATH_MAX`).
@@ -76,8 +79,19 @@ impl Place<'_> {
         }
     }
 
+    /// Whether something is mounted there: to replace it would take the mount away.
+    fn is_mount_point(&self) -> bool {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW;
+        let opened = in_root::open(self.parent, &*self.name, flags, ResolveFlags::NO_XDEV);
+        matches!(opened, Err(Errno::XDEV))
+    }
+
     /// Makes room for something that is no directory.
     fn clear(&self) -> Result<()> {
+        if self.is_mount_point() {
+            let message = format!("replace `{}`: something is mounted there", shown(self.path));
+            return Err(Error::invalid(message));
+        }
         match unlinkat(self.parent, &self.name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(Errno::ISDIR) => Err(Error::invalid(format!(
@@ -96,7 +110,12 @@ impl Unpacker<'_> {
             // The directory itself, which is there and stays as it is.
             return Ok(());
         };
+        self.check_name(&path)?;
+        if matches!(entry.kind, EntryKind::Character | EntryKind::Block) && !self.options.devices {
+            return Ok(());
+        }
         let target = if entry.kind == EntryKind::HardLink { Some(normal(&entry.link)?) } else { None };
+        target.as_ref().map_or(Ok(()), |target| self.check_name(target))?;
         if entry.kind == EntryKind::Directory {
             self.times.push((path.clone(), entry.mtime));
         }
@@ -111,6 +130,17 @@ impl Unpacker<'_> {
         };
         self.parent = Some((parent.to_vec(), opened));
         unpacked
+    }
+
+    /// Whoever packs was asked for one name; more than that is no mistake of theirs.
+    fn check_name(&self, path: &[u8]) -> Result<()> {
+        let first = path.split(|byte| *byte == b'/').next().unwrap_or_default();
+        match &self.options.only {
+            Some(only) if only.as_bytes() != first => {
+                Err(Error::invalid(format!("the archive holds `{}`, which nobody asked for", shown(path))))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Opens the directory of an entry, making what is not there of it.
@@ -154,7 +184,8 @@ impl Unpacker<'_> {
     /// Makes a directory; one that is there gets the entry's attributes.
     fn directory(&self, place: &Place<'_>, entry: &Entry) -> Result<()> {
         if !matches!(place.file_type()?, None | Some(FileType::Directory)) {
-            place.clear()?;
+            let message = format!("replace `{}`, which is no directory, by a directory", shown(place.path));
+            return Err(Error::invalid(message));
         }
         match mkdirat(place.parent, &place.name, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => {}
@@ -166,17 +197,14 @@ impl Unpacker<'_> {
     }
 
     fn file<R: Read>(&self, place: &Place<'_>, entry: &Entry, reader: &mut Reader<R>) -> Result<()> {
-        let replaces = match place.file_type()? {
-            Some(FileType::Directory) => return place.clear(),
-            other => other.is_some(),
-        };
-        let name = if replaces { temporary() } else { place.name.clone() };
+        if place.file_type()? == Some(FileType::Directory) {
+            return place.clear();
+        }
+        let name = temporary();
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = openat(place.parent, &name, flags, Mode::RUSR | Mode::WUSR)
             .map_err(|errno| place.failed("make file", errno))?;
-        let complete = self
-            .fill(place, entry, reader, &file)
-            .and_then(|()| if replaces { rename(place, &name, entry.size) } else { Ok(()) });
+        let complete = self.fill(place, entry, reader, &file).and_then(|()| rename(place, &name));
         complete.inspect_err(|_| {
             // No half a file stays.
             let _ = unlinkat(place.parent, &name, AtFlags::empty());
@@ -224,21 +252,20 @@ impl Unpacker<'_> {
             EntryKind::Character => FileType::CharacterDevice,
             _ => FileType::BlockDevice,
         };
-        if kind != FileType::Fifo && !self.options.devices {
-            return Err(Error::invalid(format!(
-                "`{}` is a device, and none is made here",
-                shown(place.path)
-            )));
-        }
         place.clear()?;
         let (major, minor) = entry.device;
         let mode = Mode::from_raw_mode((entry.mode & 0o777).into());
         mknodat(place.parent, &place.name, kind, Mode::empty(), rustix::fs::makedev(major, minor))
             .map_err(|errno| place.failed("make", errno))?;
         self.dress(place, entry)?;
-        // Its owner first, and never through a link: nothing else is there but what was just made.
-        rustix::fs::chmodat(place.parent, &place.name, mode, AtFlags::empty())
-            .map_err(|errno| place.failed("set the mode of", errno))
+        let failed = |errno| place.failed("set the mode of", errno);
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let made = openat(place.parent, &place.name, flags, Mode::empty()).map_err(failed)?;
+        if FileType::from_raw_mode(fstat(&made).map_err(failed)?.st_mode) != kind {
+            // Somebody put something else there; its mode is none of ours.
+            return Ok(());
+        }
+        rustix::fs::chmod(format!("/proc/self/fd/{}", made.as_raw_fd()), mode).map_err(failed)
     }
 
     /// Owner and time of what cannot be opened.
@@ -258,8 +285,8 @@ impl Unpacker<'_> {
         fchmod(file, Mode::from_raw_mode((entry.mode & !dropped).into()))
             .map_err(|errno| place.failed("set the mode of", errno))?;
         for (name, value) in &entry.xattrs {
-            if name.starts_with(b"trusted.") || !self.options.privileges && name.starts_with(PRIVILEGED_XATTR)
-            {
+            let privileged = PRIVILEGED_XATTRS.iter().any(|prefix| name.starts_with(prefix));
+            if name.starts_with(b"trusted.") || privileged && !self.options.privileges {
                 continue;
             }
             match fsetxattr(file, &c_string(name)?, value, XattrFlags::empty()) {
@@ -302,6 +329,10 @@ fn write_data<R: Read>(
     file: &OwnedFd,
 ) -> Result<()> {
     let write = |bytes: &[u8], at: u64| -> Result<()> {
+        if bytes.len() >= HOLE && bytes.iter().all(|byte| *byte == 0) {
+            // The file is new: what is not written is a hole.
+            return Ok(());
+        }
         let (mut left, mut at) = (bytes, at);
         while !left.is_empty() {
             match rustix::io::pwrite(file, left, at) {
@@ -331,34 +362,29 @@ fn write_data<R: Read>(
     rustix::fs::ftruncate(file, entry.size).map_err(|errno| place.failed("write", errno))
 }
 
-/// Puts a complete file in another's place; what something is mounted on is written to instead.
-fn rename(place: &Place<'_>, name: &CString, size: u64) -> Result<()> {
-    match renameat(place.parent, name, place.parent, &place.name) {
-        Ok(()) => Ok(()),
-        Err(Errno::BUSY) => {
-            copy_over(place, name, size)?;
-            unlinkat(place.parent, name, AtFlags::empty())
-                .map_err(|errno| place.failed("remove what was copied to", errno))
-        }
-        Err(errno) => Err(place.failed("replace", errno)),
+/// Gives a complete file its name; what something is mounted on is written to instead.
+fn rename(place: &Place<'_>, name: &CString) -> Result<()> {
+    if place.is_mount_point() {
+        copy_over(place, name)?;
+        return unlinkat(place.parent, name, AtFlags::empty())
+            .map_err(|errno| place.failed("remove what was copied to", errno));
     }
+    renameat(place.parent, name, place.parent, &place.name).map_err(|errno| place.failed("replace", errno))
 }
 
-/// Copies a complete file over one that cannot be replaced, because something is mounted on it.
-fn copy_over(place: &Place<'_>, name: &CString, size: u64) -> Result<()> {
+/// Copies a complete file over one that something is mounted on.
+fn copy_over(place: &Place<'_>, name: &CString) -> Result<()> {
     let failed = |errno| place.failed("write to", errno);
     let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let from = openat(place.parent, name, OFlags::RDONLY | flags, Mode::empty()).map_err(failed)?;
-    let to = openat(
-        place.parent,
-        &place.name,
-        OFlags::WRONLY | OFlags::TRUNC | OFlags::NONBLOCK | flags,
-        Mode::empty(),
-    );
-    let (mut from, mut to) = (std::fs::File::from(from), std::fs::File::from(to.map_err(failed)?));
-    let copied =
-        std::io::copy(&mut from, &mut to).map_err(|error| Error::io("write to what is mounted", error))?;
-    if copied == size { Ok(()) } else { Err(failed(Errno::IO)) }
+    let there = openat(place.parent, &place.name, OFlags::PATH | flags, Mode::empty()).map_err(failed)?;
+    if FileType::from_raw_mode(fstat(&there).map_err(failed)?.st_mode) != FileType::RegularFile {
+        return Err(Error::invalid(format!("write to `{}`: no file is mounted there", shown(place.path))));
+    }
+    let to = look::reopen(&there, OFlags::WRONLY | OFlags::TRUNC | OFlags::NONBLOCK).map_err(failed)?;
+    let (mut from, mut to) = (std::fs::File::from(from), std::fs::File::from(to));
+    let copied = std::io::copy(&mut from, &mut to);
+    copied.map(drop).map_err(|error| Error::io(format!("write to `{}`", shown(place.path)), error))
 }
 
 fn temporary() -> CString {

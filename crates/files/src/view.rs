@@ -20,6 +20,15 @@ pub struct View {
     pub lower: Option<OwnedFd>,
 }
 
+/// The root of a process whose number cannot become another's meanwhile.
+///
+/// # Errors
+/// As open(2).
+pub fn root_of(pid: i32) -> Result<OwnedFd> {
+    open(format!("/proc/{pid}/root"), DIRECTORY, Mode::empty())
+        .map_err(|errno| Error::io("open the root of the workload", errno))
+}
+
 const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 impl View {
@@ -28,12 +37,12 @@ impl View {
         Self { root, upper: None, lower: None }
     }
 
-    /// What `task` is about, of a workload whose layers are mounted: its root as its first process `running` sees it, or
+    /// What `task` is about, of a workload whose layers are mounted: its root as its first process sees it, `running`, or
     /// put together anew where there is none; for exports and changes the root without what is mounted there.
     ///
     /// # Errors
     /// A directory that is not there; the kernel does not mount it.
-    pub fn new(task: &Task, root: &RootFs, running: Option<i32>) -> Result<Self> {
+    pub fn new(task: &Task, root: &RootFs, running: Option<OwnedFd>) -> Result<Self> {
         match (task, running) {
             (Task::Export, _) => mount_read_only(root, true).map(Self::of),
             (Task::Changes { .. } | Task::Layer { .. }, _) => {
@@ -46,12 +55,11 @@ impl View {
                     lower: Some(lower),
                 })
             }
-            (Task::Look { .. } | Task::Pack { .. } | Task::Unpack { .. }, Some(pid)) => {
-                let root = open(format!("/proc/{pid}/root"), DIRECTORY, Mode::empty());
-                root.map(Self::of).map_err(|errno| Error::io("open the root of the workload", errno))
-            }
+            (Task::Look { .. } | Task::Pack { .. } | Task::Unpack { .. }, Some(root)) => Ok(Self::of(root)),
             (Task::Look { .. } | Task::Pack { .. } | Task::Unpack { .. }, None) => {
-                overlay::mount(root).map(Self::of).map_err(from_runtime)
+                // An upper directory that was mounted `volatile` is not mounted again.
+                let root = RootFs { volatile: false, ..root.clone() };
+                overlay::mount(&root).map(Self::of).map_err(from_runtime)
             }
         }
     }

@@ -13,7 +13,7 @@ use holm_spec::files::{FailureKind, Task, Unpack};
 use holm_tar::{Entry, EntryKind, Writer};
 use rustix::fs::{CWD, FileType, Mode, XattrFlags, mknodat, setxattr};
 
-const PLAIN: Unpack = Unpack { owner: None, privileges: true, devices: true };
+const PLAIN: Unpack = Unpack { only: None, owner: None, privileges: true, devices: true };
 
 fn view(root: &Path) -> View {
     View { root: open(root), upper: None, lower: None }
@@ -119,13 +119,43 @@ fn without_privileges_a_copy_gives_nobody_rights() {
     let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     tree(from.path());
     fs::remove_file(from.path().join("d/null")).unwrap();
-    let options = Unpack { owner: Some((5, 6)), privileges: false, devices: false };
-    unpack(to.path(), "/", options, &pack(from.path(), "/d", ".")).unwrap();
+    let options = Unpack { only: None, owner: Some((5, 6)), privileges: false, devices: false };
+    unpack(to.path(), "/", options.clone(), &pack(from.path(), "/d", ".")).unwrap();
     let small = fs::metadata(to.path().join("small")).unwrap();
     assert_eq!((small.mode() & 0o7777, small.uid(), small.gid()), (0o750, 5, 6));
     let device = archive(&[("null", EntryKind::Character, "")]);
-    let error = unpack(to.path(), "/", options, &device).unwrap_err();
-    assert!(error.to_string().contains("is a device"), "{error}");
+    unpack(to.path(), "/", options, &device).unwrap();
+    assert!(!to.path().join("null").exists(), "devices are left out");
+}
+
+/// What a guest packs may be more than what it was asked for.
+#[test]
+fn nothing_is_unpacked_that_was_not_asked_for() {
+    let to = tempfile::tempdir().unwrap();
+    fs::write(to.path().join("passwd"), "safe").unwrap();
+    let options = Unpack { only: Some("log".to_owned()), ..PLAIN };
+    let file = EntryKind::File;
+    for entries in [
+        vec![("log", file, "1"), ("passwd", file, "evil")],
+        vec![("./passwd", file, "evil")],
+        vec![("log", EntryKind::HardLink, "passwd")],
+    ] {
+        let error = unpack(to.path(), "/", options.clone(), &archive(&entries)).unwrap_err();
+        assert!(error.to_string().contains("nobody asked for"), "{error}");
+    }
+    assert_eq!(fs::read_to_string(to.path().join("passwd")).unwrap(), "safe");
+    unpack(to.path(), "/", options, &archive(&[("log", file, "2")])).unwrap();
+}
+
+/// A link in the place of a directory may be all that holds a system together.
+#[test]
+fn directories_replace_nothing() {
+    let to = tempfile::tempdir().unwrap();
+    fs::create_dir(to.path().join("usr")).unwrap();
+    symlink("usr", to.path().join("lib")).unwrap();
+    let error = unpack(to.path(), "/", PLAIN, &archive(&[("lib/", EntryKind::Directory, "")])).unwrap_err();
+    assert!(error.to_string().contains("no directory"), "{error}");
+    assert_eq!(fs::read_link(to.path().join("lib")).unwrap(), Path::new("usr"));
 }
 
 #[test]
@@ -192,6 +222,11 @@ fn what_does_not_fit_is_refused_and_nothing_half_stays() {
         run(root.path(), &Task::Look { path: "/x".into(), follow: true }, b"").unwrap_err().kind(),
         FailureKind::NotFound
     );
+    // Holes come back as holes.
+    let holes = archive(&[("holes", file, &"\0".repeat(8 << 20))]);
+    unpack(root.path(), "/d", PLAIN, &holes).unwrap();
+    let metadata = fs::metadata(root.path().join("d/holes")).unwrap();
+    assert!(metadata.len() == 8 << 20 && metadata.blocks() < 64, "{metadata:?}");
     // A name twice: the last one counts; a link to itself stays.
     let twice = archive(&[("t", file, "1"), ("t", file, "2"), ("t", EntryKind::HardLink, "t")]);
     unpack(root.path(), "/d", PLAIN, &twice).unwrap();

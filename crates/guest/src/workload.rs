@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
-use holm_files::View;
+use holm_files::{View, root_of};
 use holm_runtime::cgroup::{self, Group, Hierarchies};
 use holm_runtime::container::{self, Start, StartOptions, Started};
 use holm_runtime::device::Rule;
@@ -13,7 +13,7 @@ use holm_runtime::rootfs::Root;
 use holm_runtime::streams::{self, ProcessEnds};
 use holm_runtime::watched::{Newborn, Role, Watched};
 use holm_runtime::workload::{self, Joined};
-use holm_runtime::{Error, Event, Result};
+use holm_runtime::{Error, Event, Kind, Result};
 use holm_spec::Id;
 use holm_spec::agent::{GuestFile, GuestWorkload, SHARES};
 use holm_spec::files::Task;
@@ -21,6 +21,7 @@ use holm_spec::keeper::{ExecProcess, WindowSize};
 use holm_spec::rootfs::RootFs;
 use holm_spec::runtime::{Mount, PosixRlimitBuilder, PosixRlimitType, Spec};
 use holm_sys::process::{Child, CloneOptions, clone, close_all_but};
+use rustix::fs::{Mode, OFlags, openat};
 
 use crate::console;
 use crate::storage::{Place, Storage, seccomp_cache};
@@ -123,8 +124,10 @@ impl Workload {
     /// # Errors
     /// Its root cannot be had; there are no more processes or descriptors.
     pub fn files(&self, task: &Task, running: Option<i32>) -> Result<Newborn> {
-        let view = View::new(task, &self.root, running)
-            .map_err(|error| Error::new(holm_runtime::Kind::System, error.to_failure().message))?;
+        let failed = |error: holm_files::Error| Error::new(Kind::System, error.to_failure().message);
+        // It is this process's child, and not waited for yet: its number is its own.
+        let running = running.map(root_of).transpose().map_err(failed)?;
+        let view = View::new(task, &self.root, running).map_err(failed)?;
         let io = |error| Error::system("make the standard streams", error);
         let (streams, ends) = streams::pipes(matches!(task, Task::Unpack { .. })).map_err(io)?;
         let work = || i32::from(carry_out(task, &view, &ends).is_err());
@@ -146,7 +149,13 @@ fn carry_out(task: &Task, view: &View, ends: &ProcessEnds) -> std::io::Result<()
     close_all_but(&kept(view, ends))?;
     let [input, output, errors] = ends.descriptors().map(|end| end.try_clone_to_owned().map(File::from));
     let (mut input, mut output) = (input?, output?);
-    holm_files::perform(task, view, &mut input, &mut output).or_else(|error| {
+    let done = holm_files::perform(task, view, &mut input, &mut output);
+    if matches!(task, Task::Unpack { .. }) && done.is_ok() {
+        // Whoever copied may turn the machine off as soon as they hear of it.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::syncfs(openat(&view.root, ".", flags, Mode::empty())?)?;
+    }
+    done.or_else(|error| {
         let failure = serde_json::to_vec(&error.to_failure()).expect("plain data");
         errors?.write_all(&failure)?;
         Err(std::io::Error::other(error))

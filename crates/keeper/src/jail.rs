@@ -13,7 +13,7 @@ use holm_runtime::Error;
 use holm_spec::Id;
 use holm_spec::machine::{Accelerator, Launch, Machine};
 use holm_spec::runtime::{
-    Linux, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxNamespace, LinuxNamespaceType,
+    Linux, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxNamespace, LinuxNamespaceType, LinuxPids,
     LinuxResources, Mount, Process, Root, Spec,
 };
 use holm_sys::file::ensure_directory;
@@ -31,6 +31,10 @@ const KVM: (i64, i64) = (10, 232);
 /// The first of the users of machines; each has one of its own by the first bytes of its sandbox's id. No range that
 /// tools hand out reaches so high.
 const FIRST_USER: u32 = 0x6000_0000;
+
+/// Processes and threads of a jail: a process for each that runs beside the workload's first one, and what the emulator
+/// has for processors and disks.
+const PROCESSES_LIMIT: i64 = 2048;
 
 /// The user of a sandbox's jail.
 pub fn user(sandbox: &Id) -> u32 {
@@ -187,8 +191,11 @@ pub fn namespaces() -> Vec<LinuxNamespace> {
 /// The processor's limit of the workload, which the host keeps; its memory is the guest's own size, and what else is
 /// limited is limited in the guest.
 fn limits(resources: Option<&LinuxResources>, kvm: bool) -> LinuxResources {
+    let mut pids = LinuxPids::default();
+    pids.set_limit(PROCESSES_LIMIT);
     let mut limits = LinuxResources::default();
     limits
+        .set_pids(Some(pids))
         .set_cpu(resources.and_then(|resources| resources.cpu().clone()))
         .set_devices(Some(device_rules(kvm)));
     limits

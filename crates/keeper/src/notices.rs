@@ -52,11 +52,16 @@ impl InMachine {
         matches!(self.stage, Stage::Starting(Some((client, ..))) if client == index)
     }
 
-    /// A client is gone, and its number may be another's soon.
-    pub fn forget_client(&mut self, index: usize) {
+    /// A client is gone, and its number may be another's soon; whether it was to carry the input of the process that it
+    /// waited for.
+    pub fn forget_client(&mut self, index: usize) -> bool {
+        let carries =
+            |waiting: &Waiting| waiting.is_some_and(|(client, streams, _)| client == index && streams.stdin);
+        let carried = matches!(&self.stage, Stage::Starting(waiting) if carries(waiting));
         if let Stage::Starting(waiting) | Stage::Failed(_, _, waiting) = &mut self.stage {
             *waiting = waiting.filter(|(client, ..)| *client != index);
         }
+        carried
     }
 }
 

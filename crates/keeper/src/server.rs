@@ -436,12 +436,25 @@ impl Server {
 
     fn drop_client(&mut self, index: usize) {
         let Some(client) = self.clients.get_mut(index).and_then(Option::take) else { return };
-        self.machines.values_mut().for_each(|machine| machine.forget_client(index));
+        let waited = self
+            .machines
+            .iter_mut()
+            .filter_map(|(process, machine)| machine.forget_client(index).then_some(*process));
+        for process in waited.collect::<Vec<_>>() {
+            self.end_input_of(process);
+        }
         let Some(process_index) = client.process else { return };
-        if client.streams.stdin && self.takes_input_once(process_index) {
-            self.process(process_index).into_iter().for_each(Watched::close_stdin);
+        if client.streams.stdin {
+            self.end_input_of(process_index);
         }
         self.refresh_process(process_index);
+    }
+
+    /// The client that carried a process's input is gone.
+    fn end_input_of(&mut self, process: usize) {
+        if self.takes_input_once(process) {
+            self.process(process).into_iter().for_each(Watched::close_stdin);
+        }
     }
 
     /// Whether standard input ends with the first client that carries it.

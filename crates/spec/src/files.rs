@@ -54,14 +54,17 @@ pub enum Task {
 }
 
 /// How an archive is unpacked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Unpack {
+    /// The only name that entries may have or be below, as whoever packs was asked for; any if absent. An archive that a
+    /// guest made may hold more than was asked for.
+    pub only: Option<String>,
     /// User and group that everything gets; the archive's own if absent.
     pub owner: Option<(u32, u32)>,
-    /// Keep set-user-id and set-group-id bits and file capabilities.
+    /// Keep set-user-id and set-group-id bits, file capabilities and access control lists.
     pub privileges: bool,
-    /// Make device nodes; otherwise they are refused.
+    /// Make device nodes; otherwise they are left out.
     pub devices: bool,
 }
 
@@ -73,6 +76,8 @@ pub struct Status {
     pub mode: u32,
     /// Size in bytes.
     pub size: u64,
+    /// Where it leads to, if it is a symbolic link.
+    pub link: Option<String>,
 }
 
 impl Status {

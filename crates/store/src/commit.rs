@@ -58,6 +58,8 @@ impl Store {
         let created = request.created.map_or_else(clock::creation_time, Ok)?;
         let ingested = Ingested::convert(self, layer, &request.parent.diff_ids)?;
         let in_use = self.in_use()?;
+        // While nobody held on to it, the image below may have been removed.
+        self.layer_keys(&request.parent.diff_ids)?;
         let layer = ingested.publish(self, &in_use)?;
         let document = canonical(&configuration(request, config, created, &layer));
         let mut layers = request.parent.manifest.layers().clone();

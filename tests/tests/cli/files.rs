@@ -150,6 +150,13 @@ fn flow_through_pipes() {
     let none =
         holm.host_shell(&format!("tar -C {} -c piped | {words} cp - {workload}:/none", archive.display()));
     none.refused(1, &["/none"]);
+    holm.host_shell(&format!(
+        "tar -C {0} -cf {0}.tar piped; {words} cp - {workload}:/srv < {0}.tar",
+        archive.display()
+    ))
+    .ok();
+    let full = holm.host_shell(&format!("{words} cp {workload}:/srv - > /dev/full"));
+    assert_eq!(full.code(), 1, "{full}");
     let bad = holm.host_shell(&format!("echo no tar | {words} cp - {workload}:/srv"));
     bad.refused(1, &["tar"]);
     holm.host_shell(&format!("{words} export {workload} | {words} import - flat")).ok();
@@ -160,6 +167,54 @@ fn flow_through_pipes() {
     assert_eq!(holm.ok(["exec", &other, "cat", "/copy/sub/two"]), "two");
     holm.run(["cp", "/etc/hostname", "/tmp"]).refused(1, &["neither names a workload"]);
     holm.run(["cp", &format!("{workload}:/srv"), &format!("{workload}:/x")]).refused(1, &["within"]);
+}
+
+/// What is mounted on is written to, and stays mounted; what is a link is written to where it leads.
+#[test]
+fn keep_mounts_and_links() {
+    let holm = Holm::new();
+    let configuration = holm.file("configuration", "old");
+    let workload = holm.start(
+        &["-v", &format!("{configuration}:/etc/app.conf")],
+        "ln -s /srv/real /link; mkdir -p /srv; echo old > /srv/real; touch /done; sleep 1000",
+    );
+    holm_tests::eventually("it has written", || {
+        holm.run(["exec", &workload, "test", "-e", "/done"]).code() == 0
+    });
+    let new = holm.file("new", "new");
+    holm.ok(["cp", &new, &format!("{workload}:/etc/app.conf")]);
+    assert_eq!(fs::read_to_string(&configuration).unwrap(), "new", "it is in the file of the host");
+    assert!(holm.ok(["exec", &workload, "cat", "/proc/mounts"]).contains(" /etc/app.conf "));
+    holm.ok(["cp", &new, &format!("{workload}:/link")]);
+    assert_eq!(holm.ok(["exec", &workload, "cat", "/srv/real"]), "new");
+    assert_eq!(holm.ok(["exec", &workload, "readlink", "/link"]), "/srv/real");
+    let all = holm.scratch("all");
+    holm.ok(["cp", &format!("{workload}:/"), all.to_str().unwrap()]);
+    assert_eq!(fs::read_to_string(all.join("srv/real")).unwrap(), "new");
+    assert_eq!(fs::read_dir(all.join("proc")).unwrap().count(), 0, "of proc only the place is copied");
+}
+
+/// A `commit` that is killed leaves the workload paused until the next command.
+#[test]
+fn go_on_after_a_killed_commit() {
+    let holm = Holm::new();
+    let workload =
+        holm.start(&[], "dd if=/dev/urandom of=/big bs=1M count=300 2>/dev/null; touch /done; sleep 1000");
+    holm_tests::eventually("it has written", || {
+        holm.run(["exec", &workload, "test", "-e", "/done"]).code() == 0
+    });
+    let running = holm.call(["commit", &workload, "never"]).spawn();
+    let state = || holm.inspect(&workload, "{{.State.Status}}");
+    holm_tests::eventually("it is paused", || state() == "paused");
+    host::kill(running.pid());
+    let _ = running.wait();
+    holm_tests::eventually("it goes on", || {
+        holm.ok(["ps", "-q"]);
+        state() == "running"
+    });
+    holm.ok(["exec", &workload, "true"]);
+    assert!(!holm.ok(["images"]).contains("never"));
+    holm.ok(["run", "--rm", "base", "true"]);
 }
 
 /// Links of a workload lead nowhere on the host, whichever way.
@@ -224,9 +279,14 @@ fn of_a_stopped_machine_survive_a_killed_visit() {
         let running = holm.call(["cp", big.to_str().unwrap(), &format!("{workload}:/big")]).spawn();
         holm_tests::eventually("the visitor is there", || holm.workloads().len() == 2);
         std::thread::sleep(std::time::Duration::from_secs(4));
-        let pid = running.pid();
-        host::kill(pid);
+        host::kill(running.pid());
         holm_tests::eventually("the visitor is gone", || holm.workloads().len() == 1);
+        // Also while it boots.
+        let running = holm.call(["diff", &workload]).spawn();
+        holm_tests::eventually("the visitor is there", || holm.workloads().len() == 2);
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        host::kill(running.pid());
+        holm_tests::eventually("the visitor is gone again", || holm.workloads().len() == 1);
         holm.ok(["start", &workload]);
         assert_eq!(holm.ok(["exec", &workload, "cat", "/srv/one"]), "one");
     });

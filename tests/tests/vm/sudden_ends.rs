@@ -57,6 +57,26 @@ fn of_the_machines_own_process() {
     });
 }
 
+/// A guest that does not move any more, for whatever reason: nothing waits for it for ever, and it can be ended.
+#[test]
+#[ignore = "boots virtual machines"]
+fn of_a_guest_that_hangs() {
+    with_machines(|holm| {
+        let id = holm.start(&["--name", "box"], "sleep 1000");
+        host::signal(emulator(&id), Signal::STOP);
+        assert_eq!(holm.ok(["ps", "--format", "{{.Names}} {{.State}}"]), "box running");
+        holm.run(["top", "box"]).refused(1, &["does not answer within"]);
+        assert!(
+            holm.ok(["stats", "--no-stream", "--format", "{{.Name}} {{.CPUPerc}}", "box"]).ends_with("--")
+        );
+        holm.ok(["stop", "-t", "1", "box"]);
+        assert_eq!(holm.inspect("box", "{{.State.Status}} {{.State.ExitCode}}"), "exited 137");
+        is_released(holm, &id);
+        holm.ok(["rm", "box"]);
+        is_gone(holm, &id);
+    });
+}
+
 #[test]
 #[ignore = "boots virtual machines"]
 fn of_the_keeper() {

@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use holm_engine::{CopyOptions, Engine, Files, Side};
+use holm_spec::Id;
 
 use crate::command_error::CommandError;
 use crate::context::Context;
@@ -16,7 +17,7 @@ use crate::terminal;
        holm cp [OPTIONS] WORKLOAD:PATH WORKLOAD:PATH",
     after_help = "A directory that is there takes the copy under its own name; SOURCE/. means what is in SOURCE. With - a
 tarball comes from standard input or goes to standard output. What is copied belongs to root, or to whoever
-copies it to the host. Workloads need not run; a virtual machine is started for its files then.
+copies it to the host; device nodes come to the host with -a only. Workloads need not run; a virtual machine is started for its files then.
 
 Examples:
   holm cp web:/var/log/nginx .
@@ -76,7 +77,7 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
         return Err(error.hint("redirect it: holm cp WORKLOAD:PATH - > files.tar"));
     }
     let engine = context.repaired_engine()?;
-    let (from, to) = (files(&engine, source, None)?, files(&engine, target, Some(source))?);
+    let (from, to) = files(&engine, source, target)?;
     match (side(source, from.as_ref()), side(target, to.as_ref())) {
         (Some(from), Some(to)) => from.copy_to(&to, options)?,
         (Some(from), None) => from.pack_to(copy_of(std::io::stdout().as_fd())?, args.follow_link)?,
@@ -86,17 +87,29 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     Ok(0)
 }
 
-/// The files of the workload that a side names.
-fn files(engine: &Engine, place: Place<'_>, other: Option<Place<'_>>) -> Result<Option<Files>, CommandError> {
-    let Place::Workload(name, _) = place else { return Ok(None) };
-    let id = engine.find(name)?;
-    if let Some(Place::Workload(other, _)) = other
-        && engine.find(other)? == id
-    {
+/// The files of the workloads that both sides name. Of two copies between the same workloads none waits for the other: who
+/// is first is the same for both.
+fn files(
+    engine: &Engine,
+    source: Place<'_>,
+    target: Place<'_>,
+) -> Result<(Option<Files>, Option<Files>), CommandError> {
+    let find = |place| match place {
+        Place::Workload(name, _) => engine.find(name).map(Some),
+        Place::Host(_) | Place::Stream => Ok(None),
+    };
+    let (from, to) = (find(source)?, find(target)?);
+    if let (Place::Workload(name, _), true) = (source, from == to) {
         let message = format!("copy within workload `{name}`: that is what its own cp is for");
         return Err(CommandError::new(message).hint(format!("holm exec {name} cp -a SOURCE TARGET")));
     }
-    Ok(Some(engine.files(&id)?))
+    let open = |id: Option<Id>| id.map(|id| engine.files(&id)).transpose();
+    if from <= to {
+        let from = open(from)?;
+        return Ok((from, open(to)?));
+    }
+    let to = open(to)?;
+    Ok((open(from)?, to))
 }
 
 fn side<'a>(place: Place<'a>, files: Option<&'a Files>) -> Option<Side<'a>> {

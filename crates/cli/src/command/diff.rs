@@ -20,7 +20,13 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     let engine = context.repaired_engine()?;
     let files = engine.files(&engine.find(&args.workload)?)?;
     for change in files.changes()? {
-        context.printer.line(format_args!("{} {}", change.kind.letter(), change.path))?;
+        let path: String = change.path.chars().map(shown).collect();
+        context.printer.line(format_args!("{} {path}", change.kind.letter()))?;
     }
     Ok(0)
+}
+
+/// A character of a name, which may not end the line nor tell the terminal anything.
+fn shown(character: char) -> String {
+    if character.is_control() { character.escape_default().to_string() } else { character.to_string() }
 }

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::command_error::CommandError;
@@ -45,7 +46,7 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
         return Ok(0);
     }
     let draft = draft_of(&path);
-    let file = File::options().write(true).create_new(true).open(&draft).map_err(failed)?;
+    let file = File::options().write(true).create_new(true).mode(0o600).open(&draft).map_err(failed)?;
     let exported = files.export(file.into()).map_err(CommandError::from);
     let complete = exported.and_then(|()| fs::rename(&draft, &path).map_err(failed));
     complete.inspect_err(|_| drop(fs::remove_file(&draft)))?;

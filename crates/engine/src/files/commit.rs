@@ -6,12 +6,13 @@ use holm_spec::image;
 use holm_spec::workload::{Config, Isolation};
 use holm_spec::{Digest, Id, Reference};
 use holm_store::{Change, Commit, Image};
+use holm_sys::lock::{Lock, Mode};
 
 use super::copy::{connect, pipe};
 use crate::{Engine, Kind, Result};
 
-/// Variables that a workload gets at its start and that are no part of its image.
-const OWN_VARIABLES: [&str; 3] = ["HOSTNAME", "TERM", "HOME"];
+/// In the directory of a sandbox: held by whoever has paused it for as long as a commit takes.
+const PAUSED_BY_COMMIT: &str = "commit.lock";
 
 /// What is to be made of a workload.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,6 +30,20 @@ pub struct CommitRequest<'a> {
 }
 
 impl Engine {
+    /// Lets a workload go on whose commit was killed; whether that was so.
+    pub(crate) fn end_abandoned_commit(&self, id: &Id) -> Result<bool> {
+        let mark = self.layout.sandbox(id).dir.join(PAUSED_BY_COMMIT);
+        if !mark.exists() {
+            return Ok(false);
+        }
+        let Ok(Some(_held)) = Lock::try_acquire(&mark, Mode::Exclusive) else { return Ok(false) };
+        if self.is_frozen(id) {
+            self.unpause(id)?;
+        }
+        let _ = std::fs::remove_file(&mark);
+        Ok(true)
+    }
+
     /// Makes an image of what a workload changed, above its own image; the new image's id.
     ///
     /// # Errors
@@ -58,17 +73,19 @@ impl Engine {
     }
 }
 
-/// A workload that stands still until this is dropped.
+/// A workload that stands still until this is dropped; if this process is killed instead, until the next command.
 struct Pause<'a> {
     engine: &'a Engine,
     id: &'a Id,
+    _mark: Lock,
 }
 
 impl<'a> Pause<'a> {
     /// `None` if it has ended meanwhile: nothing of it writes any more.
     fn begin(engine: &'a Engine, id: &'a Id) -> Result<Option<Self>> {
+        let mark = Lock::create_held(&engine.layout.sandbox(id).dir, PAUSED_BY_COMMIT)?;
         match engine.pause(id) {
-            Ok(()) => Ok(Some(Self { engine, id })),
+            Ok(()) => Ok(Some(Self { engine, id, _mark: mark })),
             Err(error) if error.kind() == Kind::NotRunning => Ok(None),
             Err(error) => Err(error),
         }
@@ -77,17 +94,24 @@ impl<'a> Pause<'a> {
 
 impl Drop for Pause<'_> {
     fn drop(&mut self) {
-        let _ = self.engine.unpause(self.id);
+        if let Err(error) = self.engine.unpause(self.id)
+            && error.kind() != Kind::NotRunning
+        {
+            tracing::warn!("{error}");
+        }
+        let _ = std::fs::remove_file(self.engine.layout.sandbox(self.id).dir.join(PAUSED_BY_COMMIT));
     }
 }
 
 /// What the workload runs, as the configuration of an image.
 fn image_config(config: &Config, parent: &Image) -> image::Config {
     let own = parent.config.config().clone().unwrap_or_default();
+    // Every workload gets these at its start.
+    let hostname = config.oci.hostname().clone().unwrap_or_default();
+    let given = [format!("HOSTNAME={hostname}"), "TERM=xterm".to_owned()];
     let is_own = |entry: &&String| {
-        let name = entry.split('=').next().unwrap_or_default();
         let in_image = own.env().iter().flatten().any(|of_image| of_image == *entry);
-        in_image || !OWN_VARIABLES.contains(&name)
+        in_image || !given.contains(entry)
     };
     let process = config.oci.process().as_ref();
     let env = process.and_then(|process| process.env().clone()).unwrap_or_default();

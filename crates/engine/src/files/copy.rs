@@ -13,6 +13,9 @@ use crate::{Error, Kind, Result};
 /// How much may be on its way.
 const PIPE_SIZE: usize = 1 << 20;
 
+/// How many links in a row are followed, as Linux does.
+const LINKS_LIMIT: usize = 40;
+
 /// How a copy is made.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CopyOptions {
@@ -48,8 +51,10 @@ impl Side<'_> {
         let follow = options.follow || path.ends_with('/') || path.ends_with("/.");
         let status = self.look(follow)?;
         let arrival = arrive(path, &self.base(), &status, other)?;
+        let only = Some(arrival.name.clone()).filter(|name| name != ".");
+        let options = Unpack { only, ..other.unpack_options(options) };
         let pack = Task::Pack { path: self.absolute()?, name: arrival.name, follow };
-        let unpack = Task::Unpack { directory: arrival.directory, options: other.unpack_options(options) };
+        let unpack = Task::Unpack { directory: arrival.directory, options };
         let (output, input) = pipe()?;
         let null = null()?;
         connect(|| self.perform(&pack, None, output), || other.perform(&unpack, Some(input), null))
@@ -91,6 +96,37 @@ impl Side<'_> {
         }
     }
 
+    /// The same side, at another path.
+    fn at<'b>(&self, path: &'b str) -> Side<'b>
+    where
+        Self: 'b,
+    {
+        match self {
+            Self::Workload(files, _) => Side::Workload(files, path),
+            Self::Host(_) => Side::Host(path),
+        }
+    }
+
+    /// Where a copy to here goes: what is a link is written to where it leads, whether something is there or not.
+    fn destination(&self) -> Result<String> {
+        let mut path = self.absolute()?;
+        for _ in 0..LINKS_LIMIT {
+            if path.ends_with('/') {
+                return Ok(path);
+            }
+            let link = match self.at(&path).look(false) {
+                Err(error) if error.kind() == Kind::NoSuchPath => return Ok(path),
+                other => other?.link,
+            };
+            match link {
+                None => return Ok(path),
+                Some(link) if link.starts_with('/') => path = link,
+                Some(link) => path = format!("{}/{link}", split(&path).0),
+            }
+        }
+        Err(Error::new(Kind::InvalidRequest, format!("follow `{}`: too many links", self.path())))
+    }
+
     /// What a copy of it is called.
     fn base(&self) -> String {
         let path = self.path();
@@ -117,7 +153,9 @@ impl Side<'_> {
                     }
                     _ => Error::io(format!("look at `{path}`"), error),
                 })?;
-                Ok(Status { mode: metadata.mode(), size: metadata.len() })
+                let link = fs::read_link(path).ok().filter(|_| metadata.is_symlink());
+                let link = link.map(|link| link.to_string_lossy().into_owned());
+                Ok(Status { mode: metadata.mode(), size: metadata.len(), link })
             }
         }
     }
@@ -136,6 +174,7 @@ impl Side<'_> {
             Self::Host(_) => (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
         };
         Unpack {
+            only: None,
             owner: (!options.archive).then_some(own),
             privileges: options.archive,
             devices: options.archive || matches!(self, Self::Workload(..)),
@@ -146,21 +185,19 @@ impl Side<'_> {
 /// Docker's rules: what is copied goes into a directory that is there, over a file that is there, or gets the name that is
 /// not there.
 fn arrive(source: &str, base: &str, status: &Status, to: &Side<'_>) -> Result<Arrival> {
-    let path = to.absolute()?;
-    let refuse = |why: String| {
+    let path = to.destination()?;
+    let refuse = |why: &str| {
         Err(Error::new(Kind::InvalidRequest, format!("copy `{source}` to `{}`: {why}", to.path())))
     };
-    let present = match to.look(true) {
+    let present = match to.at(&path).look(true) {
         Err(error) if error.kind() == Kind::NoSuchPath => None,
         other => Some(other?),
     };
     match present {
         Some(present) if present.is_directory() => Ok(Arrival { directory: path, name: base.to_owned() }),
-        Some(_) if status.is_directory() => refuse("a directory cannot take the place of a file".to_owned()),
-        Some(_) if path.ends_with('/') => refuse("it is no directory".to_owned()),
-        None if path.ends_with('/') && !status.is_directory() => {
-            refuse("there is no such directory".to_owned())
-        }
+        Some(_) if status.is_directory() => refuse("a directory cannot take the place of a file"),
+        Some(_) if path.ends_with('/') => refuse("it is no directory"),
+        None if path.ends_with('/') && !status.is_directory() => refuse("there is no such directory"),
         _ => {
             let (directory, name) = split(&path);
             // Of what is packed without itself the new directory is made by its entries.

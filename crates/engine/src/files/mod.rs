@@ -15,7 +15,7 @@ mod machine;
 mod visit;
 
 use std::fs::File;
-use std::io::{Read, Seek};
+use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -24,13 +24,15 @@ use holm_runtime::layers;
 use holm_spec::Id;
 use holm_spec::files::{Change, FailureKind, Status, Task};
 use holm_spec::rootfs::RootFs;
-use holm_spec::workload::{Config, Isolation};
+use holm_spec::workload::{Config, Isolation, State};
 use holm_sys::lock::Lock;
-use rustix::fs::{MemfdFlags, memfd_create};
+use holm_sys::process::open_pidfd;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::{Engine, Error, Kind, Result};
 pub use commit::CommitRequest;
 pub use copy::{CopyOptions, Side};
+use copy::{connect, pipe};
 use machine::Machine;
 
 /// The files of one workload. While this is there, the workload starts and ends as it may, but one that did not run is
@@ -43,7 +45,7 @@ pub struct Files {
 
 #[derive(Debug)]
 enum Place {
-    Host { root: RootFs, running: Option<i32>, _lock: Option<Lock> },
+    Host { root: RootFs, running: Option<OwnedFd>, _lock: Option<Lock> },
     Machine(Machine),
 }
 
@@ -63,8 +65,9 @@ impl Engine {
                 }
                 Place::Host { root: config.root.clone(), running: None, _lock: Some(lock) }
             }
-            (Isolation::Container, pid) => {
-                Place::Host { root: config.root.clone(), running: Some(pid), _lock: None }
+            (Isolation::Container, _) => {
+                let running = Some(root_of_running(&config, &state)?);
+                Place::Host { root: config.root.clone(), running, _lock: None }
             }
             (Isolation::Vm, 0) => Place::Machine(self.visit(&config)?),
             // Its agent stands still, too.
@@ -124,7 +127,7 @@ impl Files {
         let name = &self.config.name;
         let done = match &self.place {
             Place::Machine(machine) => machine.perform(task, input, output),
-            Place::Host { root, running, .. } => perform_here(task, root, *running, input, output),
+            Place::Host { root, running, .. } => perform_here(task, root, running.as_ref(), input, output),
         };
         done.map_err(|error| error.about(format!("workload `{name}`")))
     }
@@ -133,14 +136,18 @@ impl Files {
     fn answer(&self, task: &Task) -> Result<Vec<u8>> {
         // Most bytes that are read of it: a guest may say anything.
         const LIMIT: u64 = 256 << 20;
-        let failed = |error: std::io::Error| Error::io("read the answer", error);
-        let file = memfd_create("holm-answer", MemfdFlags::CLOEXEC).map_err(|errno| failed(errno.into()))?;
-        let mut answer = File::from(file.try_clone().map_err(failed)?);
-        self.perform(task, None, file)?;
-        answer.rewind().map_err(failed)?;
-        let mut text = Vec::new();
-        answer.take(LIMIT).read_to_end(&mut text).map_err(failed)?;
-        Ok(text)
+        let (output, input) = pipe()?;
+        let read = || {
+            let mut text = Vec::new();
+            let read = File::from(input).take(LIMIT + 1).read_to_end(&mut text);
+            read.map_err(|error| Error::io("read the answer", error))?;
+            if text.len() as u64 > LIMIT {
+                let message = format!("workload `{}` says too much of its files", self.config.name);
+                return Err(Error::new(Kind::Failed, message));
+            }
+            Ok(text)
+        };
+        connect(|| self.perform(task, None, output), read)
     }
 
     /// Where something is mounted when the workload runs: what lies there below it, is there only for that.
@@ -155,13 +162,27 @@ impl Files {
     }
 }
 
+/// The root of a container's first process. Its number may be another's by the time that it is looked at: what was opened
+/// counts only if the process lives afterwards.
+fn root_of_running(config: &Config, state: &State) -> Result<OwnedFd> {
+    let gone = || Error::new(Kind::NotRunning, format!("workload `{}` has just ended", config.name));
+    let process = open_pidfd(state.pid, state.pid_start).ok_or_else(gone)?;
+    let root = holm_files::root_of(state.pid);
+    if poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&Timespec::default())) != Ok(0) {
+        return Err(gone());
+    }
+    Ok(root?)
+}
+
 fn perform_here(
     task: &Task,
     root: &RootFs,
-    running: Option<i32>,
+    running: Option<&OwnedFd>,
     input: Option<OwnedFd>,
     output: OwnedFd,
 ) -> Result<()> {
+    let running = running.map(OwnedFd::try_clone).transpose();
+    let running = running.map_err(|error| Error::io("copy a descriptor", error))?;
     let layers = layers::mount(root)?;
     let view = View::new(task, &layers::mounted(root, &layers), running)?;
     carry_out(task, &view, input, output)

@@ -39,7 +39,7 @@ pub fn mount(root: &RootFs) -> Result<OwnedFd> {
         options.push(FsOption::Flag(c"volatile"));
     }
     let what = || format!("mount {} layers under `{}`", root.layers.len(), place(root).display());
-    new_overlay(&lowers, &options, what)
+    new_overlay(&lowers, &options, MountAttrFlags::empty(), what)
 }
 
 /// The layers, and on top of them what the workload wrote if `written`; read-only, also while the workload runs. Of one
@@ -53,7 +53,9 @@ pub fn mount_read_only(root: &RootFs, written: bool) -> Result<OwnedFd> {
     if lowers.len() == 1 {
         return Ok(lowers.remove(0));
     }
-    new_overlay(&lowers, &[], || format!("mount {} layers read-only", root.layers.len()))
+    new_overlay(&lowers, &[], MountAttrFlags::MOUNT_ATTR_NODEV, || {
+        format!("mount {} layers read-only", root.layers.len())
+    })
 }
 
 /// The layers, the topmost first, as overlayfs counts them.
@@ -64,6 +66,7 @@ fn open_layers(root: &RootFs) -> Result<Vec<OwnedFd>> {
 fn new_overlay(
     lowers: &[OwnedFd],
     others: &[FsOption<'_>],
+    attributes: MountAttrFlags,
     what: impl FnOnce() -> String,
 ) -> Result<OwnedFd> {
     let names = lowers.iter().map(name).collect::<Result<Vec<_>>>()?;
@@ -77,7 +80,7 @@ fn new_overlay(
     }
     options.extend(others);
     options.extend([FsOption::Value(c"redirect_dir", c"nofollow"), FsOption::Value(c"metacopy", c"off")]);
-    new_mount(c"overlay", &options, MountAttrFlags::empty()).context(what)
+    new_mount(c"overlay", &options, attributes).context(what)
 }
 
 fn open_directory(path: &Path) -> Result<OwnedFd> {

@@ -42,8 +42,7 @@ impl Qemu {
         self.check_paused()?;
         let identity = self.subject.identity(name(&mut self.qmp)?)?;
         let mut writer = Writer::new(file)?;
-        self.take_layers_out()?;
-        let saved = self.write_to(&mut writer);
+        let saved = self.take_layers_out().and_then(|()| self.write_to(&mut writer));
         if let Err(error) = self.put_layers_in() {
             // Its guest would read nothing but zeros.
             let _ = self.stop();

@@ -28,7 +28,7 @@ use holm_vmm::Result;
 use rustix::event::epoll::{self, EventFlags};
 use rustix::net::{SocketFlags, accept_with};
 
-use crate::relay::{Relay, Token};
+use crate::relay::{MAIN, Relay, Token};
 use crate::session::{Owner, Session};
 
 /// Numbers of questions begin behind the relay's own request.
@@ -178,6 +178,10 @@ impl Relay<'_> {
             return;
         };
         let number = *session;
+        if number == MAIN {
+            // The keeper's own; what is told of it out of turn means nothing.
+            return;
+        }
         match report {
             Report::Exited { code, oom_killed, .. } => {
                 if let Some(session) = self.sessions.get_mut(&number) {

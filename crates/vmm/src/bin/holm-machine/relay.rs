@@ -39,7 +39,7 @@ const BOOT_PATIENCE: Duration = Duration::from_secs(180);
 /// How long it may take to write what is not written and power itself off.
 const END_PATIENCE: Duration = Duration::from_secs(20);
 /// The session of the workload's first process.
-const MAIN: u32 = 1;
+pub(crate) const MAIN: u32 = 1;
 /// The only request that waits for an answer.
 const CREATE: u32 = 1;
 /// Bytes of input that are read in one go.
