@@ -11,8 +11,8 @@ use crate::context::Context;
 #[derive(Debug, clap::Parser)]
 #[command(
     override_usage = "holm commit [OPTIONS] WORKLOAD [REPOSITORY[:TAG]]",
-    after_help = "The image is the workload's own with a layer more; its command, environment, user and labels are the
-workload's. Prints the image's id. Instructions as in `holm import`.
+    after_help = "The image is the workload's own with a layer more; its command, environment, user and labels are
+the workload's. Prints the image's id. Instructions as in `holm import`.
 
 Examples:
   holm commit web my/web:patched

@@ -15,9 +15,10 @@ use crate::terminal;
     override_usage = "holm cp [OPTIONS] WORKLOAD:PATH PATH|-
        holm cp [OPTIONS] PATH|- WORKLOAD:PATH
        holm cp [OPTIONS] WORKLOAD:PATH WORKLOAD:PATH",
-    after_help = "A directory that is there takes the copy under its own name; SOURCE/. means what is in SOURCE. With - a
-tarball comes from standard input or goes to standard output. What is copied belongs to root, or to whoever
-copies it to the host; device nodes come to the host with -a only. Workloads need not run; a virtual machine is started for its files then.
+    after_help = "A directory that is there takes the copy under its own name; SOURCE/. means what is in SOURCE.
+With - a tarball comes from standard input or goes to standard output. What is copied belongs to
+root, or to whoever copies it to the host; device nodes come to the host with -a only. Workloads
+need not run; a virtual machine is started for its files then.
 
 Examples:
   holm cp web:/var/log/nginx .
@@ -31,7 +32,7 @@ pub struct Args {
     /// If SOURCE is a link, copy what it leads to
     #[arg(short = 'L', long)]
     follow_link: bool,
-    /// Show no progress, which there is none of
+    /// Taken as Docker does; there is no progress to hide
     #[arg(short, long)]
     quiet: bool,
     /// WORKLOAD:PATH, a path of the host, or -
