@@ -27,6 +27,7 @@ mod cli {
     mod pause;
     mod privileges;
     mod refusals;
+    mod registries;
     mod settings;
     mod signals;
     mod stats;

@@ -42,6 +42,7 @@ impl Purpose {
             Self::Test => &[
                 "attr",
                 "busybox-static",
+                "docker-registry",
                 "erofs-utils",
                 "procps",
                 "python3",

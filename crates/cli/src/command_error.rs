@@ -8,7 +8,7 @@
 use std::error::Error;
 use std::fmt::Write as _;
 
-use holm_engine::{Kind, images};
+use holm_engine::{Kind, images, registry};
 use rustix::io::Errno;
 
 /// Exit code of a command line that cannot be read, and of `run`, `create`, `exec` and `import` that failed themselves.
@@ -228,6 +228,30 @@ fn image_hint(kind: images::Kind) -> Option<&'static str> {
         Kind::Corrupt => return workload_hint(self::Kind::Corrupt),
         Kind::Locked => return workload_hint(self::Kind::Locked),
         _ => return None,
+    })
+}
+
+impl From<registry::Error> for CommandError {
+    fn from(error: registry::Error) -> Self {
+        let hints = registry_hint(error.kind()).into_iter().map(String::from).collect();
+        Self { message: Some(chain(&error)), code: None, hints }
+    }
+}
+
+fn registry_hint(kind: registry::Kind) -> Option<&'static str> {
+    use registry::Kind;
+    Some(match kind {
+        Kind::NotFound => "look at the name and the tag: the registry answers, and has nothing of that name",
+        Kind::Denied => {
+            "`docker login` writes the credentials that holm uses; some registries answer so for what they do not have"
+        }
+        Kind::Busy => "the registry limits how often it is asked: try again later, or with credentials",
+        Kind::Server => "the registry itself failed: try again later",
+        Kind::Unreachable => "look at the registry's name, at the network and at HTTPS_PROXY",
+        Kind::Broken => "what was there already is kept: try again",
+        Kind::Platform => "--platform chooses another one of those that there are",
+        Kind::Store(kind) => return image_hint(kind),
+        Kind::Invalid | Kind::Configuration | Kind::Io => return None,
     })
 }
 

@@ -81,6 +81,7 @@ pub const VERBS: &[Verb] = &[
     verb!("commit", commit, 1),
     verb!("compare", compare, 1),
     verb!("import", import, HOLM_FAILED),
+    verb!("pull", pull, 1),
     verb!("images", images, 1),
     verb!("tag", tag, 1),
     verb!("history", history, 1),
@@ -105,6 +106,7 @@ const GROUPS: &[Group] = &[
         about: "Images: the same commands under the names of Docker's group",
         members: &[
             ("import", "import"),
+            ("pull", "pull"),
             ("ls", "images"),
             ("list", "images"),
             ("inspect", "image-inspect"),

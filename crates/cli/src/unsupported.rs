@@ -97,6 +97,8 @@ const START: &[(&str, Option<char>, &str)] =
 const RM: &[(&str, Option<char>, &str)] = &[("link", Some('l'), NETWORK)];
 const LOG_FLAGS: &[(&str, Option<char>, &str)] = &[("details", None, LOGS)];
 const IMAGES: &[(&str, Option<char>, &str)] = &[("tree", None, PULL)];
+const PULL_FLAGS: &[(&str, Option<char>, &str)] =
+    &[("all-tags", Some('a'), PULL), ("disable-content-trust", None, PULL)];
 const IMAGE_PLATFORM: &[(&str, Option<char>, &str)] = &[("platform", None, PULL)];
 
 const BUILD: &str = "building images";
@@ -126,7 +128,6 @@ const COMMANDS: &[(&str, &str)] = &[
     ("image build", BUILD),
     ("image load", ARCHIVES),
     ("image prune", HOUSEKEEPING),
-    ("image pull", PULL),
     ("image push", PULL),
     ("image save", ARCHIVES),
     ("load", ARCHIVES),
@@ -137,7 +138,6 @@ const COMMANDS: &[(&str, &str)] = &[
     ("node", SWARM),
     ("plugin", SERVE),
     ("port", NETWORK),
-    ("pull", PULL),
     ("push", PULL),
     ("rename", CONTROL),
     ("restart", CONTROL),
@@ -168,6 +168,7 @@ pub fn area(command: &str, flag: &str) -> Option<(&'static str, &'static str)> {
         "rm" => RM,
         "logs" => LOG_FLAGS,
         "images" => IMAGES,
+        "pull" => PULL_FLAGS,
         "history" | "rmi" | "image-inspect" => IMAGE_PLATFORM,
         _ => return None,
     };
@@ -201,7 +202,7 @@ mod tests {
         for (command, _) in COMMANDS {
             assert!(crate::dispatch::verb(command).is_none(), "{command}");
         }
-        assert_eq!(command_area("image pull"), Some(PULL));
+        assert_eq!(command_area("image push"), Some(PULL));
         assert_eq!(command_area("pul"), None);
     }
 

@@ -36,6 +36,7 @@ mod workload;
 pub use create::Created;
 pub use error::{Error, Kind, Result};
 pub use files::{CommitRequest, CopyOptions, Files, Side};
+pub use holm_registry as registry;
 pub use holm_store as images;
 pub use host::{HostInfo, Resources};
 /// Signals as a descriptor, for front doors with one loop.

@@ -26,6 +26,7 @@ pub mod kill;
 pub mod logs;
 pub mod pause;
 pub mod ps;
+pub mod pull;
 pub mod reference;
 pub mod rm;
 pub mod rmi;

@@ -1,0 +1,35 @@
+//! The client of image registries (OCI distribution specification 1.1, and Docker's registry protocol).
+//!
+//! ```text
+//! <scheme>://<host>/v2/<repository>/manifests/<tag or digest>    manifests and indexes
+//!                                  /blobs/<digest>               configurations and layers
+//! ```
+//! | file | holds |
+//! |---|---|
+//! | `endpoint` | where a registry is: Docker's rules |
+//! | `challenge` | what a registry asks of who asks |
+//! | `configuration` | Docker's `config.json`: credentials |
+//! | `client` | requests: authentication, patience, what an answer means |
+//! | `document` | manifests and indexes as registries have them |
+//! | `spool`, `download` | a layer on its way |
+//! | `pull` | an image into the store |
+//!
+//! # Trust
+//! A registry is believed nothing: every document and layer is hashed before it gets a name, sizes are bounds, and what
+//! does not fit stays out. Credentials go to the registry and to the token server that it names over TLS, and are
+//! not sent along when an answer leads elsewhere. A registry on the loopback device may speak plain HTTP.
+
+mod challenge;
+mod client;
+mod configuration;
+mod document;
+mod download;
+mod endpoint;
+mod error;
+mod pull;
+mod spool;
+
+pub use client::Client;
+pub use configuration::{Configuration, Credentials};
+pub use error::{Error, Kind, Result};
+pub use pull::{Observer, PullRequest, Pulled, Step, pull};
