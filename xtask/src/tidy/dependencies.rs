@@ -82,7 +82,7 @@ mod tests {
         let report = check_number(&keeper_with(&names, false));
         assert_eq!(
             report.summary,
-            "holm-cli 0 of 110, holm-guest 0 of 65, holm-keeper 66 of 65, holm-runtime 0 of 65"
+            "holm-cli 0 of 115, holm-guest 0 of 65, holm-keeper 66 of 65, holm-runtime 0 of 65"
         );
         assert_eq!(report.findings, ["`holm-keeper` is made of 66 crates, more than its 65"]);
     }
