@@ -1,11 +1,10 @@
 //! `holm commit`: an image from what a workload changed.
 
 use holm_engine::CommitRequest;
-use holm_engine::images::Change;
-use holm_spec::Reference;
 
 use crate::command_error::CommandError;
 use crate::context::Context;
+use crate::resolve::image;
 
 /// Make an image from what a workload changed
 #[derive(Debug, clap::Parser)]
@@ -42,15 +41,8 @@ pub struct Args {
 
 /// Makes the image, and prints its id.
 pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
-    let changes: Vec<Change> = args
-        .change
-        .iter()
-        .map(|text| text.parse().map_err(|reason| CommandError::flag("change", reason)))
-        .collect::<Result<_, _>>()?;
-    let reference: Option<Reference> = match args.reference.as_deref() {
-        Some(text) => Some(text.parse().map_err(|error| CommandError::new(format!("{error}")))?),
-        None => None,
-    };
+    let changes = image::changes(&args.change)?;
+    let reference = args.reference.as_deref().map(image::reference).transpose()?;
     let engine = context.engine_with_repaired_images()?;
     let id = engine.find(&args.workload)?;
     let request = CommitRequest {

@@ -3,13 +3,12 @@
 use std::fs::File;
 use std::io::Read;
 
-use holm_engine::images::{Change, Import};
-use holm_spec::Reference;
+use holm_engine::images::Import;
 
 use crate::command_error::CommandError;
 use crate::context::Context;
 use crate::progress;
-use crate::resolve::platform;
+use crate::resolve::{image, platform};
 use crate::terminal;
 
 /// Make an image from the tarball of a root file system
@@ -47,15 +46,8 @@ pub struct Args {
 
 /// Imports, and prints the image's id.
 pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
-    let changes: Vec<Change> = args
-        .change
-        .iter()
-        .map(|text| text.parse().map_err(|reason| CommandError::flag("change", reason)))
-        .collect::<Result<_, _>>()?;
-    let reference: Option<Reference> = match args.reference.as_deref() {
-        Some(text) => Some(text.parse().map_err(|error| CommandError::new(format!("{error}")))?),
-        None => None,
-    };
+    let changes = image::changes(&args.change)?;
+    let reference = args.reference.as_deref().map(image::reference).transpose()?;
     let platform = args.platform.as_deref().map(platform::parse).transpose();
     let request = Import {
         reference: reference.as_ref(),

@@ -9,7 +9,7 @@ use indicatif::ProgressBar;
 use crate::command_error::CommandError;
 use crate::context::Context;
 use crate::progress;
-use crate::resolve::platform;
+use crate::resolve::{image, platform};
 
 /// Fetch an image from a registry
 #[derive(Debug, clap::Parser)]
@@ -38,7 +38,7 @@ pub struct Args {
 
 /// Pulls, and prints what became of it as Docker does.
 pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
-    let reference: Reference = args.name.parse().map_err(|error| CommandError::new(format!("{error}")))?;
+    let reference = image::reference(&args.name)?;
     let platform = args.platform.as_deref().map(platform::parse).transpose();
     let platform = platform.map_err(|reason| CommandError::flag("platform", reason))?;
     let engine = context.engine_with_repaired_images()?;

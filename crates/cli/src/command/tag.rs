@@ -1,9 +1,8 @@
 //! `holm tag`: another name for an image.
 
-use holm_spec::Reference;
-
 use crate::command_error::CommandError;
 use crate::context::Context;
+use crate::resolve::image;
 
 /// Give an image another name
 #[derive(Debug, clap::Parser)]
@@ -21,7 +20,7 @@ pub struct Args {
 
 /// Names an image.
 pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
-    let target: Reference = args.target.parse().map_err(|error| CommandError::new(format!("{error}")))?;
+    let target = image::reference(&args.target)?;
     context.engine()?.images().tag(&args.source, &target)?;
     Ok(0)
 }

@@ -6,6 +6,7 @@ pub mod bind;
 pub mod cpus;
 pub mod environment;
 pub mod filter;
+pub mod image;
 pub mod isolation;
 pub mod label;
 pub mod memory;
