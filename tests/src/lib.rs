@@ -109,6 +109,11 @@ impl Holm {
         for name in ["r", "x", "s"] {
             std::fs::create_dir(directory.path().join(name)).expect("a directory in an empty one");
         }
+        std::fs::write(
+            directory.path().join("registries.toml"),
+            "[registry.\"docker.io\"]\nblocked = true\n",
+        )
+        .expect("a file in an empty directory");
         Self { directory, isolation: isolation::current() }
     }
 
@@ -136,6 +141,12 @@ impl Holm {
         self.directory.path().join("s").join(name)
     }
 
+    /// Its `registries.toml`, in which docker.io is blocked.
+    #[must_use]
+    pub fn registries(&self) -> PathBuf {
+        self.directory.path().join("registries.toml")
+    }
+
     /// Writes one of the test's own files and returns its path as text.
     #[must_use]
     pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> String {
@@ -152,6 +163,8 @@ impl Holm {
         for variable in ["HOLM_ROOT", "HOLM_RUN_ROOT", "HOLM_LOG"] {
             command.env_remove(variable);
         }
+        // Tests ask nobody outside this machine.
+        command.env("HOLM_REGISTRIES", self.registries());
         command.current_dir(self.directory.path().join("s"));
         command
     }
@@ -170,6 +183,7 @@ impl Holm {
         let mut command = Command::new("bash");
         command.arg("-c").arg(script).current_dir(self.directory.path().join("s"));
         command.env("HOLM", self.shell_words().replace('\'', ""));
+        command.env("HOLM_REGISTRIES", self.registries());
         Call::new(command).run()
     }
 

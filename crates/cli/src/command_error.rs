@@ -242,13 +242,12 @@ fn registry_hint(kind: registry::Kind) -> Option<&'static str> {
     use registry::Kind;
     Some(match kind {
         Kind::NotFound => "look at the name and the tag: the registry answers, and has nothing of that name",
-        Kind::Denied => {
-            "`docker login` writes the credentials that holm uses; some registries answer so for what they do not have"
-        }
+        Kind::Denied => "`holm login` says who you are; some registries answer so for what they do not have",
         Kind::Busy => "the registry limits how often it is asked: try again later, or with credentials",
         Kind::Server => "the registry itself failed: try again later",
         Kind::Unreachable => "look at the registry's name, at the network and at HTTPS_PROXY",
-        Kind::Broken => "what was there already is kept: try again",
+        Kind::Blocked => "a mirror that registries.toml names is asked instead, if there is one",
+        Kind::Stale | Kind::Broken => "what was there already is kept: try again",
         Kind::Platform => "--platform chooses another one of those that there are",
         Kind::Store(kind) => return image_hint(kind),
         Kind::Invalid | Kind::Configuration | Kind::Io => return None,

@@ -7,7 +7,7 @@ use std::sync::{Mutex, Once};
 
 use holm_spec::keeper::WindowSize;
 use rustix::io::Errno;
-use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::termios::{LocalModes, OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
 
 /// A terminal that is raw, and the modes that it goes back to.
 static SAVED: Mutex<Option<(OwnedFd, Termios)>> = Mutex::new(None);
@@ -42,6 +42,38 @@ pub fn window_size() -> Option<WindowSize> {
 fn size_of(descriptor: BorrowedFd<'_>) -> Option<WindowSize> {
     let size = tcgetwinsize(descriptor).ok()?;
     (size.ws_row > 0 && size.ws_col > 0).then_some(WindowSize { rows: size.ws_row, columns: size.ws_col })
+}
+
+/// Asks for a line on the terminal that standard input is.
+///
+/// # Errors
+/// Of read(2).
+pub fn ask(prompt: &str) -> Result<String, Errno> {
+    // Who does not see the question may still know it.
+    let _ = crate::printer::write_all(rustix::stdio::stderr(), prompt.as_bytes());
+    let mut line = String::new();
+    std::io::stdin()
+        .read_line(&mut line)
+        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// Asks for a line that does not show while it is typed.
+///
+/// # Errors
+/// Of tcsetattr(3) and read(2).
+pub fn ask_secret(prompt: &str) -> Result<String, Errno> {
+    let terminal = rustix::stdio::stdin();
+    let before = tcgetattr(terminal)?;
+    let mut silent = before.clone();
+    silent.local_modes.remove(LocalModes::ECHO);
+    *saved() = Some((rustix::io::fcntl_dupfd_cloexec(terminal, 3)?, before));
+    HOOK.call_once(restore_on_panic);
+    tcsetattr(terminal, OptionalActions::Flush, &silent)?;
+    let answer = ask(prompt);
+    restore();
+    let _ = crate::printer::write_all(rustix::stdio::stderr(), b"\n");
+    answer
 }
 
 /// A terminal in raw mode: keys are handed on as they are typed, signals are not made of them. One at a time.

@@ -97,8 +97,7 @@ const START: &[(&str, Option<char>, &str)] =
 const RM: &[(&str, Option<char>, &str)] = &[("link", Some('l'), NETWORK)];
 const LOG_FLAGS: &[(&str, Option<char>, &str)] = &[("details", None, LOGS)];
 const IMAGES: &[(&str, Option<char>, &str)] = &[("tree", None, PULL)];
-const PULL_FLAGS: &[(&str, Option<char>, &str)] =
-    &[("all-tags", Some('a'), PULL), ("disable-content-trust", None, PULL)];
+const PULL_FLAGS: &[(&str, Option<char>, &str)] = &[("disable-content-trust", None, PULL)];
 const IMAGE_PLATFORM: &[(&str, Option<char>, &str)] = &[("platform", None, PULL)];
 
 const BUILD: &str = "building images";
@@ -128,17 +127,13 @@ const COMMANDS: &[(&str, &str)] = &[
     ("image build", BUILD),
     ("image load", ARCHIVES),
     ("image prune", HOUSEKEEPING),
-    ("image push", PULL),
     ("image save", ARCHIVES),
     ("load", ARCHIVES),
-    ("login", PULL),
-    ("logout", PULL),
     ("manifest", PULL),
     ("network", NETWORK),
     ("node", SWARM),
     ("plugin", SERVE),
     ("port", NETWORK),
-    ("push", PULL),
     ("rename", CONTROL),
     ("restart", CONTROL),
     ("save", ARCHIVES),
@@ -168,7 +163,7 @@ pub fn area(command: &str, flag: &str) -> Option<(&'static str, &'static str)> {
         "rm" => RM,
         "logs" => LOG_FLAGS,
         "images" => IMAGES,
-        "pull" => PULL_FLAGS,
+        "pull" | "push" => PULL_FLAGS,
         "history" | "rmi" | "image-inspect" => IMAGE_PLATFORM,
         _ => return None,
     };
@@ -202,7 +197,7 @@ mod tests {
         for (command, _) in COMMANDS {
             assert!(crate::dispatch::verb(command).is_none(), "{command}");
         }
-        assert_eq!(command_area("image push"), Some(PULL));
+        assert_eq!(command_area("image save"), Some(ARCHIVES));
         assert_eq!(command_area("pul"), None);
     }
 

@@ -8,7 +8,10 @@ use holm_spec::signal;
 
 use crate::command_error::CommandError;
 use crate::resolve::security::SecurityOption;
-use crate::resolve::{bind, cpus, environment, isolation, label, memory, network, platform, security, tmpfs};
+use crate::resolve::{
+    bind, cpus, environment, isolation, label, memory, network, platform, pull, security, tmpfs,
+};
+use crate::supply::Supply;
 
 /// Flags of a workload.
 #[derive(Debug, clap::Args)]
@@ -109,7 +112,7 @@ pub struct WorkloadArguments {
     /// What runs the virtual machine: auto, kvm or qemu
     #[arg(long, value_name = "HYPERVISOR")]
     pub hypervisor: Option<String>,
-    /// When to pull the image: missing or never; nothing is pulled yet
+    /// When to pull the image: missing, always or never [default: missing]
     #[arg(long, value_name = "WHEN")]
     pub pull: Option<String>,
     /// Say nothing about pulling
@@ -129,7 +132,6 @@ impl WorkloadArguments {
     /// # Errors
     /// The first value that cannot be used, by its flag; a file that cannot be read.
     pub fn resolve(self, image_and_command: Vec<String>) -> Result<CreateRequest, CommandError> {
-        self.check_pull()?;
         let mut words = image_and_command.into_iter();
         let mut request = CreateRequest {
             image: words.next().unwrap_or_default(),
@@ -166,14 +168,13 @@ impl WorkloadArguments {
         Ok(request)
     }
 
-    fn check_pull(&self) -> Result<(), CommandError> {
-        match self.pull.as_deref() {
-            None | Some("missing" | "never") => Ok(()),
-            Some("always") => Err(CommandError::unsupported("--pull always", "registries")),
-            Some(other) => {
-                Err(CommandError::flag("pull", format!("`{other}` is neither missing, never nor always")))
-            }
-        }
+    /// What they say of the image's way here.
+    ///
+    /// # Errors
+    /// A word that is none.
+    pub fn supply(&self) -> Result<Supply, CommandError> {
+        let pull = optional("pull", self.pull.as_deref(), pull::parse)?.unwrap_or_default();
+        Ok(Supply { pull, quiet: self.quiet })
     }
 
     /// Files first, so that the command line wins.

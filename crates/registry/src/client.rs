@@ -6,24 +6,29 @@
 //! ```
 
 use std::collections::HashMap;
-use std::io::Read;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::Duration;
 
 use serde_json::Value;
 use ureq::http::{HeaderMap, Method, Request, Response, StatusCode};
-use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body, SendBody};
 
 use crate::challenge::{self, Challenge};
 use crate::configuration::{Configuration, Credentials};
 use crate::endpoint;
 use crate::error::{Error, Kind, Result};
+use crate::registries::{Registries, Rules};
 
 /// How often a request is made at most.
 pub const ATTEMPTS: u32 = 4;
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// How long is waited before the second attempt.
+pub const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// The longest pause that a registry may ask for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(20);
 const CONNECT: Duration = Duration::from_secs(15);
@@ -31,13 +36,25 @@ const CONNECT: Duration = Duration::from_secs(15);
 const STALL: Duration = Duration::from_secs(60);
 /// How much is read of an answer that says what failed, or of a token.
 const ANSWER_LIMIT: u64 = 256 << 10;
+/// Media type of blobs on their way.
+const OCTETS: &str = "application/octet-stream";
 /// Where systems keep the certificates that they trust; where there are none, Mozilla's are built in.
 const SYSTEM_CERTIFICATES: &[&str] =
     &["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
+/// What a request brings.
+#[derive(Clone, Copy)]
+pub enum Payload<'a> {
+    /// Nothing.
+    None,
+    /// A document, and what it is.
+    Document(&'a [u8], &'a str),
+    /// The first bytes of a file, so many of them; how many went is told, with those of an earlier attempt again.
+    File(&'a File, u64, &'a dyn Fn(u64)),
+}
+
 /// A request.
-#[derive(Clone, Debug)]
-pub struct Call {
+pub struct Call<'a> {
     /// `GET`, `HEAD` and so on.
     pub method: Method,
     /// Below `/v2/`, or a whole address.
@@ -48,17 +65,23 @@ pub struct Call {
     pub scope: String,
     /// What is being done, for errors: `look for the image` and the like.
     pub doing: String,
+    /// What goes along.
+    pub payload: Payload<'a>,
+    /// How often it is made at most; [`ATTEMPTS`] as a rule.
+    pub attempts: u32,
 }
 
-impl Call {
-    /// A `GET` that takes `scope`.
-    pub fn get(target: String, scope: &str, doing: impl Into<String>) -> Self {
+impl Call<'_> {
+    /// A request without a payload that takes `scope`.
+    pub fn new(method: Method, target: String, scope: &str, doing: impl Into<String>) -> Self {
         Self {
-            method: Method::GET,
+            method,
             target,
             headers: Vec::new(),
             scope: scope.to_owned(),
             doing: doing.into(),
+            payload: Payload::None,
+            attempts: ATTEMPTS,
         }
     }
 }
@@ -71,6 +94,8 @@ pub struct Client {
     /// Scheme and host.
     base: String,
     credentials: Option<Credentials>,
+    /// Credentials may be sent in the open.
+    insecure: bool,
     /// What `Authorization` says, by scope.
     authorized: Mutex<HashMap<String, String>>,
 }
@@ -79,19 +104,35 @@ impl Client {
     /// A client of the registry `domain`, with the credentials that Docker's configuration has for it.
     ///
     /// # Errors
-    /// [`Kind::Configuration`].
-    pub fn new(domain: &str, configuration: &Configuration) -> Result<Self> {
-        Ok(Self::with(domain, configuration.credentials(domain)?))
+    /// [`Kind::Configuration`]; [`Kind::Blocked`].
+    pub fn new(domain: &str, configuration: &Configuration, registries: &Registries) -> Result<Self> {
+        Self::with(domain, configuration.credentials(domain)?, &registries.rules(domain))
     }
 
     /// A client with these credentials.
-    pub fn with(domain: &str, credentials: Option<Credentials>) -> Self {
+    ///
+    /// # Errors
+    /// [`Kind::Blocked`]; [`Kind::Configuration`] where the file of certificates cannot be used.
+    pub fn with(domain: &str, credentials: Option<Credentials>, rules: &Rules) -> Result<Self> {
+        if rules.blocked {
+            let text = format!("the registry {domain} is not to be asked, as registries.toml says");
+            return Err(Error::new(Kind::Blocked, text));
+        }
         let host = endpoint::host(domain);
         let loopback = endpoint::is_loopback(&host);
-        let agent = agent(loopback);
-        let scheme = if loopback && !speaks_tls(&agent, &host) { "http" } else { "https" };
+        let agent = agent(loopback, rules)?;
+        let may_be_plain = loopback || rules.insecure;
+        let scheme = if may_be_plain && !speaks_tls(&agent, &host) { "http" } else { "https" };
         let base = format!("{scheme}://{host}");
-        Self { agent, domain: domain.to_owned(), base, credentials, authorized: Mutex::default() }
+        let insecure = rules.insecure;
+        Ok(Self {
+            agent,
+            domain: domain.to_owned(),
+            base,
+            credentials,
+            insecure,
+            authorized: Mutex::default(),
+        })
     }
 
     /// The registry's name.
@@ -104,21 +145,21 @@ impl Client {
     /// # Errors
     /// [`Kind::Denied`] where it does not; otherwise as [`Client::send`].
     pub fn check(&self) -> Result<()> {
-        self.send(&Call::get(String::new(), "", "log in")).map(drop)
+        self.send(&Call::new(Method::GET, String::new(), "", "log in")).map(drop)
     }
 
-    /// Makes a request without a body; gives an answer of 2xx.
+    /// Makes a request; gives an answer of 2xx.
     ///
     /// # Errors
     /// By what the registry answers; all name it.
-    pub fn send(&self, call: &Call) -> Result<Response<Body>> {
+    pub fn send(&self, call: &Call<'_>) -> Result<Response<Body>> {
         self.try_send(call).map_err(|error| error.about(format!("{} at {}", call.doing, self.domain)))
     }
 
-    fn try_send(&self, call: &Call) -> Result<Response<Body>> {
+    fn try_send(&self, call: &Call<'_>) -> Result<Response<Body>> {
         let mut pause = FIRST_PAUSE;
         for attempt in 1.. {
-            let last = attempt == ATTEMPTS;
+            let last = attempt >= call.attempts;
             let error = match self.send_authorized(call) {
                 Ok(answer) if answer.status().is_success() => return Ok(answer),
                 Ok(answer) => {
@@ -139,7 +180,7 @@ impl Client {
     }
 
     /// Makes a request, and once more after the registry has said what it wants to know.
-    fn send_authorized(&self, call: &Call) -> Result<Response<Body>> {
+    fn send_authorized(&self, call: &Call<'_>) -> Result<Response<Body>> {
         let answer = self.send_once(call)?;
         if answer.status() != StatusCode::UNAUTHORIZED {
             return Ok(answer);
@@ -149,22 +190,45 @@ impl Client {
         self.send_once(call)
     }
 
-    fn send_once(&self, call: &Call) -> Result<Response<Body>> {
-        let url = match call.target.contains("://") {
-            true => call.target.clone(),
-            false => format!("{}/v2/{}", self.base, call.target),
-        };
+    fn send_once(&self, call: &Call<'_>) -> Result<Response<Body>> {
+        let url = self.url(&call.target);
         let mut request = Request::builder().method(call.method.clone()).uri(&url);
         for (name, value) in &call.headers {
             request = request.header(*name, value);
         }
-        if let Some(value) = self.authorizations().get(&call.scope) {
+        // Where a registry sends us elsewhere, who we are stays here.
+        let known = self.authorizations().get(&call.scope).cloned();
+        if let Some(value) = known.filter(|_| self.is_ours(&url)) {
             request = request.header("Authorization", value);
         }
-        let request = request
-            .body(SendBody::none())
-            .map_err(|error| Error::because(Kind::Invalid, format!("ask for `{url}`"), error))?;
-        self.agent.run(request).map_err(transport)
+        let invalid = |error| Error::because(Kind::Invalid, format!("ask for `{url}`"), error);
+        let answer = match call.payload {
+            Payload::None => self.agent.run(request.body(SendBody::none()).map_err(invalid)?),
+            Payload::Document(content, media_type) => {
+                self.agent.run(request.header("Content-Type", media_type).body(content).map_err(invalid)?)
+            }
+            Payload::File(file, size, told) => {
+                let mut reader = Sent { file, at: 0, size, told };
+                let request =
+                    request.header("Content-Type", OCTETS).header("Content-Length", size.to_string());
+                self.agent.run(request.body(SendBody::from_reader(&mut reader)).map_err(invalid)?)
+            }
+        };
+        answer.map_err(transport)
+    }
+
+    /// A whole address, of what may be one or stand below `/v2/`.
+    fn url(&self, target: &str) -> String {
+        match target {
+            whole if whole.contains("://") => whole.to_owned(),
+            rooted if rooted.starts_with('/') => format!("{}{rooted}", self.base),
+            target => format!("{}/v2/{target}", self.base),
+        }
+    }
+
+    /// Whether an address is one of this registry.
+    fn is_ours(&self, url: &str) -> bool {
+        url.strip_prefix(&self.base).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']))
     }
 
     /// What `Authorization` is to say after a 401 with these headers.
@@ -183,7 +247,7 @@ impl Client {
         }
         let denied = || Error::new(Kind::Denied, "it wants a user name and a password");
         let credentials = self.credentials.as_ref().ok_or_else(denied)?;
-        if !endpoint::is_private(&self.base) {
+        if !self.insecure && !endpoint::is_private(&self.base) {
             return Err(Error::new(Kind::Denied, "credentials are sent over TLS only"));
         }
         Ok(credentials.basic())
@@ -192,7 +256,7 @@ impl Client {
     /// A token from the server at `realm` (distribution project, "Token Authentication Specification").
     fn token(&self, realm: &str, service: Option<&str>, scope: &str) -> Result<String> {
         let about = |error: Error| error.about(format!("get a token from `{realm}`"));
-        if self.credentials.is_some() && !endpoint::is_private(realm) {
+        if self.credentials.is_some() && !self.insecure && !endpoint::is_private(realm) {
             return Err(about(Error::new(Kind::Denied, "credentials are sent over TLS only")));
         }
         let service = service.map(|service| ("service", service));
@@ -242,8 +306,28 @@ impl Client {
     }
 }
 
-fn agent(loopback: bool) -> Agent {
-    let tls = TlsConfig::builder().root_certs(trusted()).build();
+/// A file on its way.
+struct Sent<'a> {
+    file: &'a File,
+    at: u64,
+    size: u64,
+    told: &'a dyn Fn(u64),
+}
+
+impl Read for Sent<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.size - self.at).unwrap_or(usize::MAX);
+        let length = buffer.len().min(left);
+        let length = self.file.read_at(&mut buffer[..length], self.at)?;
+        self.at += length as u64;
+        (self.told)(self.at);
+        Ok(length)
+    }
+}
+
+fn agent(loopback: bool, rules: &Rules) -> Result<Agent> {
+    let tls = TlsConfig::builder().root_certs(trusted(rules.ca.as_deref())?);
+    let tls = tls.disable_verification(rules.insecure).build();
     let mut builder = Agent::config_builder()
         .http_status_as_error(false)
         .user_agent(concat!("holm/", env!("CARGO_PKG_VERSION")))
@@ -256,24 +340,41 @@ fn agent(loopback: bool) -> Agent {
         // What listens on this machine is no business of a proxy.
         builder = builder.proxy(None);
     }
-    builder.build().new_agent()
+    Ok(builder.build().new_agent())
 }
 
-/// The certificates that the system trusts (`SSL_CERT_FILE` names another file), else Mozilla's.
-fn trusted() -> RootCerts {
+/// The certificates that the system trusts (`SSL_CERT_FILE` names another file), and those in `more`; without any,
+/// Mozilla's.
+fn trusted(more: Option<&Path>) -> Result<RootCerts> {
     let chosen = std::env::var("SSL_CERT_FILE").ok().filter(|path| !path.is_empty());
-    let content = match &chosen {
+    let system = match &chosen {
         Some(path) => std::fs::read(path).ok(),
         None => SYSTEM_CERTIFICATES.iter().find_map(|path| std::fs::read(path).ok()),
     };
-    let items = content.iter().flat_map(|content| parse_pem(content).collect::<Vec<_>>());
-    let certificates: Vec<_> = items
-        .filter_map(|item| match item {
-            Ok(PemItem::Certificate(certificate)) => Some(certificate),
-            _ => None,
-        })
-        .collect();
-    if certificates.is_empty() { RootCerts::WebPki } else { RootCerts::new_with_certs(&certificates) }
+    let mut trusted: Vec<_> = system.iter().flat_map(|content| certificates(content)).collect();
+    if let Some(path) = more {
+        let failed = |cause: Box<dyn std::error::Error + Send + Sync>| {
+            Error::because(
+                Kind::Configuration,
+                format!("read the certificates in `{}`", path.display()),
+                cause,
+            )
+        };
+        let found = certificates(&std::fs::read(path).map_err(|error| failed(error.into()))?);
+        if found.is_empty() {
+            return Err(failed("there are none in it".into()));
+        }
+        trusted.extend(found);
+    }
+    Ok(if trusted.is_empty() { RootCerts::WebPki } else { RootCerts::new_with_certs(&trusted) })
+}
+
+fn certificates(content: &[u8]) -> Vec<Certificate<'static>> {
+    let certificate = |item| match item {
+        Ok(PemItem::Certificate(certificate)) => Some(certificate),
+        _ => None,
+    };
+    parse_pem(content).filter_map(certificate).collect()
 }
 
 /// Whether a registry on this machine speaks TLS. One that does not answer is asked by plain HTTP for the error.
@@ -286,9 +387,9 @@ fn transport(error: ureq::Error) -> Error {
         ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => Kind::Unreachable,
         ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => Kind::Unreachable,
         ureq::Error::Io(cause) => match cause.kind() {
-            std::io::ErrorKind::ConnectionRefused
-            | std::io::ErrorKind::HostUnreachable
-            | std::io::ErrorKind::NetworkUnreachable => Kind::Unreachable,
+            io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable => Kind::Unreachable,
             // The resolver has no number of an error of the system's.
             _ if cause.raw_os_error().is_none() && cause.to_string().contains("lookup address") => {
                 Kind::Unreachable

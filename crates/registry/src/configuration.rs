@@ -1,4 +1,4 @@
-//! Docker's `config.json`: who we are at which registry.
+//! Docker's `config.json`, and Podman's `auth.json`: who we are at which registry.
 //!
 //! ```text
 //! {"auths": {"registry.example": {"auth": base64("user:password"), "identitytoken": "…"}},
@@ -6,7 +6,9 @@
 //! ```
 //! Whatever else stands in the file belongs to others and is kept. Docker's own registry has the key
 //! `https://index.docker.io/v1/`, and keys of old have a scheme and a path. Credentials may lie with a helper, the
-//! program `docker-credential-<helper>`.
+//! program `docker-credential-<helper>`, which is then given new ones, too. What Docker's file does not know is looked up
+//! in `$REGISTRY_AUTH_FILE`, `$XDG_RUNTIME_DIR/containers/auth.json` and `~/.config/containers/auth.json`
+//! (containers-auth.json(5)), which are never written.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -41,25 +43,90 @@ impl Credentials {
     }
 }
 
-/// The file.
+/// The files.
 #[derive(Clone, Debug)]
 pub struct Configuration {
+    /// Docker's, which is written.
+    own: AuthFile,
+    /// Podman's, in the order in which they are asked.
+    others: Vec<AuthFile>,
+}
+
+/// One of them.
+#[derive(Clone, Debug)]
+struct AuthFile {
     path: PathBuf,
     content: Map<String, Value>,
 }
 
 impl Configuration {
-    /// Reads `config.json` in `$DOCKER_CONFIG`, else in `~/.docker`; empty where there is none.
+    /// Reads `config.json` in `$DOCKER_CONFIG`, else in `~/.docker`, and Podman's files; empty where there are none.
     ///
     /// # Errors
     /// [`Kind::Configuration`] naming the file.
     pub fn read() -> Result<Self> {
-        let directory =
-            std::env::var_os("DOCKER_CONFIG").filter(|value| !value.is_empty()).map(PathBuf::from);
-        let home = || std::env::var_os("HOME").map_or_else(|| PathBuf::from("/root"), PathBuf::from);
-        Self::read_at(directory.unwrap_or_else(|| home().join(".docker")).join("config.json"))
+        let variable =
+            |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let home = variable("HOME").unwrap_or_else(|| PathBuf::from("/root"));
+        let directory = variable("DOCKER_CONFIG").unwrap_or_else(|| home.join(".docker"));
+        let own = AuthFile::read_at(directory.join("config.json"))?;
+        let below = |directory: PathBuf| directory.join("containers/auth.json");
+        let others = [
+            variable("REGISTRY_AUTH_FILE"),
+            variable("XDG_RUNTIME_DIR").map(below),
+            Some(below(home.join(".config"))),
+        ];
+        let others = others.into_iter().flatten().map(AuthFile::read_at).collect::<Result<_>>()?;
+        Ok(Self { own, others })
     }
 
+    /// Where what is written lies.
+    pub fn path(&self) -> &Path {
+        &self.own.path
+    }
+
+    /// Who we are at the registry `domain`.
+    ///
+    /// # Errors
+    /// [`Kind::Configuration`] where a credential helper fails, or what is written cannot be read.
+    pub fn credentials(&self, domain: &str) -> Result<Option<Credentials>> {
+        for file in [&self.own].into_iter().chain(&self.others) {
+            if let Some(found) = file.credentials(domain)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Writes down who we are at the registry `domain`, with 0600 for a mode, or gives it to the credential helper.
+    ///
+    /// # Errors
+    /// [`Kind::Configuration`] naming the file or the helper.
+    pub fn log_in(&mut self, domain: &str, credentials: &Credentials) -> Result<()> {
+        self.own.log_in(domain, credentials)
+    }
+
+    /// Forgets who we are at the registry `domain`; says whether anything was known.
+    ///
+    /// # Errors
+    /// As [`Configuration::log_in`].
+    pub fn log_out(&mut self, domain: &str) -> Result<bool> {
+        self.own.log_out(domain)
+    }
+
+    /// Whether a credential helper keeps what is known of the registry `domain`.
+    pub fn has_helper(&self, domain: &str) -> bool {
+        self.own.helper(domain).is_some()
+    }
+
+    /// The user name that is known for the registry `domain`, without a question to a helper.
+    pub fn user(&self, domain: &str) -> Option<String> {
+        let entry = self.own.entry(domain)?;
+        parse_entry(entry).ok().flatten().map(|known| known.user)
+    }
+}
+
+impl AuthFile {
     fn read_at(path: PathBuf) -> Result<Self> {
         let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
             Error::because(Kind::Configuration, format!("read `{}`", path.display()), error)
@@ -73,18 +140,9 @@ impl Configuration {
         Ok(Self { path, content })
     }
 
-    /// Where it lies.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Who we are at the registry `domain`.
-    ///
-    /// # Errors
-    /// [`Kind::Configuration`] where a credential helper fails, or what is written cannot be read.
-    pub fn credentials(&self, domain: &str) -> Result<Option<Credentials>> {
+    fn credentials(&self, domain: &str) -> Result<Option<Credentials>> {
         if let Some(helper) = self.helper(domain)
-            && let Some(found) = ask_helper(helper, key_of(domain))?
+            && let Some(found) = known_to_helper(helper, key_of(domain))?
         {
             return Ok(Some(found));
         }
@@ -107,25 +165,31 @@ impl Configuration {
         own.or_else(|| self.content.get("credsStore"))?.as_str().filter(|helper| !helper.is_empty())
     }
 
-    /// Writes down who we are at the registry `domain`, with 0600 for a mode.
-    ///
-    /// # Errors
-    /// [`Kind::Configuration`] naming the file.
-    pub fn log_in(&mut self, domain: &str, credentials: &Credentials) -> Result<()> {
-        let auth = STANDARD.encode(format!("{}:{}", credentials.user, credentials.password));
+    fn log_in(&mut self, domain: &str, credentials: &Credentials) -> Result<()> {
+        let entry = match self.helper(domain) {
+            Some(helper) => {
+                let said = json!({"ServerURL": key_of(domain), "Username": credentials.user,
+                    "Secret": credentials.password});
+                ask_helper(helper, "store", &said.to_string())?;
+                json!({})
+            }
+            None => {
+                let auth = STANDARD.encode(format!("{}:{}", credentials.user, credentials.password));
+                json!({ "auth": auth })
+            }
+        };
         let auths = self.content.entry("auths").or_insert_with(|| json!({}));
         if !auths.is_object() {
             *auths = json!({});
         }
-        auths[key_of(domain)] = json!({ "auth": auth });
+        auths[key_of(domain)] = entry;
         self.write()
     }
 
-    /// Forgets who we are at the registry `domain`; says whether anything was known.
-    ///
-    /// # Errors
-    /// As [`Configuration::log_in`].
-    pub fn log_out(&mut self, domain: &str) -> Result<bool> {
+    fn log_out(&mut self, domain: &str) -> Result<bool> {
+        if let Some(helper) = self.helper(domain) {
+            ask_helper(helper, "erase", key_of(domain))?;
+        }
         let Some(auths) = self.content.get_mut("auths").and_then(Value::as_object_mut) else {
             return Ok(false);
         };
@@ -184,23 +248,13 @@ fn decode(encoded: &str) -> Result<(String, String), &'static str> {
     Ok((user.to_owned(), password.trim_end_matches('\0').to_owned()))
 }
 
-/// Asks `docker-credential-<helper>` for what it knows of a registry.
-fn ask_helper(helper: &str, key: &str) -> Result<Option<Credentials>> {
-    let program = format!("docker-credential-{helper}");
-    let failed = |reason: String| {
-        Error::new(Kind::Configuration, format!("ask `{program}` for the credentials of {key}: {reason}"))
-    };
-    let valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    if !helper.bytes().all(valid) {
-        return Err(failed("that is no name of a helper".to_owned()));
-    }
-    let output = run_helper(&program, key).map_err(|error| failed(error.to_string()))?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    if !output.status.success() {
-        let said = said.trim();
-        return if said.contains("not found") { Ok(None) } else { Err(failed(said.to_owned())) };
-    }
-    let answer: Value = serde_json::from_str(&said).map_err(|error| failed(error.to_string()))?;
+/// What a helper knows of a registry.
+fn known_to_helper(helper: &str, key: &str) -> Result<Option<Credentials>> {
+    let Some(said) = ask_helper(helper, "get", key)? else { return Ok(None) };
+    let answer: Value = serde_json::from_str(&said).map_err(|error| {
+        let text = format!("read what `docker-credential-{helper}` says of {key}");
+        Error::because(Kind::Configuration, text, error)
+    })?;
     let text = |key: &str| answer.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (user, secret) = (text("Username"), text("Secret"));
     Ok(Some(match user.as_str() {
@@ -211,13 +265,32 @@ fn ask_helper(helper: &str, key: &str) -> Result<Option<Credentials>> {
     }))
 }
 
-fn run_helper(program: &str, key: &str) -> io::Result<std::process::Output> {
+/// Asks `docker-credential-<helper>`; `None` where it knows nothing.
+fn ask_helper(helper: &str, verb: &str, input: &str) -> Result<Option<String>> {
+    let program = format!("docker-credential-{helper}");
+    let failed = |reason: &str| {
+        Error::new(Kind::Configuration, format!("ask `{program}` to {verb} credentials: {reason}"))
+    };
+    let valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if !helper.bytes().all(valid) {
+        return Err(failed("that is no name of a helper"));
+    }
+    let output = run_helper(&program, verb, input).map_err(|error| failed(&error.to_string()))?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    match output.status.success() {
+        true => Ok(Some(said.into_owned())),
+        false if said.contains("not found") => Ok(None),
+        false => Err(failed(said.trim())),
+    }
+}
+
+fn run_helper(program: &str, verb: &str, said: &str) -> io::Result<std::process::Output> {
     let mut command = Command::new(program);
-    command.arg("get").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command.arg(verb).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn()?;
     if let Some(mut input) = child.stdin.take() {
         // One that does not read what it is asked says so by its exit code.
-        let _ = input.write_all(key.as_bytes());
+        let _ = input.write_all(said.as_bytes());
     }
     child.wait_with_output()
 }
@@ -228,9 +301,9 @@ mod tests {
 
     use super::*;
 
-    fn configuration(content: Value) -> Configuration {
+    fn configuration(content: Value) -> AuthFile {
         let content = content.as_object().expect("an object").clone();
-        Configuration { path: PathBuf::from("config.json"), content }
+        AuthFile { path: PathBuf::from("config.json"), content }
     }
 
     fn known(user: &str, password: &str) -> Credentials {
@@ -262,15 +335,15 @@ mod tests {
     fn logging_in_and_out_keeps_what_belongs_to_others() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("docker/config.json");
-        let mut file = Configuration::read_at(path.clone()).expect("none yet");
+        let mut file = AuthFile::read_at(path.clone()).expect("none yet");
         file.content.insert("psFormat".into(), json!("table"));
         file.log_in("docker.io", &known("me", "secret")).expect("write");
         file.log_in("a.example", &known("you", "x")).expect("write");
         assert_eq!(std::fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
-        let mut file = Configuration::read_at(path.clone()).expect("read");
+        let mut file = AuthFile::read_at(path.clone()).expect("read");
         assert_eq!(file.credentials("docker.io").expect("read"), Some(known("me", "secret")));
         assert!(file.log_out("docker.io").expect("write") && !file.log_out("docker.io").expect("nothing"));
-        let file = Configuration::read_at(path).expect("read");
+        let file = AuthFile::read_at(path).expect("read");
         assert_eq!(file.content["psFormat"], "table");
         assert_eq!(file.credentials("docker.io").expect("read"), None);
         assert_eq!(file.credentials("a.example").expect("read"), Some(known("you", "x")));
@@ -281,7 +354,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("config.json");
         std::fs::write(&path, "[1").expect("write");
-        let error = Configuration::read_at(path.clone()).expect_err("damaged");
+        let error = AuthFile::read_at(path.clone()).expect_err("damaged");
         assert!(error.kind() == Kind::Configuration && error.to_string().contains(&*path.to_string_lossy()));
     }
 }

@@ -14,6 +14,11 @@ pub const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
      application/vnd.oci.image.manifest.v1+json, \
      application/vnd.docker.distribution.manifest.v2+json";
 
+/// Media type of a manifest that says none of itself.
+pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// Media type of an index that says none of itself.
+pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
 /// More layers than that no overlay can have.
 const LAYERS: usize = 500;
 
@@ -61,6 +66,11 @@ pub fn parse(content: &[u8]) -> Result<Document> {
         None => serde_json::from_slice(content).map(|manifest| Document::Manifest(Box::new(manifest))),
     }
     .map_err(invalid)
+}
+
+/// Whether a configuration of this media type is an image's, not an artifact's.
+pub fn is_image_config(media_type: &str) -> bool {
+    media_type.contains("image.config") || media_type.contains("container.image")
 }
 
 /// Reads a configuration.
@@ -133,6 +143,24 @@ fn read_layer(layer: &Descriptor, diff_id: &str) -> Result<Layer> {
         .parse()
         .map_err(|error| Error::because(Kind::Invalid, format!("read the digest `{diff_id}`"), error))?;
     Ok(Layer { digest, size: layer.size(), compression, diff_id })
+}
+
+/// How a layer is packed, if its media type is known.
+pub fn compression_of(layer: &Descriptor) -> Option<Compression> {
+    compression(layer.media_type().as_ref()).ok()
+}
+
+/// The media type of a layer, in a manifest of Docker's family or of OCI's.
+pub fn layer_type(compression: Compression, is_docker: bool) -> String {
+    let base = match is_docker {
+        true => "application/vnd.docker.image.rootfs.diff.tar",
+        false => "application/vnd.oci.image.layer.v1.tar",
+    };
+    match compression {
+        Compression::None => base.to_owned(),
+        packed if is_docker => format!("{base}.{packed}"),
+        packed => format!("{base}+{packed}"),
+    }
 }
 
 /// How a media type says that a layer is packed.

@@ -18,10 +18,14 @@ pub enum Kind {
     Server,
     /// Nobody answers at the registry's address.
     Unreachable,
+    /// The registry is not to be asked, as `registries.toml` says.
+    Blocked,
     /// The connection broke or stalled, also after some patience.
     Broken,
     /// What the registry sent is not what it should be: another digest or size, no manifest.
     Invalid,
+    /// What an earlier pull left does not fit what came behind it. It is gone: another attempt begins anew.
+    Stale,
     /// The image is not made for the platform that was asked for.
     Platform,
     /// Docker's configuration file cannot be used.

@@ -9,10 +9,14 @@
 //! | `endpoint` | where a registry is: Docker's rules |
 //! | `challenge` | what a registry asks of who asks |
 //! | `configuration` | Docker's `config.json`: credentials |
+//! | `registries` | `registries.toml`: mirrors, short names |
+//! | `connections` | which registries a name leads to |
 //! | `client` | requests: authentication, patience, what an answer means |
 //! | `document` | manifests and indexes as registries have them |
-//! | `spool`, `download` | a layer on its way |
+//! | `repository` | what can be asked of a repository |
+//! | `spool`, `fetch` | a blob on its way |
 //! | `pull` | an image into the store |
+//! | `push` | an image from the store |
 //!
 //! # Trust
 //! A registry is believed nothing: every document and layer is hashed before it gets a name, sizes are bounds, and what
@@ -22,14 +26,22 @@
 mod challenge;
 mod client;
 mod configuration;
+mod connections;
 mod document;
-mod download;
 mod endpoint;
 mod error;
+mod fetch;
 mod pull;
+mod push;
+mod registries;
+mod repository;
 mod spool;
 
 pub use client::Client;
 pub use configuration::{Configuration, Credentials};
+pub use connections::Connections;
 pub use error::{Error, Kind, Result};
 pub use pull::{Observer, PullRequest, Pulled, Step, pull};
+pub use push::{PushRequest, Pushed, push};
+pub use registries::{Registries, Rules};
+pub use repository::Repository;

@@ -2,54 +2,60 @@
 //!
 //! ```text
 //! name -> manifest, or index -> manifest for the platform -> configuration -> layers -> documents -> name
+//!                                                         '-> a kernel: configuration, blobs -> documents -> name
 //! ```
-//! Two layers are fetched at a time, into spools; the layers are converted in their order, each while it comes in,
-//! since one may need those below it. What is there already is not fetched.
+//! Two blobs are fetched at a time; layers are converted in their order, each while it comes in, since one may need
+//! those below it. What is there already is not fetched, and what another process fetches or converts just now is
+//! waited for.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use holm_spec::image::{ImageConfiguration, ImageManifest};
+use holm_spec::kernel::CONFIG_TYPE;
 use holm_spec::platform::Platform;
 use holm_spec::{Digest, Reference};
-use holm_store::{DOCUMENT_LIMIT, ExpectedLayer, Ingest, ReceivedImage, Store};
+use holm_store::{ExpectedLayer, ReceivedImage, Store};
 
-use crate::client::{Call, Client};
+use crate::connections::Connections;
 use crate::document::{self, Document, Layer};
-use crate::download::Download;
 use crate::error::{Error, Kind, Result};
+use crate::fetch::Fetch;
+use crate::repository::Repository;
 use crate::spool::Spool;
 
-/// Layers that are fetched at a time.
+/// Blobs that are fetched at a time.
 const FETCHED_AT_A_TIME: usize = 2;
-/// How often layers that another process took away are fetched again.
+/// How often what another process took away, or left damaged, is fetched again.
 const ROUNDS: u32 = 3;
 
-/// What happens to a layer.
+/// What happens to a layer or a blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// It is there already.
     Exists,
-    /// It is going to be fetched.
+    /// The registry took it over from another repository of its own.
+    Mounted,
+    /// It is going to be moved.
     Begins {
-        /// Its size in bytes.
-        size: u64,
+        /// Its size in bytes; none where it is yet to be packed.
+        size: Option<u64>,
     },
     /// So many of its bytes are there.
-    Fetched {
+    Moved {
         /// In bytes.
         bytes: u64,
         /// Its size in bytes.
         size: u64,
-        /// So many of them came just now.
-        new: u64,
     },
-    /// It is in the store.
+    /// It is where it should be.
     Complete,
 }
 
-/// Hears how far a pull is, from several threads.
+/// Hears how far a pull or a push is, from several threads.
 pub trait Observer: Sync {
-    /// Something happened to the layer with this digest.
+    /// It is known what there is to move.
+    fn found(&self);
+    /// Something happened to the layer or blob with this digest.
     fn layer(&self, layer: &Digest, step: Step);
 }
 
@@ -71,28 +77,59 @@ pub struct Pulled {
     pub newer: bool,
 }
 
-/// Pulls an image.
+/// Pulls an image, or the kernel of virtual machines.
 ///
 /// # Errors
 /// By what went wrong; all name the image, and the registry or the layer. No name has changed then.
 pub fn pull(
     store: &Store,
-    client: &Client,
+    connections: &Connections,
     request: &PullRequest<'_>,
     observer: &dyn Observer,
 ) -> Result<Pulled> {
-    let pull = Pull { store, client, request, observer };
-    pull.run().map_err(|error| error.about(format!("pull `{}`", request.reference.familiar())))
+    pull_from_any(store, connections, request, observer)
+        .map_err(|error| error.about(format!("pull `{}`", request.reference.familiar())))
+}
+
+/// From the first source that has it. One that fails in the middle has left what it gave.
+fn pull_from_any(
+    store: &Store,
+    connections: &Connections,
+    request: &PullRequest<'_>,
+    observer: &dyn Observer,
+) -> Result<Pulled> {
+    let mut sources = connections.sources(request.reference)?.into_iter().peekable();
+    while let Some((client, path)) = sources.next() {
+        let repository = Repository::to_read(&client, &path);
+        match (Pull { store, repository, request, observer }).run() {
+            Err(error) if sources.peek().is_some() && !matches!(error.kind(), Kind::Store(_)) => {
+                tracing::warn!("{}: {}; another source is asked", client.domain(), whole(&error));
+            }
+            result => return result,
+        }
+    }
+    unreachable!("the last source returns")
+}
+
+/// An error with its causes.
+fn whole(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
 }
 
 struct Pull<'a> {
     store: &'a Store,
-    client: &'a Client,
+    repository: Repository<'a>,
     request: &'a PullRequest<'a>,
     observer: &'a dyn Observer,
 }
 
-/// The documents of an image.
+/// The documents of an image or a kernel.
 struct Remote {
     /// What the name stands for.
     digest: Digest,
@@ -100,38 +137,66 @@ struct Remote {
     manifest_digest: Digest,
     manifest: Vec<u8>,
     config: Vec<u8>,
-    layers: Vec<Layer>,
+    content: Content,
+}
+
+/// What a manifest names beside its configuration.
+enum Content {
+    Layers(Vec<Layer>),
+    Kernel(Box<ImageManifest>),
+}
+
+/// A layer or blob that is not there.
+struct Missing<'a> {
+    noun: &'static str,
+    digest: Digest,
+    size: u64,
+    spool: Spool,
+    /// A layer, and its place.
+    layer: Option<(usize, &'a Layer)>,
 }
 
 impl Pull<'_> {
     fn run(&self) -> Result<Pulled> {
         let remote = self.remote()?;
-        let diff_ids: Vec<Digest> = remote.layers.iter().map(|layer| layer.diff_id).collect();
+        self.observer.found();
         let known = self.store.digest_of_name(self.request.reference).unwrap_or_default();
         let digest = self.named(&remote);
-        let newer = known != Some(digest) || !self.store.holds_layers(&diff_ids)?;
+        let mut newer = known != Some(digest);
+        for round in 1.. {
+            let missing = self.missing(&remote)?;
+            newer |= !missing.is_empty();
+            match self.receive(&missing, &remote).and_then(|()| self.publish(&remote, digest)) {
+                Err(error) if round < ROUNDS && is_passing(&error) => {}
+                result => return result.map(|()| Pulled { digest: remote.digest, newer }),
+            }
+        }
+        unreachable!("the last round returns")
+    }
+
+    fn publish(&self, remote: &Remote, digest: Digest) -> Result<()> {
         let documents: Vec<&[u8]> = [Some(&remote.config), Some(&remote.manifest), remote.index.as_ref()]
             .into_iter()
             .flatten()
             .map(Vec::as_slice)
             .collect();
+        let blobs: Vec<Digest> = match &remote.content {
+            Content::Layers(_) => Vec::new(),
+            Content::Kernel(manifest) => {
+                self.store
+                    .check_kernel(manifest, &remote.config)
+                    .map_err(|error| Error::store("use it as a kernel", error))?;
+                manifest.layers().iter().map(document::digest_of).collect::<Result<_>>()?
+            }
+        };
         let image = ReceivedImage {
             documents: &documents,
-            diff_ids: &diff_ids,
+            diff_ids: &remote.diff_ids(),
             reference: self.request.reference,
             digest,
+            blobs: &blobs,
         };
-        for round in 1.. {
-            self.layers(&remote.layers, &diff_ids)?;
-            match self.store.publish_received(&image) {
-                Err(error) if error.kind() == holm_store::Kind::Corrupt && round < ROUNDS => {}
-                result => {
-                    result.map_err(|error| Error::store("write the image", error))?;
-                    break;
-                }
-            }
-        }
-        Ok(Pulled { digest: remote.digest, newer })
+        self.store.publish_received(&image).map_err(|error| Error::store("write the image", error))
     }
 
     /// What the name is to stand for here: the index as in the registry, where that means the same image. For another
@@ -149,57 +214,42 @@ impl Pull<'_> {
         let pinned = reference.digest();
         let wanted = pinned.map(|digest| digest.to_string());
         let wanted = wanted.as_deref().or(reference.tag()).unwrap_or("latest");
-        let (digest, first) = self.manifest(wanted, pinned)?;
+        let (digest, first) = self.repository.manifest(wanted, pinned)?;
         let (index, manifest_digest, manifest) = match document::parse(&first)? {
             Document::Manifest(_) => (None, digest, first),
             Document::Index(index) => {
                 let chosen = document::digest_of(document::choose(&index, &self.platform())?)?;
-                let (_, manifest) = self.manifest(&chosen.to_string(), Some(chosen))?;
+                let (_, manifest) = self.repository.manifest(&chosen.to_string(), Some(chosen))?;
                 (Some(first), chosen, manifest)
             }
         };
         let Document::Manifest(parsed) = document::parse(&manifest)? else {
             return Err(Error::new(Kind::Invalid, format!("the image index {digest} lists another index")));
         };
-        let (config, layers) = self.configuration(&parsed)?;
-        Ok(Remote { digest, index, manifest_digest, manifest, config, layers })
+        let (config, content) = self.content(parsed)?;
+        Ok(Remote { digest, index, manifest_digest, manifest, config, content })
     }
 
     fn platform(&self) -> Platform {
         self.request.platform.cloned().unwrap_or_else(Platform::host)
     }
 
-    /// The manifest or index behind a tag or digest, with its digest.
-    fn manifest(&self, wanted: &str, pinned: Option<Digest>) -> Result<(Digest, Vec<u8>)> {
-        let target = format!("{}/manifests/{wanted}", self.request.reference.path());
-        let mut call = Call::get(target, &self.scope(), "ask for the image");
-        call.headers.push(("Accept", document::ACCEPT.to_owned()));
-        let answer = self.client.send(&call)?;
-        let told = answer.headers().get("docker-content-digest").and_then(|value| value.to_str().ok());
-        let told = pinned.or_else(|| told?.parse().ok());
-        let content = self.client.read(answer, DOCUMENT_LIMIT)?;
-        let digest = Digest::of(&content);
-        self.expect("manifest", told.unwrap_or(digest), digest)?;
-        Ok((digest, content))
-    }
-
-    /// The configuration, and what it and the manifest say of the layers.
-    fn configuration(&self, manifest: &ImageManifest) -> Result<(Vec<u8>, Vec<Layer>)> {
-        let digest = document::digest_of(manifest.config())?;
+    /// The configuration, and what it and the manifest say of the rest.
+    fn content(&self, manifest: Box<ImageManifest>) -> Result<(Vec<u8>, Content)> {
         let media_type = manifest.config().media_type().to_string();
-        if !media_type.contains("image.config") && !media_type.contains("container.image") {
+        let is_image = document::is_image_config(&media_type);
+        if !is_image && media_type != CONFIG_TYPE {
             let text = format!("it is no image: its configuration is of the type `{media_type}`");
             return Err(Error::new(Kind::Invalid, text));
         }
-        let target = format!("{}/blobs/{digest}", self.request.reference.path());
-        let doing = format!("ask for the configuration {digest}");
-        let answer = self.client.send(&Call::get(target, &self.scope(), doing))?;
-        let content = self.client.read(answer, DOCUMENT_LIMIT)?;
-        self.expect("configuration", digest, Digest::of(&content))?;
+        let content = self.repository.document(&document::digest_of(manifest.config())?)?;
+        if !is_image {
+            return Ok((content, Content::Kernel(manifest)));
+        }
         let config = document::parse_configuration(&content)?;
         self.check_platform(&config)?;
-        let layers = document::layers(manifest, &config)?;
-        Ok((content, layers))
+        let layers = document::layers(&manifest, &config)?;
+        Ok((content, Content::Layers(layers)))
     }
 
     fn check_platform(&self, config: &ImageConfiguration) -> Result<()> {
@@ -213,75 +263,91 @@ impl Pull<'_> {
         }
     }
 
-    fn expect(&self, what: &str, expected: Digest, actual: Digest) -> Result<()> {
-        if expected == actual {
-            return Ok(());
-        }
-        let registry = self.client.domain();
-        let text = format!("{registry} sent for the {what} {expected} one with the digest {actual}");
-        Err(Error::new(Kind::Invalid, text))
-    }
-
-    fn scope(&self) -> String {
-        format!("repository:{}:pull", self.request.reference.path())
-    }
-
-    /// Fetches and converts the layers that are not there.
-    fn layers(&self, layers: &[Layer], diff_ids: &[Digest]) -> Result<()> {
+    /// The layers or blobs that are not there.
+    fn missing<'r>(&self, remote: &'r Remote) -> Result<Vec<Missing<'r>>> {
         let mut missing = Vec::new();
-        let ingest = self.store.ingest_directory()?;
-        for (place, layer) in layers.iter().enumerate() {
-            if self.store.holds_layers(&diff_ids[..=place])? {
-                self.observer.layer(&layer.digest, Step::Exists);
-            } else {
-                self.observer.layer(&layer.digest, Step::Begins { size: layer.size });
-                missing.push(Missing { place, layer, spool: spool(&ingest, place)? });
+        let mut note = |digest: Digest, size: u64, there: bool, layer: Option<(usize, &'r Layer)>| {
+            self.observer
+                .layer(&digest, if there { Step::Exists } else { Step::Begins { size: Some(size) } });
+            let noun = if layer.is_some() { "layer" } else { "blob" };
+            if !there {
+                missing.push(Missing { noun, digest, size, spool: Spool::default(), layer });
+            }
+        };
+        match &remote.content {
+            Content::Layers(layers) => {
+                let diff_ids = remote.diff_ids();
+                for (place, layer) in layers.iter().enumerate() {
+                    let there = self.store.holds_layers(&diff_ids[..=place])?;
+                    note(layer.digest, layer.size, there, Some((place, layer)));
+                }
+            }
+            Content::Kernel(manifest) => {
+                for blob in manifest.layers() {
+                    let digest = document::digest_of(blob)?;
+                    note(digest, blob.size(), self.store.packed(&digest)?.is_some(), None);
+                }
             }
         }
-        self.receive(&missing, diff_ids)
+        Ok(missing)
     }
 
     /// Some threads fetch, this one converts.
-    fn receive(&self, missing: &[Missing<'_>], diff_ids: &[Digest]) -> Result<()> {
+    fn receive(&self, missing: &[Missing<'_>], remote: &Remote) -> Result<()> {
         let (next, abandoned) = (AtomicUsize::new(0), AtomicBool::new(false));
         let fetch = || {
             while let Some(missing) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
-                self.download(missing, &abandoned);
+                self.fetch(missing, &abandoned);
             }
         };
+        let diff_ids = remote.diff_ids();
         std::thread::scope(|scope| {
             for _ in 0..FETCHED_AT_A_TIME.min(missing.len()) {
                 scope.spawn(fetch);
             }
-            let received = missing.iter().try_for_each(|missing| self.convert(missing, diff_ids));
+            let received = missing.iter().try_for_each(|missing| match missing.layer {
+                Some((place, layer)) => self.convert(missing, layer, &diff_ids[..=place]),
+                None => self.await_blob(missing),
+            });
             abandoned.store(received.is_err(), Ordering::Relaxed);
             received
         })
     }
 
-    fn download(&self, missing: &Missing<'_>, abandoned: &AtomicBool) {
-        let Missing { layer, spool, .. } = missing;
-        let repository = self.request.reference.path();
-        let download = Download { client: self.client, repository, layer, spool, abandoned };
-        download.run(&|bytes, new| {
-            self.observer.layer(&layer.digest, Step::Fetched { bytes, size: layer.size, new });
-        });
+    fn fetch(&self, missing: &Missing<'_>, abandoned: &AtomicBool) {
+        let Missing { noun, digest, size, spool, .. } = missing;
+        let (store, repository) = (self.store, &self.repository);
+        let fetch = Fetch { store, repository, noun, digest: *digest, size: *size, spool, abandoned };
+        fetch.run(&|bytes| self.observer.layer(digest, Step::Moved { bytes, size: *size }));
     }
 
-    fn convert(&self, missing: &Missing<'_>, diff_ids: &[Digest]) -> Result<()> {
-        let Missing { place, layer, spool } = missing;
-        // The same layer may stand in an image twice.
-        if !self.store.holds_layers(&diff_ids[..=*place])? {
+    fn await_blob(&self, missing: &Missing<'_>) -> Result<()> {
+        missing.spool.wait();
+        match missing.spool.take_failure() {
+            Some(failure) => Err(failure),
+            None => {
+                self.observer.layer(&missing.digest, Step::Complete);
+                Ok(())
+            }
+        }
+    }
+
+    /// Makes the layer, the last one of `diff_ids`, unless it is there by now: the same layer may stand in an image
+    /// twice, and another process may be faster.
+    fn convert(&self, missing: &Missing<'_>, layer: &Layer, diff_ids: &[Digest]) -> Result<()> {
+        let _turn = self.store.begin_layer(&layer.digest, &|| true)?;
+        if !self.store.holds_layers(diff_ids)? {
+            let (_, below) = diff_ids.split_last().expect("this layer is one of them");
             let expected = ExpectedLayer {
                 digest: layer.digest,
                 size: layer.size,
                 compression: layer.compression,
                 diff_id: layer.diff_id,
-                below: &diff_ids[..*place],
+                below,
             };
             self.store
-                .receive_layer(spool.reader(), &expected)
-                .map_err(|error| self.refusal(layer, spool, error))?;
+                .receive_layer(missing.spool.reader(), &expected)
+                .map_err(|error| self.refusal(missing, error))?;
         }
         self.observer.layer(&layer.digest, Step::Complete);
         Ok(())
@@ -289,32 +355,29 @@ impl Pull<'_> {
 
     /// Why a layer was not taken: that it could not be fetched and that it has another digest come before what is wrong
     /// in it.
-    fn refusal(&self, layer: &Layer, spool: &Spool, error: holm_store::Error) -> Error {
-        let (digest, registry) = (layer.digest, self.client.domain());
+    fn refusal(&self, missing: &Missing<'_>, error: holm_store::Error) -> Error {
+        let (digest, registry) = (missing.digest, self.repository.domain());
         if error.kind() == holm_store::Kind::NoSpace {
             return Error::store(format!("keep layer {digest} from {registry}"), error);
         }
-        spool.wait();
-        if let Some(failure) = spool.take_failure() {
-            return failure;
-        }
-        match spool.digest() {
-            Ok(actual) if actual != digest => {
-                let text = format!("{registry} sent for the layer {digest} one with the digest {actual}");
-                Error::new(Kind::Invalid, text)
-            }
-            _ => Error::store(format!("use layer {digest} from {registry}"), error),
+        missing.spool.wait();
+        let used = || Error::store(format!("use layer {digest} from {registry}"), error);
+        missing.spool.take_failure().unwrap_or_else(used)
+    }
+}
+
+impl Remote {
+    /// Digests of the tars of the layers, lowest first; none of a kernel.
+    fn diff_ids(&self) -> Vec<Digest> {
+        match &self.content {
+            Content::Layers(layers) => layers.iter().map(|layer| layer.diff_id).collect(),
+            Content::Kernel(_) => Vec::new(),
         }
     }
 }
 
-/// A layer that is not there.
-struct Missing<'a> {
-    place: usize,
-    layer: &'a Layer,
-    spool: Spool,
-}
-
-fn spool(ingest: &Ingest, place: usize) -> Result<Spool> {
-    Spool::create(&ingest.path().join(format!("layer-{place}")))
+/// Whether another attempt begins with other things: another process took something away, or had left something that
+/// was damaged.
+fn is_passing(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Stale | Kind::Store(holm_store::Kind::Corrupt))
 }

@@ -2,39 +2,32 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use sha2::{Digest as _, Sha256};
+use crate::error::{Error, Result};
 
-use crate::error::{Error, Kind, Result};
-
-/// The file, and how far it is.
-#[derive(Debug)]
+/// How far the file is.
+#[derive(Debug, Default)]
 pub struct Spool {
-    file: File,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
+    /// None before it is known where the content goes.
+    file: Option<Arc<File>>,
     written: u64,
     ended: bool,
+    failed: bool,
     failure: Option<Error>,
 }
 
 impl Spool {
-    /// A new, empty file at `path`.
-    ///
-    /// # Errors
-    /// [`Kind::Io`].
-    pub fn create(path: &Path) -> Result<Self> {
-        let opened = File::options().read(true).write(true).create_new(true).mode(0o600).open(path);
-        let file =
-            opened.map_err(|error| Error::because(Kind::Io, format!("make `{}`", path.display()), error))?;
-        Ok(Self { file, state: Mutex::default(), changed: Condvar::new() })
+    /// This is the file, from its first byte on.
+    pub fn begin(&self, file: File) {
+        self.state().file = Some(Arc::new(file));
     }
 
     /// How much is there.
@@ -42,21 +35,17 @@ impl Spool {
         self.state().written
     }
 
-    /// Adds bytes.
-    ///
-    /// # Errors
-    /// Of pwrite(2).
-    pub fn append(&self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(bytes, self.written())?;
-        self.state().written += bytes.len() as u64;
+    /// So many bytes more are in the file.
+    pub fn grow(&self, bytes: u64) {
+        self.state().written += bytes;
         self.changed.notify_all();
-        Ok(())
     }
 
-    /// Nothing more comes: it is whole, or it failed.
+    /// Nothing more comes: what is there is whole and verified, or it failed.
     pub fn end(&self, result: Result<()>) {
         let mut state = self.state();
         state.ended = true;
+        state.failed = result.is_err();
         state.failure = result.err();
         drop(state);
         self.changed.notify_all();
@@ -67,39 +56,20 @@ impl Spool {
         self.state().failure.take()
     }
 
-    /// The digest of what is there.
-    ///
-    /// # Errors
-    /// Of pread(2).
-    pub fn digest(&self) -> io::Result<holm_spec::Digest> {
-        let mut hash = Sha256::new();
-        let mut buffer = vec![0; 64 << 10];
-        let mut at = 0;
-        loop {
-            match self.file.read_at(&mut buffer, at)? {
-                0 => return Ok(holm_spec::Digest::from_sha256(hash.finalize().into())),
-                length => {
-                    hash.update(&buffer[..length]);
-                    at += length as u64;
-                }
-            }
-        }
-    }
-
     /// Waits until nothing more comes.
     pub fn wait(&self) {
-        let state = self.state();
-        drop(self.changed.wait_while(state, |state| !state.ended));
+        drop(self.changed.wait_while(self.state(), |state| !state.ended));
     }
 
-    /// Reads from the beginning, and waits for what is not there yet.
+    /// Reads from the beginning, and waits for what is not there yet. It ends with an error unless all of it was whole
+    /// and verified.
     pub fn reader(&self) -> Reader<'_> {
         Reader { spool: self, at: 0 }
     }
 
     /// A thread that panicked left nothing half done here.
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -114,12 +84,15 @@ impl Read for Reader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let waiting = |state: &mut State| state.written == self.at && !state.ended;
         let state = self.spool.changed.wait_while(self.spool.state(), waiting);
-        let state = state.unwrap_or_else(std::sync::PoisonError::into_inner);
-        if state.written == self.at && state.failure.is_some() {
+        let state = state.unwrap_or_else(PoisonError::into_inner);
+        if state.written == self.at && state.failed {
             return Err(io::Error::other("it could not be fetched"));
         }
+        let Some(file) = state.file.clone() else { return Ok(0) };
+        let there = usize::try_from(state.written - self.at).unwrap_or(usize::MAX);
         drop(state);
-        let length = self.spool.file.read_at(buffer, self.at)?;
+        let wanted = buffer.len().min(there);
+        let length = file.read_at(&mut buffer[..wanted], self.at)?;
         self.at += length as u64;
         Ok(length)
     }
@@ -127,24 +100,32 @@ impl Read for Reader<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
+    use crate::error::Kind;
 
     #[test]
     fn a_reader_follows_the_writer_and_hears_of_its_failure() {
         let dir = tempfile::tempdir().expect("a directory");
-        let spool = Spool::create(&dir.path().join("spool")).expect("create");
+        let path = dir.path().join("spool");
+        let mut file = File::create(&path).expect("create");
+        let spool = Spool::default();
         std::thread::scope(|scope| {
             let reader = scope.spawn(|| {
                 let mut content = Vec::new();
                 let result = spool.reader().read_to_end(&mut content);
                 (content, result.is_err())
             });
-            spool.append(b"one ").expect("write");
-            spool.append(b"two").expect("write");
+            spool.begin(File::open(&path).expect("open"));
+            for part in ["one ", "two"] {
+                file.write_all(part.as_bytes()).expect("write");
+                spool.grow(part.len() as u64);
+            }
             spool.end(Err(Error::new(Kind::Broken, "gone")));
             assert_eq!(reader.join().expect("no panic"), (b"one two".to_vec(), true));
         });
-        assert_eq!(spool.digest().expect("read"), holm_spec::Digest::of(b"one two"));
         assert!(spool.take_failure().is_some());
+        assert!(spool.reader().read_to_end(&mut Vec::new()).is_err(), "the failure stays");
     }
 }

@@ -29,6 +29,15 @@ pub(crate) struct Content {
     pub(crate) layers: BTreeSet<Digest>,
 }
 
+/// Whether a manifest is that of an image, not of an artifact.
+pub(crate) fn is_image_config(manifest: &ImageManifest) -> bool {
+    match manifest.config().media_type() {
+        MediaType::ImageConfig => true,
+        MediaType::Other(name) => name == DOCKER_CONFIG,
+        _ => false,
+    }
+}
+
 impl Content {
     /// Adds all that the manifest or index `digest` needs. After an error it holds what could be read.
     pub(crate) fn add_document(&mut self, store: &Store, digest: Digest) -> Result<()> {
@@ -59,11 +68,10 @@ impl Content {
         }
         let config = document::digest_of(manifest.config())?;
         self.blobs.insert(config);
-        match manifest.config().media_type() {
-            MediaType::ImageConfig => self.add_config(store, config),
-            MediaType::Other(name) if name == DOCKER_CONFIG => self.add_config(store, config),
+        match is_image_config(manifest) {
+            true => self.add_config(store, config),
             // An artifact; its layers are blobs.
-            _ => Ok(()),
+            false => Ok(()),
         }
     }
 

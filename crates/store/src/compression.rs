@@ -35,6 +35,13 @@ impl Compression {
     }
 }
 
+impl Compression {
+    /// The one with this name.
+    pub fn by_name(name: &str) -> Option<Self> {
+        [Self::None, Self::Gzip, Self::Zstd, Self::Xz].into_iter().find(|known| known.name() == name)
+    }
+}
+
 impl fmt::Display for Compression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

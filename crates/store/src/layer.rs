@@ -49,12 +49,12 @@ pub struct LayerRecord {
     pub erofs_seal: Digest,
     /// Size of the EROFS image in bytes.
     pub erofs_size: u64,
-    /// How the layer came here, where it was compressed.
+    /// How the layer came here, where it was compressed, or how it was packed for a registry last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub received: Option<Received>,
 }
 
-/// The compressed form in which a layer was received.
+/// A compressed form of a layer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Received {
@@ -77,18 +77,32 @@ pub(crate) struct Ingested {
 impl Ingested {
     /// Converts a tar archive, compressed or not, into a layer above those with these diff-ids.
     pub(crate) fn convert(store: &Store, input: impl io::Read, below: &[Digest]) -> Result<Self> {
+        Self::convert_known(store, input, below, None)
+    }
+
+    /// The same for an archive whose digest as it is received is known.
+    pub(crate) fn convert_known(
+        store: &Store,
+        input: impl io::Read,
+        below: &[Digest],
+        received: Option<&Digest>,
+    ) -> Result<Self> {
         let parents = store.open_layers(below)?;
         let ingest = Ingest::begin(store)?;
         let erofs = Draft::create(ingest.path().join("erofs"))?;
         let tarmeta = Draft::create(ingest.path().join("tarmeta"))?;
         let files = LayerFiles { erofs: &erofs.file, tarmeta: &tarmeta.file };
-        let converted = convert::convert(
-            input,
-            &files,
-            &convert::Options { parents: &parents, ..convert::Options::default() },
-        )
-        .map_err(|error| Error::layer("convert the archive into a layer", error))?;
-        let record = record_of(&converted);
+        let options = convert::Options {
+            parents: &parents,
+            skip_received_digest: received.is_some(),
+            ..convert::Options::default()
+        };
+        let converted = convert::convert(input, &files, &options)
+            .map_err(|error| Error::layer("convert the archive into a layer", error))?;
+        let mut record = record_of(&converted);
+        if let Some((form, digest)) = record.received.as_mut().zip(received) {
+            form.digest = *digest;
+        }
         let draft = Draft::create(ingest.path().join("record"))?;
         draft.write(&serde_json::to_vec(&record).expect("a record is plain data"))?;
         fail_point::reached("import-layer-written");

@@ -9,6 +9,7 @@
 //!   refs/<name>                   what a name stands for (see `refs`)
 //!   kernels.json                  which kernels guests get without being asked (see `kernel`)
 //!   snapshots/<workload>/{upper,work}
+//!   downloads/<hex>               a blob that comes from a registry, not whole yet (see `download`)
 //!   ingest/<random>/              where content is before it has its name; lock: its writer lives
 //!   locks/store                   shared: somebody is about to refer to content; exclusive: removal
 //!   locks/refs                    exclusive: a name is being changed; taken after locks/store
@@ -49,6 +50,7 @@ pub mod compression;
 pub mod convert;
 mod defaults;
 mod document;
+mod download;
 pub mod erofs;
 mod error;
 mod image;
@@ -57,7 +59,9 @@ mod ingest;
 pub mod kernel;
 mod layer;
 mod listing;
+mod pack;
 mod paths;
+mod publication;
 mod receive;
 mod refs;
 mod remove;
@@ -71,6 +75,7 @@ pub use change::{Change, ChangeError};
 pub use collect::ImageUser;
 pub use commit::Commit;
 pub use defaults::{CONFIG as CONFIG_DEFAULTS, over_defaults};
+pub use download::{Begun, Download, Turn};
 pub use error::{Error, Kind, Result};
 pub use image::{Image, Name};
 pub use import::Import;
@@ -78,6 +83,7 @@ pub use ingest::Ingest;
 pub use kernel::{ImportKernel, ImportedKernel, Kernel, KernelSummary};
 pub use layer::{LayerRecord, Received};
 pub use listing::{HistoryRow, Summary};
+pub use publication::{Publication, PublishedManifest, StoredDocument, StoredLayer};
 pub use receive::{ExpectedLayer, ReceivedImage};
 pub use remove::Removed;
 pub use store::{Exclusive, InUse, Store};

@@ -45,6 +45,14 @@ impl Paths {
         self.layout.root.join("ingest")
     }
 
+    pub(crate) fn downloads(&self) -> PathBuf {
+        self.layout.root.join("downloads")
+    }
+
+    pub(crate) fn download(&self, digest: &Digest) -> PathBuf {
+        self.downloads().join(digest.hex())
+    }
+
     pub(crate) fn locks(&self) -> PathBuf {
         self.layout.root.join("locks")
     }

@@ -44,6 +44,8 @@ pub struct ReceivedImage<'a> {
     pub reference: &'a Reference,
     /// What the name is to stand for.
     pub digest: Digest,
+    /// Blobs that it needs beside documents and layers: those of an artifact.
+    pub blobs: &'a [Digest],
 }
 
 impl Store {
@@ -67,13 +69,14 @@ impl Store {
         }
     }
 
-    /// Converts a layer as it comes in and gives it its final name, if it is what was expected.
+    /// Converts a layer as it comes in and gives it its final name, if it is what was expected. `input` ends with an
+    /// error unless the digest of all that it gave is the expected one: it is not hashed here again.
     ///
     /// # Errors
     /// [`Kind::Invalid`] where it is something else or no layer; [`Kind::Corrupt`] where a layer below is missing;
     /// otherwise as [`Store::import`]. Nothing is left then.
     pub fn receive_layer(&self, input: impl Read, expected: &ExpectedLayer<'_>) -> Result<LayerRecord> {
-        let ingested = Ingested::convert(self, input, expected.below)?;
+        let ingested = Ingested::convert_known(self, input, expected.below, Some(&expected.digest))?;
         check(&ingested.record, expected)?;
         let in_use = self.in_use()?;
         ingested.publish(self, &in_use)
@@ -82,15 +85,29 @@ impl Store {
     /// Writes the documents of an image as they were received, then the name that makes it reachable.
     ///
     /// # Errors
-    /// [`Kind::Corrupt`] where a layer is missing (again); [`Kind::NoSpace`], [`Kind::ReadOnly`], [`Kind::Locked`],
+    /// [`Kind::Corrupt`] where a layer or a blob is missing (again); [`Kind::NoSpace`], [`Kind::ReadOnly`], [`Kind::Locked`],
     /// [`Kind::Io`].
     pub fn publish_received(&self, image: &ReceivedImage<'_>) -> Result<()> {
         let in_use = self.in_use()?;
         self.layer_keys(image.diff_ids)?;
+        self.sync_blobs(image.blobs)?;
         for document in image.documents {
             self.put_blob(&in_use, document)?;
         }
         self.set_reference(&in_use, image.reference, &image.digest)
+    }
+
+    fn sync_blobs(&self, digests: &[Digest]) -> Result<()> {
+        for digest in digests {
+            let synced = File::open(self.paths().blob(digest)).and_then(|file| file.sync_data());
+            synced.map_err(|error| match error.kind() {
+                std::io::ErrorKind::NotFound => {
+                    Error::new(Kind::Corrupt, format!("blob {digest} is missing"))
+                }
+                _ => Error::io(format!("write blob {digest}"), error),
+            })?;
+        }
+        Ok(())
     }
 
     /// Writes the tar of the layer with the key `key` to `out`, bit for bit as it came.

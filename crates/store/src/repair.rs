@@ -26,6 +26,7 @@ impl Exclusive<'_> {
             }
         };
         counted(self.remove_dead_ingest()?, "unfinished imports and downloads");
+        counted(self.remove_old_downloads()?, "downloads that nobody went on with");
         counted(self.remove_temporary_files()?, "temporary files");
         done.extend(self.collect(used_by)?);
         done.extend(self.reclaim_mounts()?);

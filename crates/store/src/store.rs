@@ -70,6 +70,7 @@ impl Store {
             paths.layers(),
             paths.layout.snapshots(),
             paths.ingest(),
+            paths.downloads(),
             paths.locks(),
             paths.refs(),
         ];
@@ -168,7 +169,7 @@ pub(crate) mod tests {
             names
         };
         let before = listing();
-        assert_eq!(before, ["blobs", "ingest", "layers", "locks", "refs", "snapshots"]);
+        assert_eq!(before, ["blobs", "downloads", "ingest", "layers", "locks", "refs", "snapshots"]);
         Store::open(store.layout()).expect("open again");
         assert_eq!(listing(), before);
     }

@@ -203,6 +203,8 @@ fn help_and_completion_know_the_group() {
       import   Make a kernel for virtual machines from a Debian package or a file
       ls       List kernels
       inspect  Show kernels as JSON documents
+      pull     Fetch an image from a registry
+      push     Send an image to a registry
       default  Show or choose the kernel that virtual machines get without --kernel
       rm       Remove kernels
 

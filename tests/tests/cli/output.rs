@@ -132,8 +132,8 @@ fn errors() {
     }
     snapshot!(holm, said, @r"
     $ holm run absent [125]
-    holm run: there is no image `absent`
-    hint: `holm images` lists the images; `holm import` makes one from a tarball
+    holm run: there is no image `absent`: pull `absent:latest`: the registry docker.io is not to be asked, as registries.toml says
+    hint: a mirror that registries.toml names is asked instead, if there is one
     $ holm run --memory lots base true [125]
     holm run: --memory: `lots` is no size: write bytes or a number with b, k, m, g, t or p
     $ holm run --memory 1m base true [125]

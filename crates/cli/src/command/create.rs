@@ -9,6 +9,7 @@ use holm_engine::{CreateRequest, Created, Engine};
 use crate::command_error::CommandError;
 use crate::context::Context;
 use crate::resolve::streams;
+use crate::supply::Supply;
 use crate::workload_arguments::WorkloadArguments;
 
 /// Create a workload from an image without starting it
@@ -31,11 +32,11 @@ pub struct Args {
 /// Creates a workload and prints its id.
 pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     streams::parse(&args.workload.attach).map_err(|reason| CommandError::flag("attach", reason))?;
-    let cidfile = args.workload.cidfile.clone();
+    let (cidfile, supply) = (args.workload.cidfile.clone(), args.workload.supply()?);
     let mut request = args.workload.resolve(args.image_and_command)?;
     // Whoever starts it later is the one client whose end closes its input.
     request.stdin_once = request.open_stdin;
-    let created = create(&context.repaired_engine()?, &request, cidfile.as_deref(), context)?;
+    let created = create(&context.repaired_engine()?, &request, supply, cidfile.as_deref(), context)?;
     context.printer.line(created.id)?;
     Ok(0)
 }
@@ -47,11 +48,12 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
 pub fn create(
     engine: &Engine,
     request: &CreateRequest,
+    supply: Supply,
     cidfile: Option<&Path>,
     context: &Context,
 ) -> Result<Created, CommandError> {
     let cidfile = cidfile.map(IdFile::reserve).transpose()?;
-    let created = engine.create(request)?;
+    let created = supply.create(engine, request)?;
     for warning in &created.warnings {
         context.printer.warning(warning);
     }

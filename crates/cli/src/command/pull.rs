@@ -1,30 +1,37 @@
 //! `holm pull`: an image from a registry.
 
 use holm_engine::images::Store;
-use holm_engine::registry::{self, Client, Configuration, Observer, PullRequest, Pulled, Step};
+use holm_engine::registry::{self, Connections, PullRequest, Pulled, Repository};
+use holm_spec::Reference;
 use holm_spec::platform::Platform;
-use holm_spec::{Digest, Reference};
-use indicatif::ProgressBar;
+use serde_json::json;
 
 use crate::command_error::CommandError;
 use crate::context::Context;
-use crate::progress;
 use crate::resolve::{image, platform};
+use crate::transfer::{Direction, Manner, Transfer};
 
 /// Fetch an image from a registry
 #[derive(Debug, clap::Parser)]
 #[command(
     override_usage = "holm pull [OPTIONS] NAME[:TAG|@DIGEST]",
-    after_help = "A name without a registry is one of docker.io. Credentials are those of Docker's config.json (in
-$DOCKER_CONFIG, or ~/.docker). A registry on this machine may speak plain HTTP. Layers that are there
-are not fetched again.
+    after_help = "A name without a registry is one of docker.io. Credentials are those of `holm login`, Docker and Podman.
+A registry on this machine may speak plain HTTP. What is there already is not fetched again, and what was
+interrupted goes on from where it was. Kernels of virtual machines are pulled likewise.
 
 Examples:
   holm pull debian:bookworm-slim
   holm pull --platform linux/arm64 registry.example/team/app:2
-  holm pull -q localhost:5000/app"
+  holm pull -q localhost:5000/app
+  holm pull --all-tags localhost:5000/app"
 )]
 pub struct Args {
+    /// All tags of the repository
+    #[arg(short, long)]
+    all_tags: bool,
+    /// How progress is shown: text, or json for programs
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: String,
     /// What the image is to be made for; this host if absent
     #[arg(long, value_name = "OS/ARCH")]
     platform: Option<String>,
@@ -38,76 +45,77 @@ pub struct Args {
 
 /// Pulls, and prints what became of it as Docker does.
 pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
-    let reference = image::reference(&args.name)?;
+    let manner = manner(&args.format, args.quiet)?;
+    let connections = Connections::read()?;
+    let name = connections.expand(&args.name);
+    let reference = image::reference(&name)?;
     let platform = args.platform.as_deref().map(platform::parse).transpose();
     let platform = platform.map_err(|reason| CommandError::flag("platform", reason))?;
     let engine = context.engine_with_repaired_images()?;
-    let printer = &context.printer;
-    if !args.quiet {
-        let wanted = reference.digest().map(|digest| digest.to_string());
-        let wanted = wanted.as_deref().or(reference.tag()).unwrap_or_default();
-        printer.line(format!("{wanted}: Pulling from {}", reference.path()))?;
-    }
-    let lines = |line: &str| match args.quiet {
-        true => Ok(()),
-        false => printer.line(line),
+    let pull =
+        Pull { store: engine.images(), connections: &connections, platform: platform.as_ref(), manner };
+    let references = match args.all_tags {
+        false => vec![reference],
+        true if image::has_tag(&name) => {
+            return Err(CommandError::usage("--all-tags contradicts a tag or a digest"));
+        }
+        true => pull.every_tag(&reference)?,
     };
-    let pulled = pull(engine.images(), &reference, platform.as_ref(), args.quiet, &lines)?;
-    lines(&format!("Digest: {}", pulled.digest))?;
-    let familiar = reference.familiar();
-    lines(&match pulled.newer {
-        true => format!("Status: Downloaded newer image for {familiar}"),
-        false => format!("Status: Image is up to date for {familiar}"),
-    })?;
-    printer.line(reference)?;
+    for reference in &references {
+        pull.one(reference)?;
+        if manner != Manner::Json {
+            context.printer.line(reference)?;
+        }
+    }
     Ok(0)
 }
 
-/// Prints a line.
-type Lines<'a> = &'a (dyn Fn(&str) -> Result<(), CommandError> + Sync);
-
-/// Pulls, with a line of `lines` for what happens to a layer, and a bar on a terminal unless it is `quiet`.
-///
-/// # Errors
-/// Those of [`registry::pull`].
-pub fn pull(
-    store: &Store,
-    reference: &Reference,
-    platform: Option<&Platform>,
-    quiet: bool,
-    lines: Lines<'_>,
-) -> Result<Pulled, CommandError> {
-    let client = Client::new(reference.domain(), &Configuration::read()?)?;
-    let progress = Progress { bar: progress::bytes(Some(0), quiet), lines };
-    let pulled = registry::pull(store, &client, &PullRequest { reference, platform }, &progress);
-    progress.bar.finish_and_clear();
-    Ok(pulled?)
+/// How progress is shown, by `--format` and `--quiet`.
+pub fn manner(format: &str, quiet: bool) -> Result<Manner, CommandError> {
+    match format {
+        "json" => Ok(Manner::Json),
+        "text" if quiet => Ok(Manner::Quiet),
+        "text" => Ok(Manner::Output),
+        other => Err(CommandError::flag("format", format!("`{other}` is neither text nor json"))),
+    }
 }
 
-/// Shows how far a pull is: lines as Docker's, and one bar for all layers together.
-struct Progress<'a> {
-    bar: ProgressBar,
-    lines: Lines<'a>,
+/// A pull of one or more images.
+pub struct Pull<'a> {
+    /// Where they go.
+    pub store: &'a Store,
+    /// Where they come from.
+    pub connections: &'a Connections,
+    /// For which platform; this machine's if absent.
+    pub platform: Option<&'a Platform>,
+    /// How it is shown.
+    pub manner: Manner,
 }
 
-impl Observer for Progress<'_> {
-    fn layer(&self, layer: &Digest, step: Step) {
-        let said = match step {
-            Step::Exists => "Already exists",
-            Step::Begins { size } => {
-                self.bar.inc_length(size);
-                "Pulling fs layer"
-            }
-            Step::Fetched { bytes, size, new } => {
-                self.bar.inc(new);
-                if bytes < size {
-                    return;
-                }
-                "Download complete"
-            }
-            Step::Complete => "Pull complete",
-        };
-        // That nobody reads is noticed when all is done.
-        self.bar.suspend(|| drop((self.lines)(&format!("{}: {said}", layer.short()))));
+impl Pull<'_> {
+    /// Pulls an image.
+    ///
+    /// # Errors
+    /// Those of [`registry::pull`]; the output cannot be written.
+    pub fn one(&self, reference: &Reference) -> Result<Pulled, CommandError> {
+        let transfer = Transfer::new(Direction::Pull, self.manner, reference);
+        let request = PullRequest { reference, platform: self.platform };
+        let pulled = registry::pull(self.store, self.connections, &request, &transfer)?;
+        transfer.line(&format!("Digest: {}", pulled.digest))?;
+        let familiar = reference.familiar();
+        transfer.line(&match pulled.newer {
+            true => format!("Status: Downloaded newer image for {familiar}"),
+            false => format!("Status: Image is up to date for {familiar}"),
+        })?;
+        let event = json!({"name": reference, "digest": pulled.digest, "newer": pulled.newer});
+        transfer.event(&event)?;
+        Ok(pulled)
+    }
+
+    fn every_tag(&self, reference: &Reference) -> Result<Vec<Reference>, CommandError> {
+        let client = self.connections.client(reference.domain())?;
+        let mut tags = Repository::to_read(&client, reference.path()).tags()?;
+        tags.sort();
+        tags.iter().map(|tag| image::with_tag(reference, tag)).collect()
     }
 }

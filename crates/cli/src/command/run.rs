@@ -51,7 +51,7 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     if detach && named != Streams::NONE {
         return Err(CommandError::new("--attach contradicts --detach"));
     }
-    let cidfile = workload.cidfile.clone();
+    let (cidfile, supply) = (workload.cidfile.clone(), workload.supply()?);
     let mut request = workload.resolve(image_and_command)?;
     let streams = match (detach, named) {
         (true, _) => Streams::NONE,
@@ -72,7 +72,7 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     };
     request.start_at_once = true;
     let engine = context.repaired_engine()?;
-    let created = create(&engine, &request, cidfile.as_deref(), context)?;
+    let created = create(&engine, &request, supply, cidfile.as_deref(), context)?;
     let id = created.id;
     let start = |window: Option<WindowSize>, signals: Option<BorrowedFd<'_>>| {
         start(&engine, created, &request, Beginning { streams, window, signals })

@@ -84,6 +84,8 @@ pub struct Options<'a> {
     /// Takes an archive that stops after an entry, without the blocks of zeros that mark its end: right
     /// where a digest tells that it is whole.
     pub allow_missing_end: bool,
+    /// Leaves out the digest of what is received, where the caller knows it already.
+    pub skip_received_digest: bool,
 }
 
 /// Where a layer goes: two empty files, open for writing.
@@ -102,7 +104,7 @@ pub struct Converted {
     pub diff_id: [u8; 32],
     /// Length of the uncompressed archive in bytes.
     pub tar_size: u64,
-    /// Digest of the input as received.
+    /// Digest of the input as received; of nothing, where it was left out and the input was compressed.
     pub received_digest: [u8; 32],
     /// Length of the input as received in bytes.
     pub received_size: u64,
@@ -128,7 +130,7 @@ pub struct Converted {
 pub fn convert(input: impl Read, files: &LayerFiles<'_>, options: &Options<'_>) -> Result<Converted, Error> {
     let (compression, input) = compression::detect(input)?;
     let plain = compression == Compression::None;
-    let mut received = Tap::new(input, !plain);
+    let mut received = Tap::new(input, !plain && !options.skip_received_digest);
     let result = convert_stream(&mut received, compression, files, options);
     // A decoder takes a failure of its source for damage.
     let mut converted =

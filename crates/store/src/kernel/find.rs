@@ -15,6 +15,7 @@ use holm_sys::file::{self, Durability};
 use holm_sys::lock::{Lock, Mode};
 use serde::{Deserialize, Serialize};
 
+use super::image::{Identity, LIMIT, identify, read_limited};
 use super::{Kernel, KernelSummary, is_kernel};
 use crate::blob::DOCUMENT_LIMIT;
 use crate::document;
@@ -186,6 +187,31 @@ impl Store {
             tracing::warn!("what says which kernel is the default is damaged: it is the one imported last");
             Defaults::default()
         }))
+    }
+
+    /// Looks whether what a registry sent for a kernel is one, before it has a name. Its blobs are there.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] where it is none, or says of itself what is not so; [`Kind::Corrupt`] where a blob is missing.
+    pub fn check_kernel(&self, manifest: &ImageManifest, config: &[u8]) -> Result<()> {
+        let invalid = |what: &str| Err(Error::new(Kind::Invalid, format!("{what} is not what it should be")));
+        if !is_kernel(manifest) {
+            return invalid("its manifest");
+        }
+        let Ok(config) = parse_config(&Digest::of(config), config) else {
+            return invalid("its configuration");
+        };
+        let (image, _) = self.part(manifest, IMAGE_TYPE)?;
+        self.part(manifest, MODULES_TYPE)?;
+        let file = std::fs::File::open(&image)
+            .map_err(|error| Error::io(format!("open `{}`", image.display()), error))?;
+        let identity = identify(&read_limited(file, LIMIT)?)?;
+        let said = Identity { release: config.release, platform: config.platform, format: config.format };
+        let is_clean = |text: &String| !text.contains(char::is_control);
+        if identity != said || !config.modules.iter().chain([&config.origin]).all(is_clean) {
+            return invalid("what its configuration says of it");
+        }
+        Ok(())
     }
 
     /// Reads the documents of the kernel behind `digest`, and looks whether its files are there.

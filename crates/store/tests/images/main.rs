@@ -4,6 +4,7 @@ mod child;
 mod crash;
 mod damage;
 mod life;
+mod pack;
 mod removal;
 mod scarcity;
 mod scratch;

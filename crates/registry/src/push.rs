@@ -1,0 +1,331 @@
+//! Push: an image, or the kernel of virtual machines, from the store to a registry.
+//!
+//! ```text
+//! for each manifest   layers: there already? in another repository of the registry? kept as packed? else packed now
+//!                     configuration
+//!                     the manifest itself, with what was packed now in it
+//! index, if the name stands for one and all of it is here
+//! ```
+//! What was pulled goes byte for byte, as long as its layers are kept as they came or the registry has them. A layer
+//! that has no packed form is packed, and the manifest then names that: the image's id stays, its digest changes.
+
+use std::fs::File;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use holm_spec::image::Descriptor;
+use holm_spec::{Digest, Reference};
+use holm_store::compression::Compression;
+use holm_store::{Publication, PublishedManifest, Store, StoredLayer};
+use serde_json::Value;
+
+use crate::client::Client;
+use crate::document;
+use crate::error::{Error, Kind, Result};
+use crate::pull::{Observer, Step};
+use crate::repository::Repository;
+
+/// Blobs that are sent at a time.
+const SENT_AT_A_TIME: usize = 2;
+
+/// What is to be pushed.
+#[derive(Clone, Copy, Debug)]
+pub struct PushRequest<'a> {
+    /// Its name, which says where it goes.
+    pub reference: &'a Reference,
+    /// How layers are to be packed; where it is not said, as they are, and by gzip where they are not packed.
+    pub compression: Option<Compression>,
+}
+
+/// What was pushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pushed {
+    /// What the name stands for in the registry from now on.
+    pub digest: Digest,
+    /// Size of that document in bytes.
+    pub size: u64,
+    /// Of an image for several platforms only the one for this machine went, since the others are not here.
+    pub partial: bool,
+}
+
+/// Pushes what a name stands for. `observer` hears of layers by their diff-ids, and of other blobs by their digests.
+///
+/// # Errors
+/// By what went wrong; all name the image, and the registry or the layer. The registry's name has not changed then.
+pub fn push(
+    store: &Store,
+    client: &Client,
+    request: &PushRequest<'_>,
+    observer: &dyn Observer,
+) -> Result<Pushed> {
+    let repository = Repository::to_write(client, request.reference.path());
+    let push = Push { store, repository, request, observer };
+    push.run().map_err(|error| error.about(format!("push `{}`", request.reference.familiar())))
+}
+
+struct Push<'a> {
+    store: &'a Store,
+    repository: Repository<'a>,
+    request: &'a PushRequest<'a>,
+    observer: &'a dyn Observer,
+}
+
+/// A packed layer: what a descriptor says of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Form {
+    digest: Digest,
+    size: u64,
+    compression: Compression,
+}
+
+/// A manifest or index as the registry gets it.
+struct Sent {
+    media_type: String,
+    content: Vec<u8>,
+}
+
+impl Push<'_> {
+    fn run(&self) -> Result<Pushed> {
+        let reference = self.request.reference;
+        let tag = reference.tag().filter(|_| reference.digest().is_none());
+        let tag = tag.ok_or_else(|| Error::new(Kind::Invalid, "only a name with a tag can be pushed"))?;
+        let publication =
+            self.store.publication(reference).map_err(|error| Error::store(error.to_string(), error))?;
+        let mut sent = Vec::new();
+        for manifest in &publication.manifests {
+            sent.push(self.manifest(manifest)?);
+        }
+        let top = match &publication.index {
+            Some(index) => {
+                for manifest in &sent {
+                    let name = Digest::of(&manifest.content).to_string();
+                    self.repository.put_manifest(&name, &manifest.media_type, &manifest.content)?;
+                }
+                rewrite_index(&index.content, &publication.manifests, &sent)?
+            }
+            None => sent.swap_remove(0),
+        };
+        self.repository.put_manifest(tag, &top.media_type, &top.content)?;
+        self.remember(&publication, &top)?;
+        let digest = Digest::of(&top.content);
+        Ok(Pushed { digest, size: top.content.len() as u64, partial: publication.partial })
+    }
+
+    /// The name stands here, too, for what the registry has.
+    fn remember(&self, publication: &Publication, top: &Sent) -> Result<()> {
+        let [manifest] = &publication.manifests[..] else { return Ok(()) };
+        if publication.index.is_some() || publication.partial || manifest.document.content == top.content {
+            return Ok(());
+        }
+        self.store
+            .published_as(self.request.reference, &manifest.document.digest, &top.content)
+            .map_err(|error| Error::store("write down what was pushed", error))
+    }
+
+    /// Sends what a manifest names; gives what is to be sent for the manifest.
+    fn manifest(&self, manifest: &PublishedManifest) -> Result<Sent> {
+        // First, since it shows whether we may, and layers may take long to pack.
+        self.config(&manifest.config)?;
+        self.observer.found();
+        let told = manifest.manifest.layers();
+        let forms = match &manifest.layers {
+            Some(layers) => {
+                let both: Vec<(&Descriptor, &StoredLayer)> = told.iter().zip(layers).collect();
+                in_parallel(&both, |(told, layer)| self.layer(told, layer))?
+            }
+            None => {
+                in_parallel(told, |blob| self.blob(&document::digest_of(blob)?))?;
+                Vec::new()
+            }
+        };
+        rewrite_manifest(manifest, &forms)
+    }
+
+    /// Sees to it that the registry has a layer; gives the form in which it does.
+    fn layer(&self, told: &Descriptor, layer: &StoredLayer) -> Result<Form> {
+        let forms = self.known_forms(told, layer)?;
+        for form in &forms {
+            if self.is_there(&form.digest, &layer.diff_id)? {
+                return Ok(*form);
+            }
+        }
+        for form in &forms {
+            if let Some(file) = self.store.packed(&form.digest)? {
+                self.send(form, &file, &layer.diff_id)?;
+                return Ok(*form);
+            }
+        }
+        self.observer.layer(&layer.diff_id, Step::Begins { size: None });
+        let compression = self.request.compression.unwrap_or(Compression::Gzip);
+        let packed = self.store.pack_layer(&layer.key, compression);
+        let packed = packed.map_err(|error| Error::store("pack it", error))?;
+        let form = Form { digest: packed.digest, size: packed.size, compression };
+        if !forms.contains(&form) && self.is_there(&form.digest, &layer.diff_id)? {
+            return Ok(form);
+        }
+        let gone = || Error::new(Kind::Io, format!("layer {}: somebody removed it just now", layer.diff_id));
+        let file = self.store.packed(&form.digest)?.ok_or_else(gone)?;
+        self.send(&form, &file, &layer.diff_id)?;
+        Ok(form)
+    }
+
+    /// The packed forms of a layer that are known and wanted.
+    fn known_forms(&self, told: &Descriptor, layer: &StoredLayer) -> Result<Vec<Form>> {
+        let of_manifest = document::compression_of(told).map(|compression| {
+            document::digest_of(told).map(|digest| Form { digest, size: told.size(), compression })
+        });
+        let of_record = layer.packed.as_ref().and_then(|packed| {
+            let compression = Compression::by_name(&packed.compression)?;
+            Some(Ok(Form { digest: packed.digest, size: packed.size, compression }))
+        });
+        let forms: Vec<Form> = of_manifest.into_iter().chain(of_record).collect::<Result<_>>()?;
+        let is_wanted = |form: &Form| match self.request.compression {
+            Some(compression) => form.compression == compression,
+            None => matches!(form.compression, Compression::Gzip | Compression::Zstd),
+        };
+        Ok(forms.into_iter().filter(is_wanted).collect())
+    }
+
+    /// Sees to it that the registry has a configuration. It is small, and nobody hears of it.
+    fn config(&self, digest: &Digest) -> Result<()> {
+        if self.repository.has_blob(digest)? {
+            return Ok(());
+        }
+        let (file, size) = self.kept(digest)?;
+        self.repository.put_blob(digest, &file, size, &|_| ())
+    }
+
+    /// Sees to it that the registry has a blob of an artifact.
+    fn blob(&self, digest: &Digest) -> Result<()> {
+        if self.is_there(digest, digest)? {
+            return Ok(());
+        }
+        let (file, size) = self.kept(digest)?;
+        self.send(&Form { digest: *digest, size, compression: Compression::None }, &file, digest)
+    }
+
+    /// A blob that must be here, and its size.
+    fn kept(&self, digest: &Digest) -> Result<(File, u64)> {
+        let missing =
+            || Error::new(Kind::Store(holm_store::Kind::Corrupt), format!("blob {digest} is missing"));
+        let file = self.store.packed(digest)?.ok_or_else(missing)?;
+        let size = file.metadata().map_err(|error| Error::because(Kind::Io, "look at a blob", error))?.len();
+        Ok((file, size))
+    }
+
+    /// Whether the registry has a blob, or takes it over from another repository.
+    fn is_there(&self, digest: &Digest, shown: &Digest) -> Result<bool> {
+        if self.repository.has_blob(digest)? {
+            self.observer.layer(shown, Step::Exists);
+            return Ok(true);
+        }
+        let own = self.request.reference.path();
+        for path in self.store.repositories_with(self.repository.domain(), digest)? {
+            if path != own && self.repository.mount(digest, &path)? {
+                self.observer.layer(shown, Step::Mounted);
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn send(&self, form: &Form, file: &File, shown: &Digest) -> Result<()> {
+        let size = form.size;
+        self.observer.layer(shown, Step::Begins { size: Some(size) });
+        let told = |bytes| self.observer.layer(shown, Step::Moved { bytes, size });
+        self.repository.put_blob(&form.digest, file, size, &told)?;
+        self.observer.layer(shown, Step::Complete);
+        Ok(())
+    }
+}
+
+/// The manifest with the forms that its layers have in the registry; byte for byte the same where these are its own.
+fn rewrite_manifest(manifest: &PublishedManifest, forms: &[Form]) -> Result<Sent> {
+    let mut document = read(&manifest.document.content)?;
+    let is_docker = media_type_of(&document).is_some_and(|media_type| media_type.contains("docker"));
+    let mut changed = false;
+    let layers = document.get_mut("layers").and_then(Value::as_array_mut).into_iter().flatten();
+    for (layer, form) in layers.zip(forms) {
+        let digest = form.digest.to_string();
+        if layer.get("digest").and_then(Value::as_str) != Some(&digest) {
+            changed = true;
+            layer["mediaType"] = document::layer_type(form.compression, is_docker).into();
+            layer["digest"] = digest.into();
+            layer["size"] = form.size.into();
+        }
+    }
+    let content = if changed { write(&document) } else { manifest.document.content.clone() };
+    let media_type = media_type_of(&document).unwrap_or(document::MANIFEST).to_owned();
+    Ok(Sent { media_type, content })
+}
+
+/// The index with the manifests as they were sent.
+fn rewrite_index(content: &[u8], manifests: &[PublishedManifest], sent: &[Sent]) -> Result<Sent> {
+    let mut document = read(content)?;
+    let mut changed = false;
+    let entries = document.get_mut("manifests").and_then(Value::as_array_mut).into_iter().flatten();
+    for (entry, (old, new)) in entries.zip(manifests.iter().zip(sent)) {
+        if old.document.content != new.content {
+            changed = true;
+            entry["digest"] = Digest::of(&new.content).to_string().into();
+            entry["size"] = new.content.len().into();
+        }
+    }
+    let content = if changed { write(&document) } else { content.to_vec() };
+    let media_type = media_type_of(&document).unwrap_or(document::INDEX).to_owned();
+    Ok(Sent { media_type, content })
+}
+
+fn media_type_of(document: &Value) -> Option<&str> {
+    document.get("mediaType").and_then(Value::as_str)
+}
+
+fn read(content: &[u8]) -> Result<Value> {
+    serde_json::from_slice(content)
+        .map_err(|error| Error::because(Kind::Store(holm_store::Kind::Corrupt), "read its manifest", error))
+}
+
+fn write(document: &Value) -> Vec<u8> {
+    serde_json::to_vec(document).expect("a JSON value is plain data")
+}
+
+/// Does the same to each of some things, a few at a time; stops at the first error.
+fn in_parallel<T: Sync, R: Send>(things: &[T], work: impl Fn(&T) -> Result<R> + Sync) -> Result<Vec<R>> {
+    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let results: Vec<Mutex<Option<Result<R>>>> = things.iter().map(|_| Mutex::default()).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..SENT_AT_A_TIME.min(things.len()) {
+            scope.spawn(|| {
+                while !failed.load(Ordering::Relaxed) {
+                    let place = next.fetch_add(1, Ordering::Relaxed);
+                    let Some((thing, slot)) = things.get(place).zip(results.get(place)) else { return };
+                    let result = work(thing);
+                    failed.fetch_or(result.is_err(), Ordering::Relaxed);
+                    *slot.lock().expect("nobody else has it") = Some(result);
+                }
+            });
+        }
+    });
+    // After a failure some were not begun: the failure is told.
+    results.into_iter().filter_map(|slot| slot.into_inner().expect("nobody has it")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_keep_their_order_and_one_failure_ends_it() {
+        let numbers: Vec<usize> = (0..20).collect();
+        assert_eq!(
+            in_parallel(&numbers, |number| Ok(number * 2)).expect("all"),
+            numbers.iter().map(|n| n * 2).collect::<Vec<_>>()
+        );
+        let failing = |number: &usize| match number {
+            7 => Err(Error::new(Kind::Io, "seven")),
+            number => Ok(*number),
+        };
+        assert_eq!(in_parallel(&numbers, failing).expect_err("one failed").to_string(), "seven");
+        assert_eq!(in_parallel(&[] as &[usize], failing).expect("nothing"), Vec::<usize>::new());
+    }
+}

@@ -1,0 +1,237 @@
+//! A repository of a registry, and what can be asked of it (OCI distribution specification 1.1, "API").
+
+use std::fs::File;
+
+use holm_spec::Digest;
+use ureq::Body;
+use ureq::http::{Method, Response, StatusCode};
+
+use crate::client::{ATTEMPTS, Call, Client, Payload};
+use crate::document;
+use crate::error::{Error, Kind, Result};
+use holm_store::DOCUMENT_LIMIT;
+
+/// Tags that are asked for at a time.
+const TAGS_A_PAGE: u32 = 1000;
+/// Pages of tags that are read at most.
+const PAGES: usize = 1000;
+
+/// A repository.
+#[derive(Clone, Debug)]
+pub struct Repository<'a> {
+    client: &'a Client,
+    path: String,
+    /// What is to be done there, as token servers name it.
+    actions: &'static str,
+}
+
+impl<'a> Repository<'a> {
+    /// A repository that is read from.
+    pub fn to_read(client: &'a Client, path: &str) -> Self {
+        Self { client, path: path.to_owned(), actions: "pull" }
+    }
+
+    /// A repository that is written to.
+    pub fn to_write(client: &'a Client, path: &str) -> Self {
+        Self { client, path: path.to_owned(), actions: "pull,push" }
+    }
+
+    /// The registry's name.
+    pub fn domain(&self) -> &str {
+        self.client.domain()
+    }
+
+    /// Makes a request below the repository.
+    fn call<'b>(&self, method: Method, tail: &str, doing: impl Into<String>) -> Call<'b> {
+        let scope = format!("repository:{}:{}", self.path, self.actions);
+        Call::new(method, format!("{}/{tail}", self.path), &scope, doing)
+    }
+
+    /// The manifest or index behind a tag or digest, with its digest, which is `pinned` if that is given.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`]; [`Kind::Invalid`] where another one comes; otherwise as [`Client::send`].
+    pub fn manifest(&self, wanted: &str, pinned: Option<Digest>) -> Result<(Digest, Vec<u8>)> {
+        let mut call = self.call(Method::GET, &format!("manifests/{wanted}"), "ask for the image");
+        call.headers.push(("Accept", document::ACCEPT.to_owned()));
+        let answer = self.client.send(&call)?;
+        let told = answer.headers().get("docker-content-digest").and_then(|value| value.to_str().ok());
+        let told = pinned.or_else(|| told?.parse().ok());
+        let content = self.client.read(answer, DOCUMENT_LIMIT)?;
+        let digest = Digest::of(&content);
+        self.expect("manifest", told.unwrap_or(digest), digest)?;
+        Ok((digest, content))
+    }
+
+    /// A small blob.
+    ///
+    /// # Errors
+    /// As [`Repository::manifest`].
+    pub fn document(&self, digest: &Digest) -> Result<Vec<u8>> {
+        let doing = format!("ask for the configuration {digest}");
+        let answer = self.client.send(&self.call(Method::GET, &format!("blobs/{digest}"), doing))?;
+        let content = self.client.read(answer, DOCUMENT_LIMIT)?;
+        self.expect("configuration", *digest, Digest::of(&content))?;
+        Ok(content)
+    }
+
+    fn expect(&self, what: &str, expected: Digest, actual: Digest) -> Result<()> {
+        if expected == actual {
+            return Ok(());
+        }
+        let registry = self.domain();
+        let text = format!("{registry} sent for the {what} {expected} one with the digest {actual}");
+        Err(Error::new(Kind::Invalid, text))
+    }
+
+    /// A blob from the byte `start` on; a registry may send it from the first one.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub fn blob(&self, digest: &Digest, start: u64) -> Result<Response<Body>> {
+        let mut call = self.call(Method::GET, &format!("blobs/{digest}"), "ask for it");
+        if start > 0 {
+            call.headers.push(("Range", format!("bytes={start}-")));
+        }
+        self.client.send(&call)
+    }
+
+    /// Whether a blob is there.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub fn has_blob(&self, digest: &Digest) -> Result<bool> {
+        self.has(&format!("blobs/{digest}"), format!("look for the blob {digest}"))
+    }
+
+    /// Whether a manifest is there.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub fn has_manifest(&self, digest: &Digest) -> Result<bool> {
+        self.has(&format!("manifests/{digest}"), format!("look for the manifest {digest}"))
+    }
+
+    fn has(&self, tail: &str, doing: String) -> Result<bool> {
+        let mut call = self.call(Method::HEAD, tail, doing);
+        call.headers.push(("Accept", document::ACCEPT.to_owned()));
+        match self.client.send(&call) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == Kind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Asks the registry to take a blob over from another repository of its own; says whether it did.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub fn mount(&self, digest: &Digest, from: &str) -> Result<bool> {
+        let tail = format!("blobs/uploads/?mount={digest}&from={from}");
+        let mut call = self.call(Method::POST, &tail, format!("take the blob {digest} from {from}"));
+        call.scope = format!("{} repository:{from}:pull", call.scope);
+        let answer = match self.client.send(&call) {
+            // That repository is closed to us, or gone.
+            Err(error) if matches!(error.kind(), Kind::Denied | Kind::NotFound | Kind::Invalid) => {
+                return Ok(false);
+            }
+            answer => answer?,
+        };
+        if answer.status() == StatusCode::CREATED {
+            return Ok(true);
+        }
+        // It has begun an upload instead.
+        if let Ok(location) = location(&answer) {
+            let mut call = self.call(Method::DELETE, "", "give up an upload");
+            (call.target, call.attempts) = (location, 1);
+            // It goes by itself in time.
+            let _ = self.client.send(&call);
+        }
+        Ok(false)
+    }
+
+    /// Sends a blob: the first `size` bytes of `file`. `told` hears how many went; after a failure they go again.
+    ///
+    /// # Errors
+    /// As [`Client::send`], also after some patience.
+    pub fn put_blob(&self, digest: &Digest, file: &File, size: u64, told: &dyn Fn(u64)) -> Result<()> {
+        for attempt in 1.. {
+            match self.try_put_blob(digest, file, size, told) {
+                Err(error)
+                    if attempt < ATTEMPTS
+                        && matches!(error.kind(), Kind::Broken | Kind::Server | Kind::NotFound) =>
+                {
+                    tracing::info!("blob {digest}: {error}; again");
+                    std::thread::sleep(crate::client::FIRST_PAUSE * attempt);
+                }
+                result => return result,
+            }
+        }
+        unreachable!("the last attempt returns")
+    }
+
+    fn try_put_blob(&self, digest: &Digest, file: &File, size: u64, told: &dyn Fn(u64)) -> Result<()> {
+        let begin = self.call(Method::POST, "blobs/uploads/", format!("begin to send the blob {digest}"));
+        let location = location(&self.client.send(&begin)?)?;
+        let joint = if location.contains('?') { '&' } else { '?' };
+        let mut call = self.call(Method::PUT, "", format!("send the blob {digest}"));
+        call.target = format!("{location}{joint}digest={digest}");
+        // What is left of the upload after a failure is not known.
+        call.attempts = 1;
+        call.payload = Payload::File(file, size, told);
+        self.client.send(&call).map(drop)
+    }
+
+    /// Gives a manifest or index to a tag, or keeps it by its digest.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub fn put_manifest(&self, name: &str, media_type: &str, content: &[u8]) -> Result<()> {
+        let doing = format!("send the manifest of {}:{name}", self.path);
+        let mut call = self.call(Method::PUT, &format!("manifests/{name}"), doing);
+        call.payload = Payload::Document(content, media_type);
+        self.client.send(&call).map(drop)
+    }
+
+    /// The tags of the repository, as the registry orders them.
+    ///
+    /// # Errors
+    /// As [`Client::send`]; [`Kind::Invalid`] where the list has no end or is none.
+    pub fn tags(&self) -> Result<Vec<String>> {
+        #[derive(serde::Deserialize)]
+        struct Page {
+            tags: Option<Vec<String>>,
+        }
+        let mut tags = Vec::new();
+        let mut last = String::new();
+        for _ in 0..PAGES {
+            let tail = match last.as_str() {
+                "" => format!("tags/list?n={TAGS_A_PAGE}"),
+                last => format!("tags/list?n={TAGS_A_PAGE}&last={last}"),
+            };
+            let answer = self.client.send(&self.call(Method::GET, &tail, "ask for the tags"))?;
+            let more = answer.headers().contains_key("link");
+            let content = self.client.read(answer, DOCUMENT_LIMIT)?;
+            let page: Page = serde_json::from_slice(&content)
+                .map_err(|error| Error::because(Kind::Invalid, "read the list of tags", error))?;
+            let page = page.tags.unwrap_or_default();
+            match page.last() {
+                Some(tag) if *tag != last => last.clone_from(tag),
+                _ => return Ok(tags),
+            }
+            tags.extend(page);
+            if !more {
+                return Ok(tags);
+            }
+        }
+        Err(Error::new(Kind::Invalid, format!("the list of tags of {} has no end", self.path)))
+    }
+}
+
+/// Where an upload goes on.
+fn location(answer: &Response<Body>) -> Result<String> {
+    let location = answer.headers().get("location").and_then(|value| value.to_str().ok());
+    location
+        .map(str::to_owned)
+        .ok_or_else(|| Error::new(Kind::Server, "it does not say where the upload goes on"))
+}
