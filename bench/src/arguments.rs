@@ -53,6 +53,8 @@ pub enum Bench {
     Many,
     /// CPU time of importing a tarball.
     Import,
+    /// Pulling and pushing an image of three layers.
+    Pull,
     /// Each command of an OCI runtime on bundles with Docker's configuration, and the peak of its memory.
     Oci,
     /// 1,000 containers in a row and 200 at once through the OCI runtime, and what is left of them.

@@ -68,9 +68,17 @@ impl Purpose {
                 "qemu-system-x86",
                 "tar",
             ],
-            Self::Bench => {
-                &["busybox-static", "crun", "erofs-utils", "mmdebstrap", "podman", "runc", "util-linux"]
-            }
+            Self::Bench => &[
+                "busybox-static",
+                "crun",
+                "docker-registry",
+                "erofs-utils",
+                "mmdebstrap",
+                "podman",
+                "runc",
+                "skopeo",
+                "util-linux",
+            ],
         }
     }
 }

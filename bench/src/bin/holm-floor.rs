@@ -4,6 +4,7 @@
 //! holm-floor run --image FILE --directory DIR [--memory BYTES] [--report-pid] [--print-calls] [-- COMMAND…]
 //! holm-floor exec --pid PID [--print-calls] [-- COMMAND…]
 //! holm-floor import TAR OUT [--print-calls]
+//! holm-floor pull ADDRESS REPOSITORY TAG DIRECTORY
 //! holm-floor oci-run --directory DIR --group NAME [--user-namespace] [--print-calls] [-- COMMAND…]
 //! holm-floor oci-create --directory DIR --group NAME --fifo FILE [--user-namespace] [--print-calls] [-- COMMAND…]
 //! holm-floor oci-exec --pid PID --group PATH [--print-calls] [-- COMMAND…]
@@ -25,12 +26,15 @@ use std::process::{Command, ExitCode};
 
 use holm_bench::floor::calls::Calls;
 use holm_bench::floor::oci::{self, LEFT_OUT_OF_OCI, LEFT_OUT_OF_OCI_EXEC};
-use holm_bench::floor::{LEFT_OUT_OF_EXEC, LEFT_OUT_OF_IMPORT, LEFT_OUT_OF_RUN, exec, import, run, sys};
+use holm_bench::floor::{
+    LEFT_OUT_OF_EXEC, LEFT_OUT_OF_IMPORT, LEFT_OUT_OF_RUN, exec, import, pull, run, sys,
+};
 use rustix::process::Pid;
 
 const USAGE: &str = "usage: holm-floor run --image FILE --directory DIR [--memory BYTES] [--report-pid] \
 [--print-calls] [-- COMMAND...]\n       holm-floor exec --pid PID [--print-calls] [-- COMMAND...]\n       \
-holm-floor import TAR OUT [--print-calls]\n       holm-floor oci-run --directory DIR --group NAME [--user-namespace] \
+holm-floor import TAR OUT [--print-calls]\n       holm-floor pull ADDRESS REPOSITORY TAG \
+DIRECTORY\n       holm-floor oci-run --directory DIR --group NAME [--user-namespace] \
 [--print-calls] [-- COMMAND...]\n       holm-floor oci-create --directory DIR --group NAME --fifo FILE \
 [--user-namespace] [--print-calls] [-- COMMAND...]\n       holm-floor oci-exec --pid PID --group PATH [--print-calls] \
 [-- COMMAND...]\n       holm-floor true\n       holm-floor peak -- COMMAND...";
@@ -108,6 +112,7 @@ impl Arguments {
             "run" => self.run(calls),
             "exec" => self.exec(calls),
             "import" => self.import(),
+            "pull" => self.pull(),
             "oci-run" => self.oci_run(calls),
             "oci-create" => self.oci_create(calls),
             "oci-exec" => self.oci_exec(calls),
@@ -150,6 +155,16 @@ impl Arguments {
             ];
             print_calls(&calls.map(str::to_owned), LEFT_OUT_OF_IMPORT)?;
         }
+        Ok(0)
+    }
+}
+
+impl Arguments {
+    fn pull(self) -> Result<i32> {
+        let [_, address, repository, tag, directory] = &self.plain[..] else { return Err(USAGE.into()) };
+        let texts = [address, repository, tag].map(|word| word.to_str().ok_or(USAGE));
+        let [address, repository, tag] = texts;
+        pull::pull(address?, repository?, tag?, directory.as_ref())?;
         Ok(0)
     }
 }

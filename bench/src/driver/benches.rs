@@ -6,6 +6,7 @@ pub mod many;
 pub mod memory;
 pub mod oci;
 pub mod oci_many;
+pub mod pull;
 pub mod start;
 mod traces;
 pub mod vm;

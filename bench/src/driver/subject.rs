@@ -10,6 +10,7 @@ mod machine;
 mod oci;
 mod plain;
 mod podman;
+pub mod registry;
 
 pub use floor::{Floor, Held as HeldFloor};
 pub use holm::Holm;

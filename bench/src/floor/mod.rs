@@ -14,6 +14,7 @@
 //! | [`exec`] | a process in a running container |
 //! | [`oci`] | the same for an OCI runtime, with Docker's configuration |
 //! | [`import`] | read, hash and write a file once |
+//! | [`pull`] | fetch, hash, inflate, hash and write layers once |
 //!
 //! File-backed EROFS mounts need Linux 6.12; an overlay over a mount that is attached nowhere needs 6.15. On
 //! older kernels the floor fails with the name of the call.
@@ -24,6 +25,7 @@ pub mod confine;
 pub mod exec;
 pub mod import;
 pub mod oci;
+pub mod pull;
 pub mod run;
 pub mod sys;
 
@@ -54,4 +56,11 @@ pub const LEFT_OUT_OF_EXEC: &[&str] = &[
 pub const LEFT_OUT_OF_IMPORT: &[&str] = &[
     "reading the tar's entries, building the file system's metadata, hashing the result",
     "the metadata that gives the tar back, the configuration, the manifest, refs, the rename",
+];
+
+/// What [`pull`] leaves out of what an engine does to pull an image.
+pub const LEFT_OUT_OF_PULL: &[&str] = &[
+    "the tar's entries: file systems, metadata, whiteouts; the metadata that gives the tar back",
+    "keeping layers as they came; documents, names, locks; names by rename, directories synced",
+    "authentication, TLS, retries, resumption, progress; registries that do not send a length",
 ];

@@ -73,6 +73,15 @@ impl Holm {
             .with(["import".as_ref(), tar.as_os_str(), "debian:bench".as_ref()])
     }
 
+    /// Does something in a store that nothing else uses.
+    pub fn apart_with(&self, words: &[&str]) -> Launch {
+        let apart = self.apart();
+        Launch::new(&self.program)
+            .with(["--root".as_ref(), apart.join("root").as_os_str()])
+            .with(["--run-root".as_ref(), apart.join("run").as_os_str()])
+            .with(words)
+    }
+
     /// The directory of the store of [`Self::import_apart`].
     pub fn apart(&self) -> PathBuf {
         self.directory.join("apart")

@@ -56,6 +56,11 @@ impl Podman {
         Launch::new("podman").with(&self.options).with(words).inside(self.namespace.clone())
     }
 
+    /// Podman with a store of its own below `base`, in the directory `podman`.
+    pub fn apart(&self, base: &Path) -> Launch {
+        Launch::new("podman").with(options(&base.join("podman"))).inside(self.namespace.clone())
+    }
+
     fn run_with<const N: usize>(&self, words: [&str; N]) -> Launch {
         self.command(["run", "--network", "none", "--ulimit"])
             .with([limit("nofile", Resource::Nofile)])
