@@ -40,12 +40,12 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::import`].
-    pub fn commit(&self, layer: impl Read, request: &Commit<'_>) -> Result<Digest> {
+    pub fn commit(&self, layer: impl Read + Send, request: &Commit<'_>) -> Result<Digest> {
         let below = request.parent.id;
         self.try_commit(layer, request).map_err(|error| error.about(format!("make an image above {below}")))
     }
 
-    fn try_commit(&self, layer: impl Read, request: &Commit<'_>) -> Result<Digest> {
+    fn try_commit(&self, layer: impl Read + Send, request: &Commit<'_>) -> Result<Digest> {
         if let Some(reference) = request.reference {
             check_taggable(reference)?;
         }

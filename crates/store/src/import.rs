@@ -42,13 +42,13 @@ impl Store {
     /// # Errors
     /// [`Kind::Invalid`] where the archive, a change or the reference is bad; [`Kind::NoSpace`],
     /// [`Kind::ReadOnly`], [`Kind::Denied`], [`Kind::Locked`], [`Kind::Io`].
-    pub fn import(&self, archive: impl Read, request: &Import<'_>) -> Result<Digest> {
+    pub fn import(&self, archive: impl Read + Send, request: &Import<'_>) -> Result<Digest> {
         let name =
             request.reference.map_or_else(|| "an image".to_owned(), |name| format!("`{}`", name.familiar()));
         self.try_import(archive, request).map_err(|error| error.about(format!("import {name}")))
     }
 
-    fn try_import(&self, archive: impl Read, request: &Import<'_>) -> Result<Digest> {
+    fn try_import(&self, archive: impl Read + Send, request: &Import<'_>) -> Result<Digest> {
         if let Some(reference) = request.reference {
             check_taggable(reference)?;
         }

@@ -76,14 +76,14 @@ pub(crate) struct Ingested {
 
 impl Ingested {
     /// Converts a tar archive, compressed or not, into a layer above those with these diff-ids.
-    pub(crate) fn convert(store: &Store, input: impl io::Read, below: &[Digest]) -> Result<Self> {
+    pub(crate) fn convert(store: &Store, input: impl io::Read + Send, below: &[Digest]) -> Result<Self> {
         Self::convert_known(store, input, below, None)
     }
 
     /// The same for an archive whose digest as it is received is known.
     pub(crate) fn convert_known(
         store: &Store,
-        input: impl io::Read,
+        input: impl io::Read + Send,
         below: &[Digest],
         received: Option<&Digest>,
     ) -> Result<Self> {

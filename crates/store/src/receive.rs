@@ -75,7 +75,11 @@ impl Store {
     /// # Errors
     /// [`Kind::Invalid`] where it is something else or no layer; [`Kind::Corrupt`] where a layer below is missing;
     /// otherwise as [`Store::import`]. Nothing is left then.
-    pub fn receive_layer(&self, input: impl Read, expected: &ExpectedLayer<'_>) -> Result<LayerRecord> {
+    pub fn receive_layer(
+        &self,
+        input: impl Read + Send,
+        expected: &ExpectedLayer<'_>,
+    ) -> Result<LayerRecord> {
         let ingested = Ingested::convert_known(self, input, expected.below, Some(&expected.digest))?;
         check(&ingested.record, expected)?;
         let in_use = self.in_use()?;

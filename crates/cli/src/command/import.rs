@@ -68,7 +68,7 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
 }
 
 struct Archive {
-    reader: Box<dyn Read>,
+    reader: Box<dyn Read + Send>,
     /// Bytes, where that is known.
     length: Option<u64>,
 }
@@ -81,7 +81,7 @@ fn open(tarball: &str) -> Result<Archive, CommandError> {
                 error.hint("write the tarball's name, or pipe it in: zcat root.tar.gz | holm import - NAME")
             );
         }
-        return Ok(Archive { reader: Box::new(std::io::stdin().lock()), length: None });
+        return Ok(Archive { reader: Box::new(std::io::stdin()), length: None });
     }
     if tarball.starts_with("http://") || tarball.starts_with("https://") {
         return Err(CommandError::unsupported("importing from a URL", "registries"));

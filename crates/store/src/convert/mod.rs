@@ -9,8 +9,10 @@
 //! | `chunks` | sparse files as chunks |
 //! | `copy` | data of files of the parents |
 //! | `stream` | counting and hashing of what is read |
+//! | `ahead` | a thread that reads, decompresses and hashes ahead |
 //!
 //! ```text
+//! one thread                                      the caller's
 //! input -> received digest -> decoder -> diff digest -> tar reader -> layer tree ----> image metadata
 //!                                                         |  file data --------------> image data
 //!                                                         '- everything else --------> tar metadata
@@ -30,6 +32,7 @@
 //! whiteouts are dropped, and the layer is then not self-contained, since above a parent it means more.
 //! `trusted.overlay.` and `user.overlay.` attributes are dropped: they would redirect lookups of overlayfs.
 
+mod ahead;
 mod chunks;
 mod copy;
 mod layer;
@@ -47,6 +50,7 @@ use holm_tar::{Entry, EntryKind, Reader};
 
 pub use holm_tar::{Error, Kind};
 
+use ahead::{Ahead, Feeder};
 use chunks::{Chunks, FILL_ALLOWANCE, Plan};
 use layer::Layer;
 use stream::Tap;
@@ -127,11 +131,27 @@ pub struct Converted {
 /// # Errors
 /// A [`Kind`] for bad input, naming the entry; [`Kind::NoSpace`] and [`Kind::Io`] from the files,
 /// [`Kind::Io`] from `input`.
-pub fn convert(input: impl Read, files: &LayerFiles<'_>, options: &Options<'_>) -> Result<Converted, Error> {
+pub fn convert(
+    input: impl Read + Send,
+    files: &LayerFiles<'_>,
+    options: &Options<'_>,
+) -> Result<Converted, Error> {
     let (compression, input) = compression::detect(input)?;
     let plain = compression == Compression::None;
     let mut received = Tap::new(input, !plain && !options.skip_received_digest);
-    let result = convert_stream(&mut received, compression, files, options);
+    let (feeder, ahead) = ahead::pair();
+    let result = std::thread::scope(|scope| {
+        let reading = std::thread::Builder::new()
+            .spawn_scoped(scope, || unpack(&mut received, compression, feeder))
+            .map_err(|error| Error::read("starting a thread", error).with_kind(Kind::Io))?;
+        let written = write(ahead, files, options);
+        let unpacked = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        // What could not be read comes before what that made of the rest.
+        Ok(match unpacked {
+            Err(error) => Err(error),
+            Ok(archive) => written.and_then(|written| written.finish(compression, archive)),
+        })
+    })?;
     // A decoder takes a failure of its source for damage.
     let mut converted =
         result.map_err(|error| if received.failed() { error.with_kind(Kind::Io) } else { error })?;
@@ -140,15 +160,24 @@ pub fn convert(input: impl Read, files: &LayerFiles<'_>, options: &Options<'_>) 
     Ok(converted)
 }
 
-fn convert_stream(
-    received: &mut Tap<impl Read>,
-    compression: Compression,
-    files: &LayerFiles<'_>,
-    options: &Options<'_>,
-) -> Result<Converted, Error> {
+/// Digest and length of an uncompressed archive.
+type Archive = ([u8; 32], u64);
+
+/// Decompresses and hashes, and hands on what comes of it until nobody reads any more.
+fn unpack(received: &mut Tap<impl Read>, compression: Compression, feeder: Feeder) -> Result<Archive, Error> {
     let mut tar = Tap::new(Decoder::new(compression, &mut *received)?, true);
+    let whole = feeder.feed(&mut tar);
+    let archive = tar.finish();
+    if whole {
+        drain(received)?;
+    }
+    Ok(archive)
+}
+
+/// Writes the image's data and the tar metadata.
+fn write<'a>(ahead: Ahead, files: &LayerFiles<'a>, options: &'a Options<'a>) -> Result<Written<'a>, Error> {
     let mut conversion = Conversion {
-        reader: Reader::new(&mut tar, options.limits.header),
+        reader: Reader::new(ahead, options.limits.header),
         recorder: Recorder::new(BufWriter::new(files.tarmeta))?,
         data: DataWriter::new(files.erofs, options.limits.image),
         layer: Layer::new(options, &options.limits),
@@ -158,22 +187,34 @@ fn convert_stream(
     conversion.entries()?;
     conversion.rest(options.allow_missing_end)?;
     let Conversion { recorder, data, layer, entries, .. } = conversion;
-    let (diff_id, tar_size) = tar.finish();
-    drain(received)?;
     recorder.finish()?;
-    let self_contained = layer.is_self_contained();
-    let Finished { size, seal } = data.finish(&layer.into_tree(), &diff_id)?;
-    Ok(Converted {
-        diff_id,
-        tar_size,
-        received_digest: diff_id,
-        received_size: tar_size,
-        compression,
-        erofs_size: size,
-        erofs_seal: seal,
-        entries,
-        self_contained,
-    })
+    Ok(Written { data, layer, entries })
+}
+
+/// What is written when the archive has ended.
+struct Written<'a> {
+    data: DataWriter<'a>,
+    layer: Layer<'a>,
+    entries: u64,
+}
+
+impl Written<'_> {
+    /// Writes the image's metadata.
+    fn finish(self, compression: Compression, (diff_id, tar_size): Archive) -> Result<Converted, Error> {
+        let self_contained = self.layer.is_self_contained();
+        let Finished { size, seal } = self.data.finish(&self.layer.into_tree(), &diff_id)?;
+        Ok(Converted {
+            diff_id,
+            tar_size,
+            received_digest: diff_id,
+            received_size: tar_size,
+            compression,
+            erofs_size: size,
+            erofs_seal: seal,
+            entries: self.entries,
+            self_contained,
+        })
+    }
 }
 
 /// Reads what a decoder left behind the end of its stream, so that the digest is of everything.

@@ -18,7 +18,7 @@ pub struct Layer {
 }
 
 impl Layer {
-    pub fn make(input: impl Read, options: &Options<'_>) -> Result<Self, Error> {
+    pub fn make(input: impl Read + Send, options: &Options<'_>) -> Result<Self, Error> {
         let (erofs, mut tarmeta) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
         let converted = convert(input, &LayerFiles { erofs: &erofs, tarmeta: &tarmeta }, options)?;
         tarmeta.rewind().unwrap();
