@@ -83,6 +83,7 @@ pub const VERBS: &[Verb] = &[
     verb!("import", import, HOLM_FAILED),
     verb!("pull", pull, 1),
     verb!("push", push, 1),
+    verb!("search", search, 1),
     verb!("login", login, 1),
     verb!("logout", logout, 1),
     verb!("images", images, 1),
@@ -100,6 +101,8 @@ pub const VERBS: &[Verb] = &[
     verb!("kernel-inspect", kernel_inspect, 1, true),
     verb!("kernel-default", kernel_default, 1, true),
     verb!("kernel-rm", kernel_rm, 1, true),
+    verb!("manifest-create", manifest_create, 1, true),
+    verb!("manifest-inspect", manifest_inspect, 1, true),
     verb!("reference", reference, 1, true),
 ];
 
@@ -162,6 +165,16 @@ const GROUPS: &[Group] = &[
             ("default", "kernel-default"),
             ("rm", "kernel-rm"),
             ("remove", "kernel-rm"),
+        ],
+    },
+    Group {
+        name: "manifest",
+        about: "Images for several platforms under one name",
+        members: &[
+            ("create", "manifest-create"),
+            ("inspect", "manifest-inspect"),
+            ("push", "push"),
+            ("rm", "rmi"),
         ],
     },
     Group { name: "internal", about: "", members: &[("reference", "reference")] },

@@ -150,9 +150,9 @@ fn command_lines_that_cannot_be_read_are_answered_in_one_line_with_a_hint() {
         ("image lss", 1, "holm image: unknown command `lss`\n"),
         ("imags", 1, "holm: unknown command `imags`\nhint: did you mean `image` or `images`?"),
         (
-            "manifest create x",
+            "volume create x",
             125,
-            "holm: `holm manifest` is not supported yet\nhint: it is planned, together with registries\n",
+            "holm: `holm volume` is not supported yet\nhint: it is planned, together with volumes\n",
         ),
         ("image save x", 125, "holm image: `holm image save` is not supported yet\n"),
         ("help build", 125, "holm: `holm build` is not supported yet\n"),

@@ -14,6 +14,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::Duration;
 
+use holm_store::DOCUMENT_LIMIT;
 use serde_json::Value;
 use ureq::http::{HeaderMap, Method, Request, Response, StatusCode};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
@@ -36,6 +37,10 @@ const CONNECT: Duration = Duration::from_secs(15);
 const STALL: Duration = Duration::from_secs(60);
 /// How much is read of an answer that says what failed, or of a token.
 const ANSWER_LIMIT: u64 = 256 << 10;
+/// Words of a list that are asked for at a time.
+const A_PAGE: u32 = 1000;
+/// Pages of a list that are read at most.
+const PAGES: usize = 1000;
 /// Media type of blobs on their way.
 const OCTETS: &str = "application/octet-stream";
 /// Where systems keep the certificates that they trust; where there are none, Mozilla's are built in.
@@ -146,6 +151,53 @@ impl Client {
     /// [`Kind::Denied`] where it does not; otherwise as [`Client::send`].
     pub fn check(&self) -> Result<()> {
         self.send(&Call::new(Method::GET, String::new(), "", "log in")).map(drop)
+    }
+
+    /// The repositories of the registry, as it orders them (OCI distribution specification, "Endpoints" has none; this is
+    /// the distribution project's `_catalog`).
+    ///
+    /// # Errors
+    /// [`Kind::Denied`], [`Kind::NotFound`] where the registry shows none; otherwise as [`Client::send`].
+    pub fn catalog(&self) -> Result<Vec<String>> {
+        #[derive(serde::Deserialize)]
+        struct Page {
+            repositories: Option<Vec<String>>,
+        }
+        self.pages("_catalog", "registry:catalog:*", "ask for the catalogue", |content| {
+            serde_json::from_slice(content).map(|page: Page| page.repositories)
+        })
+    }
+
+    /// A list that comes in pages, each begun behind the last word of the one before.
+    pub(crate) fn pages(
+        &self,
+        target: &str,
+        scope: &str,
+        doing: &str,
+        words: impl Fn(&[u8]) -> serde_json::Result<Option<Vec<String>>>,
+    ) -> Result<Vec<String>> {
+        let (mut all, mut last) = (Vec::new(), String::new());
+        for _ in 0..PAGES {
+            let target = match last.as_str() {
+                "" => format!("{target}?n={A_PAGE}"),
+                last => format!("{target}?n={A_PAGE}&last={last}"),
+            };
+            let answer = self.send(&Call::new(Method::GET, target, scope, doing))?;
+            let more = answer.headers().contains_key("link");
+            let content = self.read(answer, DOCUMENT_LIMIT)?;
+            let page = words(&content)
+                .map_err(|error| Error::because(Kind::Invalid, format!("{doing}: read the answer"), error))?;
+            let page = page.unwrap_or_default();
+            match page.last() {
+                Some(word) if *word != last => last.clone_from(word),
+                _ => return Ok(all),
+            }
+            all.extend(page);
+            if !more {
+                return Ok(all);
+            }
+        }
+        Err(Error::new(Kind::Invalid, format!("{doing}: the list of {} has no end", self.domain)))
     }
 
     /// Makes a request; gives an answer of 2xx.

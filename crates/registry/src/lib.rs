@@ -27,7 +27,7 @@ mod challenge;
 mod client;
 mod configuration;
 mod connections;
-mod document;
+pub mod document;
 mod endpoint;
 mod error;
 mod fetch;
@@ -37,6 +37,7 @@ mod registries;
 mod repository;
 mod spool;
 
+pub use challenge::{Challenge, parse as parse_challenges};
 pub use client::Client;
 pub use configuration::{Configuration, Credentials};
 pub use connections::Connections;

@@ -11,11 +11,6 @@ use crate::document;
 use crate::error::{Error, Kind, Result};
 use holm_store::DOCUMENT_LIMIT;
 
-/// Tags that are asked for at a time.
-const TAGS_A_PAGE: u32 = 1000;
-/// Pages of tags that are read at most.
-const PAGES: usize = 1000;
-
 /// A repository.
 #[derive(Clone, Debug)]
 pub struct Repository<'a> {
@@ -202,29 +197,11 @@ impl<'a> Repository<'a> {
         struct Page {
             tags: Option<Vec<String>>,
         }
-        let mut tags = Vec::new();
-        let mut last = String::new();
-        for _ in 0..PAGES {
-            let tail = match last.as_str() {
-                "" => format!("tags/list?n={TAGS_A_PAGE}"),
-                last => format!("tags/list?n={TAGS_A_PAGE}&last={last}"),
-            };
-            let answer = self.client.send(&self.call(Method::GET, &tail, "ask for the tags"))?;
-            let more = answer.headers().contains_key("link");
-            let content = self.client.read(answer, DOCUMENT_LIMIT)?;
-            let page: Page = serde_json::from_slice(&content)
-                .map_err(|error| Error::because(Kind::Invalid, "read the list of tags", error))?;
-            let page = page.tags.unwrap_or_default();
-            match page.last() {
-                Some(tag) if *tag != last => last.clone_from(tag),
-                _ => return Ok(tags),
-            }
-            tags.extend(page);
-            if !more {
-                return Ok(tags);
-            }
-        }
-        Err(Error::new(Kind::Invalid, format!("the list of tags of {} has no end", self.path)))
+        let scope = format!("repository:{}:{}", self.path, self.actions);
+        let target = format!("{}/tags/list", self.path);
+        self.client.pages(&target, &scope, "ask for the tags", |content| {
+            serde_json::from_slice(content).map(|page: Page| page.tags)
+        })
     }
 }
 

@@ -4,12 +4,14 @@
 //! index (perhaps) -> manifests that are here -> configuration, and layers or the blobs of an artifact
 //! ```
 
-use holm_spec::image::{Descriptor, ImageManifest};
+use holm_spec::image::{Descriptor, ImageIndexBuilder, ImageManifest, MediaType, PlatformBuilder};
 use holm_spec::{Digest, Reference};
 
 use crate::collect::is_image_config;
-use crate::document::{self, Document};
+use crate::document::{self, Document, canonical, descriptor};
 use crate::error::{Error, Kind, Result};
+use crate::image::{Image, Sort};
+use crate::import::check_taggable;
 use crate::layer::Received;
 use crate::store::Store;
 
@@ -111,6 +113,60 @@ impl Store {
             Ok(StoredLayer { diff_id: *diff_id, key, packed: self.layer_record(&key)?.received })
         };
         diff_ids.iter().zip(keys).map(layer).collect()
+    }
+
+    /// The manifest or index that a name stands for; `None` where there is no such name.
+    ///
+    /// # Errors
+    /// [`Kind::Corrupt`], [`Kind::Io`], [`Kind::Denied`].
+    pub fn document_of_name(&self, reference: &Reference) -> Result<Option<Vec<u8>>> {
+        let record = self.by_reference(reference, Sort::Image)?;
+        record.map(|record| self.blob(&record.digest).map_err(Error::missing_is_damage)).transpose()
+    }
+
+    /// Puts images, one for each of several platforms, under one name; gives the digest of the index.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] for a name with a digest, or two images for one platform; [`Kind::Corrupt`] where an image went
+    /// meanwhile; [`Kind::NoSpace`], [`Kind::ReadOnly`], [`Kind::Locked`], [`Kind::Io`].
+    pub fn create_index(&self, reference: &Reference, images: &[Image]) -> Result<Digest> {
+        check_taggable(reference)?;
+        let full = |image: &Image| match image.config.variant() {
+            Some(variant) => format!("{}/{variant}", image.platform()),
+            None => image.platform().to_string(),
+        };
+        let mut platforms: Vec<String> = images.iter().map(full).collect();
+        platforms.sort();
+        if let Some(two) = platforms.windows(2).find(|two| two[0] == two[1]) {
+            return Err(Error::new(Kind::Invalid, format!("two of the images are made for {}", two[0])));
+        }
+        let in_use = self.in_use()?;
+        let entries = images.iter().map(|image| self.index_entry(image)).collect::<Result<Vec<_>>>()?;
+        let index = ImageIndexBuilder::default()
+            .schema_version(2_u32)
+            .media_type(MediaType::ImageIndex)
+            .manifests(entries)
+            .build()
+            .expect("every required field is set");
+        let digest = self.put_blob(&in_use, &canonical(&index))?;
+        self.set_reference(&in_use, reference, &digest)?;
+        Ok(digest)
+    }
+
+    fn index_entry(&self, image: &Image) -> Result<Descriptor> {
+        let size = self.blob(&image.manifest_digest).map_err(Error::missing_is_damage)?.len() as u64;
+        let media_type = image.manifest.media_type().clone().unwrap_or(MediaType::ImageManifest);
+        let mut entry = descriptor(media_type, size, &image.manifest_digest);
+        let platform = PlatformBuilder::default()
+            .os(image.config.os().clone())
+            .architecture(image.config.architecture().clone());
+        let platform = match image.config.variant() {
+            Some(variant) => platform.variant(variant.as_str()),
+            None => platform,
+        };
+        let platform = platform.build().expect("every required field is set");
+        entry.set_platform(Some(platform));
+        Ok(entry)
     }
 
     /// Names in the registry `domain` of images that have a layer or blob with this digest: a registry may give it from

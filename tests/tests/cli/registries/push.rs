@@ -147,3 +147,38 @@ fn users_log_in_and_out() {
         format!("Not logged in to {}", registry.address)
     );
 }
+
+#[test]
+fn images_for_two_platforms_share_a_name() {
+    let (here, there) = (Holm::empty(), Holm::empty());
+    let registry = Registry::serve(&here, "registry", "");
+    let repository = format!("{}/team/both", registry.address);
+    for architecture in ["amd64", "arm64"] {
+        let tar = holm_tests::tarball::base_with_release(architecture).finish();
+        let platform = format!("linux/{architecture}");
+        let name = format!("{repository}:{architecture}");
+        here.call(["import", "--platform", &platform, "-", &name]).stdin(tar).run().ok();
+        here.ok(["push", "-q", &name]);
+    }
+    here.ok(["rmi", &format!("{repository}:arm64")]);
+    let name = format!("{repository}:v1");
+    let words = ["manifest", "create", &name, &format!("{repository}:amd64"), &format!("{repository}:arm64")];
+    let created = here.run(words).ok();
+    assert!(created.starts_with("sha256:"), "{created}");
+    let shown: Value = serde_json::from_str(&here.ok(["manifest", "inspect", &name])).expect("JSON");
+    assert_eq!(shown["manifests"][1]["platform"]["architecture"], "arm64", "{shown}");
+    let pushed = here.ok(["manifest", "push", &name]);
+    assert!(pushed.contains(&created), "{pushed}");
+    let remote: Value =
+        serde_json::from_str(&there.ok(["manifest", "inspect", "--remote", &name])).expect("JSON");
+    assert_eq!(remote, shown);
+    for architecture in ["amd64", "arm64"] {
+        there.ok(["pull", "-q", "--platform", &format!("linux/{architecture}"), &name]);
+        let shown = there.ok(["image", "inspect", "--format", "{{.Architecture}}", &name]);
+        assert_eq!(shown, architecture);
+    }
+    here.run(["manifest", "create", &name, &name, &name]).refused(1, &["two of the images"]);
+    assert_eq!(there.ok(["search", &registry.address]).lines().last(), Some(repository.as_str()));
+    assert_eq!(there.ok(["search", "--format", "{{.Name}}", &format!("{}/nothing", registry.address)]), "");
+    there.run(["search", "both"]).refused(1, &["no name of a registry"]);
+}
