@@ -32,5 +32,6 @@ mod cli {
     mod signals;
     mod stats;
     mod streams;
+    mod system;
     mod terminal;
 }

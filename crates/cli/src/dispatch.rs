@@ -103,6 +103,7 @@ pub const VERBS: &[Verb] = &[
     verb!("kernel-rm", kernel_rm, 1, true),
     verb!("manifest-create", manifest_create, 1, true),
     verb!("manifest-inspect", manifest_inspect, 1, true),
+    verb!("system-df", system_df, 1, true),
     verb!("reference", reference, 1, true),
 ];
 
@@ -176,6 +177,11 @@ const GROUPS: &[Group] = &[
             ("push", "push"),
             ("rm", "rmi"),
         ],
+    },
+    Group {
+        name: "system",
+        about: "What takes room on the disk, and what can go",
+        members: &[("df", "system-df"), ("info", "info")],
     },
     Group { name: "internal", about: "", members: &[("reference", "reference")] },
 ];

@@ -31,6 +31,7 @@ mod request;
 mod session;
 mod stats;
 mod top;
+mod usage;
 mod workload;
 
 pub use create::Created;
@@ -50,6 +51,7 @@ pub use request::{Bind, CreateRequest, EnvChange, SeccompChoice};
 pub use session::{Beginning, Event, Session};
 pub use stats::{Chosen, Sample, Used, Watch};
 pub use top::ProcessRow;
+pub use usage::{DiskUsage, WorkloadUsage};
 pub use workload::{PAUSED, Workload};
 
 use holm_spec::layout::Layout;

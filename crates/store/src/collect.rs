@@ -26,6 +26,8 @@ const INDEX_DEPTH: usize = 4;
 #[derive(Debug, Default)]
 pub(crate) struct Content {
     pub(crate) blobs: BTreeSet<Digest>,
+    /// Layers of images as they were received, or are sent: may be absent, and may go at any time.
+    pub(crate) compressed: BTreeSet<Digest>,
     pub(crate) layers: BTreeSet<Digest>,
 }
 
@@ -63,16 +65,16 @@ impl Content {
     }
 
     fn add_manifest(&mut self, store: &Store, manifest: &ImageManifest) -> Result<()> {
-        for layer in manifest.layers() {
-            self.blobs.insert(document::digest_of(layer)?);
-        }
+        let layers = manifest.layers().iter().map(document::digest_of).collect::<Result<Vec<_>>>()?;
         let config = document::digest_of(manifest.config())?;
         self.blobs.insert(config);
-        match is_image_config(manifest) {
-            true => self.add_config(store, config),
+        if !is_image_config(manifest) {
             // An artifact; its layers are blobs.
-            false => Ok(()),
+            self.blobs.extend(layers);
+            return Ok(());
         }
+        self.compressed.extend(layers);
+        self.add_config(store, config)
     }
 
     /// Adds a configuration and the layers that it lists.
@@ -111,7 +113,9 @@ impl Exclusive<'_> {
     /// Removes what of `candidates` is not in `reachable`; gives what was there and went.
     pub(crate) fn remove_content(&self, candidates: &Content, reachable: &Content) -> Result<Content> {
         let mut removed = Content::default();
-        for blob in candidates.blobs.difference(&reachable.blobs) {
+        let is_needed =
+            |blob: &&Digest| reachable.blobs.contains(blob) || reachable.compressed.contains(blob);
+        for blob in candidates.blobs.union(&candidates.compressed).filter(|blob| !is_needed(blob)) {
             if self.store.remove_blob(blob)? {
                 removed.blobs.insert(*blob);
             }
@@ -133,6 +137,7 @@ impl Exclusive<'_> {
         Ok(Content {
             blobs: blobs.iter().filter_map(|name| format!("sha256:{name}").parse().ok()).collect(),
             layers: layers.iter().filter_map(|name| layer_key(name)).collect(),
+            ..Content::default()
         })
     }
 

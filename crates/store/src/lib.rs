@@ -69,6 +69,7 @@ mod repair;
 mod snapshot;
 mod store;
 pub mod tarmeta;
+mod usage;
 
 pub use blob::DOCUMENT_LIMIT;
 pub use change::{Change, ChangeError};
@@ -87,3 +88,4 @@ pub use publication::{Publication, PublishedManifest, StoredDocument, StoredLaye
 pub use receive::{ExpectedLayer, ReceivedImage};
 pub use remove::Removed;
 pub use store::{Exclusive, InUse, Store};
+pub use usage::{CompressedUsage, ObjectUsage, StoreUsage};

@@ -22,6 +22,7 @@ pub mod seccomp;
 pub mod shared_mount;
 pub mod signals;
 pub mod socket;
+pub mod usage;
 
 pub use rustix;
 pub use rustix::io::Errno;

@@ -40,6 +40,7 @@ pub mod search;
 pub mod start;
 pub mod stats;
 pub mod stop;
+pub mod system_df;
 pub mod tag;
 pub mod top;
 pub mod unpause;

@@ -225,7 +225,7 @@ fn network(mode: NetworkMode) -> &'static str {
 }
 
 /// Program and arguments; an argument with blanks in single quotes, as Docker shows it.
-fn command_line(entrypoint: &[String], command: &[String]) -> String {
+pub fn command_line(entrypoint: &[String], command: &[String]) -> String {
     let word = |word: &String| if word.contains(' ') { format!("'{word}'") } else { word.clone() };
     let mut words = entrypoint.iter().chain(command);
     let program = words.next().cloned();
@@ -233,7 +233,7 @@ fn command_line(entrypoint: &[String], command: &[String]) -> String {
 }
 
 /// `Up 5 seconds`, `Up 5 seconds (Paused)`, `Exited (0) 3 minutes ago`, `Created`.
-fn status(state: &State, paused: bool, now: Timestamp) -> String {
+pub fn status(state: &State, paused: bool, now: Timestamp) -> String {
     match state.status {
         Status::Created => "Created".to_owned(),
         Status::Running if paused => format!("Up {} (Paused)", duration::elapsed(now, state.started)),

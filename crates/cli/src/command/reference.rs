@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::dispatch::{VERBS, reference_text, tree, verb};
 
 /// Verbs that are known by their group's name only.
-const IN_GROUPS: [(&str, &str); 7] = [
+const IN_GROUPS: [(&str, &str); 8] = [
     ("container-inspect", "holm container inspect"),
     ("image-inspect", "holm image inspect"),
     ("kernel-import", "holm kernel import"),
@@ -15,6 +15,7 @@ const IN_GROUPS: [(&str, &str); 7] = [
     ("kernel-inspect", "holm kernel inspect"),
     ("kernel-default", "holm kernel default"),
     ("kernel-rm", "holm kernel rm"),
+    ("system-df", "holm system df"),
 ];
 
 /// Print the reference of all commands as Markdown

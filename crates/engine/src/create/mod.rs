@@ -142,6 +142,7 @@ impl Engine {
         }
         let lock = staged.publish(&paths)?;
         fail_point::reached("create-published");
+        self.store.touch(&image.id);
         Ok(lock)
     }
 }

@@ -1,0 +1,95 @@
+//! How much room an installation takes on the disk, by what it is for.
+//!
+//! Blocks that are allocated count, files with several names once; so the sum agrees with what du(1) says of the root.
+//! The run root, which may lie below it, is left out.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use holm_spec::{Digest, Id};
+use holm_store::{ObjectUsage, StoreUsage};
+use holm_sys::usage::Usage;
+
+use crate::{Engine, Error, Result, Workload};
+
+/// What takes room.
+#[derive(Clone, Debug)]
+pub struct DiskUsage {
+    /// Images, kernels and compressed layers.
+    pub store: StoreUsage,
+    /// Workloads, newest first.
+    pub workloads: Vec<WorkloadUsage>,
+    /// Ids of images that workloads use.
+    pub used_images: BTreeSet<Digest>,
+    /// Ids of kernels that machines use, or get without being asked.
+    pub used_kernels: BTreeSet<Digest>,
+    /// Bytes on the disk of the rest: directories, names, what is on its way in, and what nothing refers to.
+    pub other: u64,
+}
+
+/// A workload and its room.
+#[derive(Clone, Debug)]
+pub struct WorkloadUsage {
+    /// The workload.
+    pub workload: Workload,
+    /// Bytes on the disk of what it wrote, of its log and of its configuration.
+    pub size: u64,
+}
+
+impl DiskUsage {
+    /// Bytes on the disk that would be free if only those of `objects` were there that `used` says.
+    pub fn reclaimable(&self, objects: &[ObjectUsage], used: &BTreeSet<Digest>) -> u64 {
+        let needed = objects.iter().filter(|object| used.contains(&object.id));
+        self.store.together(objects) - self.store.together(needed)
+    }
+
+    /// Bytes on the disk of all workloads.
+    pub fn workloads_size(&self) -> u64 {
+        self.workloads.iter().map(|workload| workload.size).sum()
+    }
+}
+
+impl Engine {
+    /// Measures everything below the root.
+    ///
+    /// # Errors
+    /// What listing and reading report; a workload that does not tell its image.
+    pub fn disk_usage(&self) -> Result<DiskUsage> {
+        let store = self.store.usage()?;
+        let used_images = self.image_users()?.into_iter().map(|(id, _)| id).collect();
+        let mut used_kernels: BTreeSet<_> = self.kernel_users()?.into_iter().map(|(id, _)| id).collect();
+        used_kernels
+            .extend(self.store.kernels()?.into_iter().filter(|row| row.default).map(|row| row.kernel.id));
+        let mut counter = Usage::default();
+        let mut workloads = Vec::new();
+        for workload in self.list()? {
+            let size = self.size_of(&mut counter, &workload.config.id)?;
+            workloads.push(WorkloadUsage { workload, size });
+        }
+        let attributed = store.together(store.images.iter().chain(&store.kernels)) + store.compressed_size();
+        let loose = store.content.saturating_sub(attributed);
+        let other = loose + self.other(&mut counter, &workloads)?;
+        Ok(DiskUsage { store, workloads, used_images, used_kernels, other })
+    }
+
+    /// Bytes on the disk of a workload; 0 if it is gone.
+    pub(crate) fn size_of(&self, counter: &mut Usage, workload: &Id) -> Result<u64> {
+        let parts = [self.layout.snapshot(workload), self.layout.workload(workload).dir];
+        parts.iter().map(|path| below(counter, path, &[])).sum()
+    }
+
+    /// What of the root is neither content of the store nor of a workload in the list.
+    fn other(&self, counter: &mut Usage, workloads: &[WorkloadUsage]) -> Result<u64> {
+        let mut left_out = vec![self.layout.run.clone()];
+        left_out.extend(["blobs", "layers"].map(|name| self.layout.root.join(name)));
+        for id in workloads.iter().map(|usage| usage.workload.config.id) {
+            left_out.extend([self.layout.snapshot(&id), self.layout.workload(&id).dir]);
+        }
+        below(counter, &self.layout.root, &left_out)
+    }
+}
+
+fn below(counter: &mut Usage, path: &Path, left_out: &[PathBuf]) -> Result<u64> {
+    let left_out: Vec<&Path> = left_out.iter().map(PathBuf::as_path).collect();
+    counter.below(path, &left_out).map_err(|error| Error::io(format!("measure `{}`", path.display()), error))
+}
