@@ -1,11 +1,15 @@
-//! `/etc/holm/config.toml`: where Holm's files lie on this machine. A small part of TOML: comments, and `key = "value"`.
+//! `/etc/holm/config.toml`: where Holm's files lie on this machine, and how many. A small part of TOML: comments, and
+//! `key = "value"`.
 //!
 //! ```toml
 //! root = "/data/holm"        # images and workloads
 //! run-root = "/run/holm"     # what is gone after a boot
+//! store.max_size = "50GB"    # of images, kernels and compressed layers together
 //! ```
 
 use std::path::PathBuf;
+
+use crate::size;
 
 /// Where it is.
 pub const PATH: &str = "/etc/holm/config.toml";
@@ -17,6 +21,8 @@ pub struct Configuration {
     pub root: Option<PathBuf>,
     /// State that does not.
     pub run_root: Option<PathBuf>,
+    /// Bytes on the disk that the store is kept to.
+    pub max_size: Option<u64>,
 }
 
 /// Parses the file's content.
@@ -36,19 +42,23 @@ fn set(configuration: &mut Configuration, line: &str) -> Result<(), String> {
         return Ok(());
     }
     let (key, rest) = line.split_once('=').ok_or("`key = \"value\"` expected")?;
-    let place = match key.trim() {
-        "root" => &mut configuration.root,
-        "run-root" => &mut configuration.run_root,
-        unknown => return Err(format!("unknown key `{unknown}`: `root` and `run-root` are known")),
+    let (key, value) = (key.trim(), string(rest.trim()));
+    let is_new = match key {
+        "root" => configuration.root.replace(path(key, value?)?).is_none(),
+        "run-root" => configuration.run_root.replace(path(key, value?)?).is_none(),
+        "store.max_size" => configuration.max_size.replace(size::parse(&value?)?).is_none(),
+        unknown => {
+            return Err(format!(
+                "unknown key `{unknown}`: `root`, `run-root` and `store.max_size` are known"
+            ));
+        }
     };
-    let value = PathBuf::from(string(rest.trim())?);
-    if !value.is_absolute() {
-        return Err(format!("`{}` must be an absolute path", key.trim()));
-    }
-    match place.replace(value) {
-        None => Ok(()),
-        Some(_) => Err(format!("`{}` is said twice", key.trim())),
-    }
+    if is_new { Ok(()) } else { Err(format!("`{key}` is said twice")) }
+}
+
+fn path(key: &str, value: String) -> Result<PathBuf, String> {
+    let value = PathBuf::from(value);
+    if value.is_absolute() { Ok(value) } else { Err(format!("`{key}` must be an absolute path")) }
 }
 
 /// A string in double quotes, with `\"` and `\\`, or in single quotes, where nothing is escaped; a comment may follow.
@@ -76,10 +86,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_keys() {
-        let content = "# Holm\n\nroot = \"/data/ho\\\"lm\" # here\nrun-root='/run/h\\x'\n";
-        let expected =
-            Configuration { root: Some("/data/ho\"lm".into()), run_root: Some("/run/h\\x".into()) };
+    fn every_key() {
+        let content =
+            "# Holm\n\nroot = \"/data/ho\\\"lm\" # here\nrun-root='/run/h\\x'\nstore.max_size = \"1.5g\"\n";
+        let expected = Configuration {
+            root: Some("/data/ho\"lm".into()),
+            run_root: Some("/run/h\\x".into()),
+            max_size: Some(3 << 29),
+        };
         assert_eq!(parse(content), Ok(expected));
         assert_eq!(parse(""), Ok(Configuration::default()));
     }
@@ -88,12 +102,16 @@ mod tests {
     fn anything_else_is_refused() {
         for (line, reason) in [
             ("root", "`key = \"value\"` expected"),
-            ("roots = \"/a\"", "unknown key `roots`: `root` and `run-root` are known"),
+            ("roots = \"/a\"", "unknown key `roots`: `root`, `run-root` and `store.max_size` are known"),
             ("root = /a", "a string in quotes expected"),
             ("root = \"/a", "the string has no end"),
             ("root = \"a\"", "`root` must be an absolute path"),
             ("root = \"/a\" b", "unexpected `b`"),
             ("root = \"/\\n\"", "only \\\" and \\\\ are known in strings"),
+            (
+                "store.max_size = \"a lot\"",
+                "`a lot` is no size: write bytes or a number with b, k, m, g, t or p",
+            ),
             ("[section]", "`key = \"value\"` expected"),
         ] {
             assert_eq!(parse(&format!("\n{line}\n")), Err(format!("line 2: {reason}")));

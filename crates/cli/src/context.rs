@@ -1,12 +1,13 @@
 //! What every command has at hand: where to print, where Holm's files lie, which time it is.
 
 use holm_engine::Engine;
-use holm_spec::Timestamp;
 use holm_spec::layout::Layout;
+use holm_spec::{Digest, Timestamp};
 
 use crate::command_error::CommandError;
 use crate::duration;
 use crate::printer::Printer;
+use crate::size;
 
 /// The surroundings of one command.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub struct Context {
     pub command: String,
     /// Where everything lies.
     pub layout: Layout,
+    /// Bytes on the disk that the store is kept to.
+    pub max_size: Option<u64>,
 }
 
 impl Context {
@@ -52,6 +55,27 @@ impl Context {
             Err(error) => self.printer.error(&self.command, &error.into()),
         }
         Ok(engine)
+    }
+
+    /// Keeps the store to its size after an image came in, if it is to be kept to one; says what went, and if that was
+    /// not enough.
+    pub fn keep_to_size(&self, engine: &Engine, new: &Digest) {
+        let Some(max_size) = self.max_size else { return };
+        let (report, excess) = match engine.keep_to(max_size, new) {
+            Ok(kept) => kept,
+            Err(error) => return self.printer.error(&self.command, &error.into()),
+        };
+        let limit = size::decimal(max_size);
+        if report.bytes > 0 {
+            let freed = size::decimal(report.bytes);
+            self.printer.note(&format!("removed {freed} that nobody used, to keep the store to {limit}"));
+        }
+        if excess > 0 {
+            let excess = size::decimal(excess);
+            self.printer.warning(&format!(
+                "the store is {excess} larger than {limit}: the rest has names or is used (`holm system prune -a` removes all images that nobody uses)"
+            ));
+        }
     }
 
     /// The engine for a command that only reads: where there is no root, it is empty and stays away.

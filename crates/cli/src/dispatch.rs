@@ -103,7 +103,10 @@ pub const VERBS: &[Verb] = &[
     verb!("kernel-rm", kernel_rm, 1, true),
     verb!("manifest-create", manifest_create, 1, true),
     verb!("manifest-inspect", manifest_inspect, 1, true),
+    verb!("container-prune", container_prune, 1, true),
+    verb!("image-prune", image_prune, 1, true),
     verb!("system-df", system_df, 1, true),
+    verb!("system-prune", system_prune, 1, true),
     verb!("reference", reference, 1, true),
 ];
 
@@ -122,6 +125,7 @@ const GROUPS: &[Group] = &[
             ("tag", "tag"),
             ("rm", "rmi"),
             ("remove", "rmi"),
+            ("prune", "image-prune"),
         ],
     },
     Group {
@@ -141,6 +145,7 @@ const GROUPS: &[Group] = &[
             ("ls", "ps"),
             ("list", "ps"),
             ("pause", "pause"),
+            ("prune", "container-prune"),
             ("ps", "ps"),
             ("rm", "rm"),
             ("remove", "rm"),
@@ -181,7 +186,7 @@ const GROUPS: &[Group] = &[
     Group {
         name: "system",
         about: "What takes room on the disk, and what can go",
-        members: &[("df", "system-df"), ("info", "info")],
+        members: &[("df", "system-df"), ("prune", "system-prune"), ("info", "info")],
     },
     Group { name: "internal", about: "", members: &[("reference", "reference")] },
 ];
@@ -321,7 +326,8 @@ fn invoke(
         .map_err(|error| usage::error(verb.name, shown, &error))?
         .over(earlier);
     globals.start_logging();
-    let context = Context { printer: Printer, command: shown.to_owned(), layout: globals.layout()? };
+    let (layout, max_size) = globals.place()?;
+    let context = Context { printer: Printer, command: shown.to_owned(), layout, max_size };
     (verb.run)(&matches, &context)
 }
 

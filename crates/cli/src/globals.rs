@@ -12,9 +12,11 @@ use holm_spec::layout::Layout;
 
 use crate::command_error::CommandError;
 use crate::configuration::{self, Configuration};
+use crate::size;
 
 const ROOT: &str = "/var/lib/holm";
 const RUN_ROOT: &str = "/run/holm";
+const MAX_SIZE: &str = "HOLM_STORE_MAX_SIZE";
 
 /// Options of every command.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -56,16 +58,25 @@ impl Globals {
         }
     }
 
-    /// Where everything lies.
+    /// Where everything lies, and the bytes that the store is kept to.
     ///
     /// # Errors
     /// The configuration file cannot be read, or the current directory is gone and a path is relative.
-    pub fn layout(&self) -> Result<Layout, CommandError> {
-        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let environment = Configuration { root: variable("HOLM_ROOT"), run_root: variable("HOLM_RUN_ROOT") };
-        let flags = Configuration { root: self.root.clone(), run_root: self.run_root.clone() };
-        let decided = decide([flags, environment, read_configuration()?]);
-        Ok(Layout::new(absolute(&decided.root)?, absolute(&decided.run)?))
+    pub fn place(&self) -> Result<(Layout, Option<u64>), CommandError> {
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        let path = |name| variable(name).map(PathBuf::from);
+        let max_size = variable(MAX_SIZE).map(|value| size::parse(&value.to_string_lossy())).transpose();
+        let environment = Configuration {
+            root: path("HOLM_ROOT"),
+            run_root: path("HOLM_RUN_ROOT"),
+            max_size: max_size.map_err(|reason| CommandError::usage(format!("{MAX_SIZE}: {reason}")))?,
+        };
+        let flags =
+            Configuration { root: self.root.clone(), run_root: self.run_root.clone(), max_size: None };
+        let sources = [flags, environment, read_configuration()?];
+        let max_size = max_size_of(&sources);
+        let decided = decide(sources);
+        Ok((Layout::new(absolute(&decided.root)?, absolute(&decided.run)?), max_size))
     }
 
     /// Begins to log if asked to.
@@ -94,6 +105,13 @@ fn decide(sources: [Configuration; 3]) -> Layout {
     let root = giver.and_then(|giver| sources[giver].root.clone()).unwrap_or_else(|| ROOT.into());
     let usual = if root == Path::new(ROOT) { RUN_ROOT.into() } else { root.join("run") };
     Layout::new(root, run_root.unwrap_or(usual))
+}
+
+/// The environment's word is for this one command; the file's is for the file's root.
+fn max_size_of(sources: &[Configuration; 3]) -> Option<u64> {
+    let [flags, environment, file] = sources;
+    let other_root = flags.root.is_some() || environment.root.is_some();
+    environment.max_size.or(file.max_size.filter(|_| !other_root))
 }
 
 fn read_configuration() -> Result<Configuration, CommandError> {
@@ -190,7 +208,21 @@ mod tests {
     use super::*;
 
     fn source(root: Option<&str>, run_root: Option<&str>) -> Configuration {
-        Configuration { root: root.map(PathBuf::from), run_root: run_root.map(PathBuf::from) }
+        Configuration {
+            root: root.map(PathBuf::from),
+            run_root: run_root.map(PathBuf::from),
+            ..Configuration::default()
+        }
+    }
+
+    #[test]
+    fn a_size_of_the_file_is_for_the_files_root() {
+        let sized = |root, max_size| Configuration { max_size, ..source(root, None) };
+        let none = || source(None, None);
+        assert_eq!(max_size_of(&[none(), none(), sized(None, Some(1))]), Some(1));
+        assert_eq!(max_size_of(&[none(), sized(None, Some(2)), sized(Some("/a"), Some(1))]), Some(2));
+        assert_eq!(max_size_of(&[none(), sized(Some("/b"), None), sized(Some("/a"), Some(1))]), None);
+        assert_eq!(max_size_of(&[source(Some("/b"), None), none(), sized(None, Some(1))]), None);
     }
 
     #[test]

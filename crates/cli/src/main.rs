@@ -21,6 +21,7 @@ mod globals;
 mod listing;
 mod printer;
 mod progress;
+mod prune;
 mod resolve;
 mod session;
 mod several;

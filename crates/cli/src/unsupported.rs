@@ -105,7 +105,6 @@ const ARCHIVES: &str = "archives of images and file systems";
 const COMPOSE: &str = "projects of several workloads";
 const EVENTS: &str = "events";
 const CONTROL: &str = "the remaining commands for workloads";
-const HOUSEKEEPING: &str = "disk usage and pruning";
 /// What Docker has for clusters of machines.
 pub const SWARM: &str = "swarms";
 
@@ -118,7 +117,6 @@ const COMMANDS: &[(&str, &str)] = &[
     ("compose", COMPOSE),
     ("config", SWARM),
     ("container port", NETWORK),
-    ("container prune", HOUSEKEEPING),
     ("container rename", CONTROL),
     ("container restart", CONTROL),
     ("container update", LIMITS),
@@ -126,7 +124,6 @@ const COMMANDS: &[(&str, &str)] = &[
     ("events", EVENTS),
     ("image build", BUILD),
     ("image load", ARCHIVES),
-    ("image prune", HOUSEKEEPING),
     ("image save", ARCHIVES),
     ("load", ARCHIVES),
     ("network", NETWORK),
@@ -141,7 +138,6 @@ const COMMANDS: &[(&str, &str)] = &[
     ("stack", SWARM),
     ("swarm", SWARM),
     ("system events", EVENTS),
-    ("system prune", HOUSEKEEPING),
     ("trust", PULL),
     ("update", LIMITS),
     ("volume", VOLUMES),

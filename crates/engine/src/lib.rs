@@ -26,6 +26,7 @@ mod launch;
 mod logs;
 mod machine;
 mod pause;
+mod prune;
 mod repair;
 mod request;
 mod session;
@@ -47,6 +48,7 @@ pub mod signals {
 }
 pub use kernels::FetchedPackage;
 pub use logs::{LogOptions, LogReader, LogRecord};
+pub use prune::{Extent, FitsLabels, PruneReport, PruneRequest};
 pub use request::{Bind, CreateRequest, EnvChange, SeccompChoice};
 pub use session::{Beginning, Event, Session};
 pub use stats::{Chosen, Sample, Used, Watch};

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use holm_spec::Digest;
 use holm_spec::image::{ImageConfiguration, ImageManifest, MediaType};
 use holm_sys::fail_point;
+use holm_sys::usage::Usage;
 
 use crate::document::{self, Document};
 use crate::error::{Error, Kind, Result};
@@ -29,6 +30,8 @@ pub(crate) struct Content {
     /// Layers of images as they were received, or are sent: may be absent, and may go at any time.
     pub(crate) compressed: BTreeSet<Digest>,
     pub(crate) layers: BTreeSet<Digest>,
+    /// Of what was removed, the bytes on the disk.
+    pub(crate) bytes: u64,
 }
 
 /// Whether a manifest is that of an image, not of an artifact.
@@ -113,16 +116,21 @@ impl Exclusive<'_> {
     /// Removes what of `candidates` is not in `reachable`; gives what was there and went.
     pub(crate) fn remove_content(&self, candidates: &Content, reachable: &Content) -> Result<Content> {
         let mut removed = Content::default();
+        let mut counter = Usage::default();
         let is_needed =
             |blob: &&Digest| reachable.blobs.contains(blob) || reachable.compressed.contains(blob);
         for blob in candidates.blobs.union(&candidates.compressed).filter(|blob| !is_needed(blob)) {
+            let bytes = counter.of(&self.store.paths().blob(blob)).unwrap_or(0);
             if self.store.remove_blob(blob)? {
+                removed.bytes += bytes;
                 removed.blobs.insert(*blob);
             }
         }
         fail_point::reached("rmi-blobs-removed");
         for key in candidates.layers.difference(&reachable.layers) {
+            let bytes = self.store.layer_size(&mut counter, key).unwrap_or(0);
             if self.store.remove_layer(key)? {
+                removed.bytes += bytes;
                 removed.layers.insert(*key);
             }
         }

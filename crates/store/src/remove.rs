@@ -34,16 +34,24 @@ pub enum Removed {
 
 /// What a removal is about to do.
 #[derive(Debug, Default)]
-struct Plan {
-    names: Vec<Reference>,
+pub(crate) struct Plan {
+    pub(crate) names: Vec<Reference>,
     /// Manifests and indexes that lose a name or their mark.
-    targets: Vec<Digest>,
+    pub(crate) targets: Vec<Digest>,
     /// Marks that go.
-    marks: Vec<Digest>,
+    pub(crate) marks: Vec<Digest>,
     /// Mark to set: the image stays.
     keep: Option<Digest>,
-    /// The image, where it is known.
-    id: Option<Digest>,
+    /// The images, where they are known.
+    pub(crate) ids: Vec<Digest>,
+}
+
+/// What was done of a plan.
+#[derive(Debug, Default)]
+pub(crate) struct Done {
+    pub(crate) removed: Vec<Removed>,
+    /// Bytes on the disk.
+    pub(crate) bytes: u64,
 }
 
 impl Exclusive<'_> {
@@ -74,7 +82,8 @@ impl Exclusive<'_> {
 
     fn remove_sort(&self, request: &Request<'_>, used_by: &[ImageUser]) -> Result<Vec<Removed>> {
         let plan = self.plan(request)?;
-        self.execute(&plan, used_by).map_err(|error| error.about(request.about()))
+        let done = self.execute(&plan, used_by).map_err(|error| error.about(request.about()))?;
+        Ok(done.removed)
     }
 
     fn plan(&self, request: &Request<'_>) -> Result<Plan> {
@@ -110,7 +119,7 @@ impl Exclusive<'_> {
         let id = this.id;
         let same: Vec<&Known> = known.iter().filter(|known| known.id == id).collect();
         let is_last = same.iter().filter(|known| known.record.reference.is_some()).count() == 1;
-        let mut plan = Plan { targets: vec![record.digest], id: Some(id), ..Plan::default() };
+        let mut plan = Plan { targets: vec![record.digest], ids: vec![id], ..Plan::default() };
         plan.names.extend(reference);
         if !is_last {
             return Ok(plan);
@@ -147,7 +156,7 @@ impl Exclusive<'_> {
             return Err(request.has_names(&names));
         }
         let targets = same.iter().map(|known| known.record.digest).collect();
-        let mut plan = Plan { names, targets, id: Some(found.id), ..Plan::default() };
+        let mut plan = Plan { names, targets, ids: vec![found.id], ..Plan::default() };
         match request.user_of(&found.id) {
             Some(workload) if !request.force => return Err(request.used(workload)),
             Some(_) => plan.keep = Some(found.record.digest),
@@ -169,7 +178,7 @@ impl Exclusive<'_> {
         Some(self.plan_damaged(record))
     }
 
-    fn execute(&self, plan: &Plan, used_by: &[ImageUser]) -> Result<Vec<Removed>> {
+    pub(crate) fn execute(&self, plan: &Plan, used_by: &[ImageUser]) -> Result<Done> {
         let mut removed = Vec::new();
         // Before anything goes: what is needed afterwards may tell where to look for the layers.
         let candidates = self.candidates(plan);
@@ -181,6 +190,7 @@ impl Exclusive<'_> {
             if self.store.remove_reference(reference)? {
                 removed.push(Removed::Untagged(reference.clone()));
             }
+            fail_point::reached("rmi-name-removed");
         }
         for digest in &plan.marks {
             self.store.remove_mark(digest)?;
@@ -191,14 +201,14 @@ impl Exclusive<'_> {
         let reachable = match self.reachable(used_by) {
             Err(error) if error.kind() == Kind::Corrupt => {
                 tracing::warn!("nothing but names was removed, since another image is damaged: {error}");
-                return Ok(removed);
+                return Ok(Done { removed, bytes: 0 });
             }
             reachable => reachable?,
         };
         let gone = self.remove_content(&candidates, &reachable)?;
-        removed.extend(plan.id.filter(|id| gone.blobs.contains(id)).map(Removed::Deleted));
+        removed.extend(plan.ids.iter().filter(|id| gone.blobs.contains(id)).copied().map(Removed::Deleted));
         removed.extend(gone.layers.into_iter().map(Removed::Deleted));
-        Ok(removed)
+        Ok(Done { removed, bytes: gone.bytes })
     }
 
     /// What the image needs and may go with it; of a damaged one, what can be read.

@@ -119,11 +119,19 @@ impl Store {
             usage.compressed.extend(self.compressed(&mut counter, digest)?);
         }
         usage.compressed.sort_by_key(|layer| (layer.used, layer.digest));
-        for directory in [self.layout().root.join("blobs"), self.paths().layers()] {
-            usage.content +=
-                Usage::default().below(&directory, &[]).map_err(|error| measuring(&directory, error))?;
-        }
+        usage.content = self.content_size()?;
         Ok(usage)
+    }
+
+    /// Bytes on the disk of images, kernels and compressed layers, and of what is left of some.
+    ///
+    /// # Errors
+    /// What listing and reading report.
+    pub fn content_size(&self) -> Result<u64> {
+        let size = |directory: std::path::PathBuf| {
+            Usage::default().below(&directory, &[]).map_err(|error| measuring(&directory, error))
+        };
+        Ok(size(self.layout().root.join("blobs"))? + size(self.paths().layers())?)
     }
 
     /// Remembers that an image is being used, without a sync: where that cannot be written, or is lost, it counts as not
@@ -191,14 +199,16 @@ impl Store {
     }
 
     fn part_size(&self, counter: &mut Usage, part: &Part) -> Result<u64> {
-        let mut count = |path: &Path| counter.of(path).map_err(|error| measuring(path, error));
         match part {
-            Part::Blob(digest) => count(&self.paths().blob(digest)),
-            Part::Layer(key) => {
-                let paths = self.paths().layer(key);
-                Ok(count(&paths.erofs)? + count(&paths.tarmeta)? + count(&paths.record)?)
-            }
+            Part::Blob(digest) => count(counter, &self.paths().blob(digest)),
+            Part::Layer(key) => self.layer_size(counter, key),
         }
+    }
+
+    /// Bytes on the disk of a layer's files that were not counted yet; 0 if it is gone.
+    pub(crate) fn layer_size(&self, counter: &mut Usage, key: &Digest) -> Result<u64> {
+        let paths = self.paths().layer(key);
+        [paths.erofs, paths.tarmeta, paths.record].iter().map(|path| count(counter, path)).sum()
     }
 
     /// `None` if it is not there.
@@ -208,7 +218,7 @@ impl Store {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             metadata => metadata.map_err(|error| measuring(&path, error))?,
         };
-        let size = counter.of(&path).map_err(|error| measuring(&path, error))?;
+        let size = count(counter, &path)?;
         Ok(Some(CompressedUsage { digest, size, used: modified(&metadata) }))
     }
 }
@@ -217,6 +227,10 @@ fn modified(metadata: &std::fs::Metadata) -> Timestamp {
     Timestamp::from_nanos(
         metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec()),
     )
+}
+
+fn count(counter: &mut Usage, path: &Path) -> Result<u64> {
+    counter.of(path).map_err(|error| measuring(path, error))
 }
 
 fn measuring(path: &Path, error: std::io::Error) -> Error {

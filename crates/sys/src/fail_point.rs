@@ -41,6 +41,9 @@ pub const ALL: &[&str] = &[
     "remove-snapshot-removed",
     "remove-name-released",
     "remove-workload-removed",
+    "prune-workloads-removed",
+    "prune-compressed-removed",
+    "rmi-name-removed",
     "rmi-ref-removed",
     "rmi-blobs-removed",
 ];

@@ -52,6 +52,8 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
         author: args.author.as_deref(),
         pause: args.pause,
     };
-    context.printer.line(engine.commit(&id, &request)?)?;
+    let image = engine.commit(&id, &request)?;
+    context.keep_to_size(&engine, &image);
+    context.printer.line(image)?;
     Ok(0)
 }

@@ -63,6 +63,7 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     progress.finish_and_clear();
     let imported =
         imported.map_err(|error| CommandError::from(error).during(&format!("read `{}`", args.tarball)))?;
+    context.keep_to_size(&engine, &imported);
     context.printer.line(imported)?;
     Ok(0)
 }

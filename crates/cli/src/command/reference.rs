@@ -7,15 +7,18 @@ use crate::context::Context;
 use crate::dispatch::{VERBS, reference_text, tree, verb};
 
 /// Verbs that are known by their group's name only.
-const IN_GROUPS: [(&str, &str); 8] = [
+const IN_GROUPS: [(&str, &str); 11] = [
     ("container-inspect", "holm container inspect"),
+    ("container-prune", "holm container prune"),
     ("image-inspect", "holm image inspect"),
+    ("image-prune", "holm image prune"),
     ("kernel-import", "holm kernel import"),
     ("kernel-ls", "holm kernel ls"),
     ("kernel-inspect", "holm kernel inspect"),
     ("kernel-default", "holm kernel default"),
     ("kernel-rm", "holm kernel rm"),
     ("system-df", "holm system df"),
+    ("system-prune", "holm system prune"),
 ];
 
 /// Print the reference of all commands as Markdown

@@ -1,0 +1,94 @@
+//! `holm system prune`: what nobody uses goes.
+
+use holm_engine::images::Limit;
+use holm_engine::{Engine, Extent, PruneReport, PruneRequest};
+
+use crate::command_error::CommandError;
+use crate::context::Context;
+use crate::prune::{self, Selection};
+use crate::size;
+
+/// Remove what nobody uses
+#[derive(Debug, clap::Parser)]
+#[command(
+    after_help = "What goes: workloads that do not run, images without a name, with -a all images that no workload
+uses, and compressed layers, which are a cache. Kernels stay.
+
+With --keep-storage workloads stay, too, and only as much goes as it takes to keep images, kernels and
+compressed layers to a size, what was used longest ago first: compressed layers, then images without a
+name, then, with -a, images with names.
+
+Filters: until=TIME (made before; compressed layers: used before), label=KEY[=VALUE], label!=KEY[=VALUE].
+
+Examples:
+  holm system prune
+  holm system prune -af --filter until=24h
+  holm system prune -af --keep-storage 10GB"
+)]
+pub struct Args {
+    /// All images that no workload uses, not only those without a name
+    #[arg(short, long)]
+    all: bool,
+    /// Only what fits a condition
+    #[arg(long, value_name = "KEY=VALUE")]
+    filter: Vec<String>,
+    /// Do not ask
+    #[arg(short, long)]
+    force: bool,
+    /// Keep images, kernels and compressed layers to this size
+    #[arg(long, value_name = "SIZE", conflicts_with = "filter", value_parser = size::parse)]
+    keep_storage: Option<u64>,
+}
+
+/// Asks, removes, and says what went.
+pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
+    let selection = Selection::parse(&args.filter, context.now())?;
+    if !args.force {
+        prune::confirm(context, &warning(&args))?;
+    }
+    let engine = context.or_nothing(Context::engine_with_repaired_images)?;
+    let report = remove(&engine, &args, &selection, context)?;
+    context.printer.data(prune::report(&report))?;
+    Ok(0)
+}
+
+fn remove(
+    engine: &Engine,
+    args: &Args,
+    selection: &Selection,
+    context: &Context,
+) -> Result<PruneReport, CommandError> {
+    if !context.layout.root.exists() {
+        return Ok(PruneReport::default());
+    }
+    if let Some(size) = args.keep_storage {
+        return Ok(engine.prune_to(&Limit { size, named: args.all, spared: &[] })?);
+    }
+    let fits = |labels: &_| selection.fits(labels);
+    Ok(engine.prune(&PruneRequest {
+        workloads: true,
+        images: Some(if args.all { Extent::Unused } else { Extent::Dangling }),
+        compressed: true,
+        until: selection.until,
+        labels: if selection.has_labels() { Some(&fits) } else { None },
+    })?)
+}
+
+fn warning(args: &Args) -> String {
+    let images = match args.all {
+        true => "all images without at least one container associated to them",
+        false => "all dangling images",
+    };
+    if let Some(size) = args.keep_storage {
+        let size = size::decimal(size);
+        return format!(
+            "This will remove, until the store is not larger than {size}:\n  - compressed layers\n  - {images}\n"
+        );
+    }
+    let filters = args.filter.iter().map(|filter| format!("  - {filter}\n")).collect::<String>();
+    let filters = match filters.is_empty() {
+        true => filters,
+        false => format!("\n  Items to be pruned will be filtered with:\n{filters}"),
+    };
+    format!("This will remove:\n  - all stopped containers\n  - {images}\n  - compressed layers\n{filters}")
+}
