@@ -33,5 +33,6 @@ mod cli {
     mod stats;
     mod streams;
     mod system;
+    mod system_check;
     mod terminal;
 }

@@ -105,6 +105,7 @@ pub const VERBS: &[Verb] = &[
     verb!("manifest-inspect", manifest_inspect, 1, true),
     verb!("container-prune", container_prune, 1, true),
     verb!("image-prune", image_prune, 1, true),
+    verb!("system-check", system_check, 1, true),
     verb!("system-df", system_df, 1, true),
     verb!("system-prune", system_prune, 1, true),
     verb!("reference", reference, 1, true),
@@ -186,7 +187,12 @@ const GROUPS: &[Group] = &[
     Group {
         name: "system",
         about: "What takes room on the disk, and what can go",
-        members: &[("df", "system-df"), ("prune", "system-prune"), ("info", "info")],
+        members: &[
+            ("df", "system-df"),
+            ("prune", "system-prune"),
+            ("check", "system-check"),
+            ("info", "info"),
+        ],
     },
     Group { name: "internal", about: "", members: &[("reference", "reference")] },
 ];

@@ -13,6 +13,7 @@
 //! repair --> what a crash left: dead keepers' sandboxes adopted or buried, half-made things removed
 //! ```
 
+mod check;
 pub mod compare;
 mod create;
 pub mod doctor;
@@ -35,6 +36,7 @@ mod top;
 mod usage;
 mod workload;
 
+pub use check::{BrokenWorkload, CheckReport};
 pub use create::Created;
 pub use error::{Error, Kind, Result};
 pub use files::{CommitRequest, CopyOptions, Files, Side};

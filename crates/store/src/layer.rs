@@ -249,7 +249,7 @@ impl Store {
         self.layer_keys(diff_ids)?.into_iter().map(open).collect()
     }
 
-    fn has_layer(&self, key: &Digest) -> Result<bool> {
+    pub(crate) fn has_layer(&self, key: &Digest) -> Result<bool> {
         match rustix::fs::access(self.paths().layer(key).erofs, rustix::fs::Access::EXISTS) {
             Ok(()) => Ok(true),
             Err(rustix::io::Errno::NOENT) => Ok(false),

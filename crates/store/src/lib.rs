@@ -43,6 +43,7 @@
 
 mod blob;
 mod change;
+mod check;
 mod clock;
 mod collect;
 mod commit;
@@ -74,6 +75,7 @@ mod usage;
 
 pub use blob::DOCUMENT_LIMIT;
 pub use change::{Change, ChangeError};
+pub use check::{Aside, CheckObserver, Checked, Finding, Object, Owner};
 pub use collect::ImageUser;
 pub use commit::Commit;
 pub use defaults::{CONFIG as CONFIG_DEFAULTS, over_defaults};

@@ -61,7 +61,8 @@ impl Exclusive<'_> {
     }
 }
 
-fn chain(error: &Error) -> String {
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &Error) -> String {
     let mut text = error.to_string();
     let mut next = std::error::Error::source(error);
     while let Some(source) = next {

@@ -41,6 +41,8 @@ pub const ALL: &[&str] = &[
     "remove-snapshot-removed",
     "remove-name-released",
     "remove-workload-removed",
+    "check-broken-removed",
+    "check-layer-aside",
     "prune-workloads-removed",
     "prune-compressed-removed",
     "rmi-name-removed",

@@ -11,6 +11,8 @@ use super::island::{Island, import, third};
 
 /// How the names of points begin that only pruning meets.
 pub const POINTS: &str = "prune-";
+/// Those of `system check --repair`; what is fetched again needs a registry, and is tested with the command line.
+pub const CHECK_POINTS: &str = "check-";
 const SIGKILL: i32 = 9;
 
 fn prune(holm: &Holm) -> Call {
@@ -77,4 +79,16 @@ fn a_prune_that_is_killed() {
             panic!("killed at {point} and done again, it leaves something else:\n{difference}");
         }
     }
+}
+
+#[test]
+fn a_check_that_is_killed_while_it_repairs() {
+    let island = prepared();
+    let check = || island.holm.call(["system", "check", "--repair"]);
+    // What stands in the place of compressed layers is not what it should be.
+    let outcome = check().env("HOLM_FAIL_POINT", "check-broken-removed").run();
+    assert_eq!(outcome.status.signal(), Some(SIGKILL), "{outcome}");
+    is_well(&island);
+    assert!(check().run().ok().ends_with(" 0 broken"));
+    is_well(&island);
 }

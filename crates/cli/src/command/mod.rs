@@ -42,6 +42,7 @@ pub mod search;
 pub mod start;
 pub mod stats;
 pub mod stop;
+pub mod system_check;
 pub mod system_df;
 pub mod system_prune;
 pub mod tag;

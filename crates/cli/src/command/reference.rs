@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::dispatch::{VERBS, reference_text, tree, verb};
 
 /// Verbs that are known by their group's name only.
-const IN_GROUPS: [(&str, &str); 11] = [
+const IN_GROUPS: [(&str, &str); 12] = [
     ("container-inspect", "holm container inspect"),
     ("container-prune", "holm container prune"),
     ("image-inspect", "holm image inspect"),
@@ -17,6 +17,7 @@ const IN_GROUPS: [(&str, &str); 11] = [
     ("kernel-inspect", "holm kernel inspect"),
     ("kernel-default", "holm kernel default"),
     ("kernel-rm", "holm kernel rm"),
+    ("system-check", "holm system check"),
     ("system-df", "holm system df"),
     ("system-prune", "holm system prune"),
 ];

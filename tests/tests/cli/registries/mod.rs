@@ -16,14 +16,14 @@ use holm_tests::{Holm, eventually};
 use serde_json::json;
 
 /// An image of two layers: its documents and blobs by digest, the manifest's last.
-struct Image {
+pub(super) struct Image {
     blobs: BTreeMap<String, Vec<u8>>,
-    manifest: Vec<u8>,
+    pub(super) manifest: Vec<u8>,
     layers: Vec<String>,
 }
 
 impl Image {
-    fn make(holm: &Holm) -> Self {
+    pub(super) fn make(holm: &Holm) -> Self {
         let mut image = Self { blobs: BTreeMap::new(), manifest: Vec::new(), layers: Vec::new() };
         let second = holm_tests::tarball::Tarball::new()
             .directory("srv", 0o755)
@@ -64,14 +64,14 @@ impl Image {
 }
 
 /// Debian's registry over a directory.
-struct Registry {
+pub(super) struct Registry {
     child: Child,
-    address: String,
+    pub(super) address: String,
 }
 
 impl Registry {
     /// One with an image, in its own form.
-    fn with(holm: &Holm, image: &Image) -> Self {
+    pub(super) fn with(holm: &Holm, image: &Image) -> Self {
         let root = holm.scratch("registry");
         let base = root.join("docker/registry/v2");
         let repository = base.join("repositories/team/app");
