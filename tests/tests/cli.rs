@@ -13,6 +13,7 @@ mod cli {
     mod exit_codes;
     mod files;
     mod identity;
+    mod image_files;
     mod images;
     mod inspect;
     mod isolation;

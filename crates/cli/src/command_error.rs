@@ -221,7 +221,9 @@ fn image_hint(kind: images::Kind) -> Option<&'static str> {
         Kind::UnfitKernel => return workload_hint(self::Kind::UnfitKernel),
         Kind::WrongSort => return workload_hint(self::Kind::WrongSort),
         Kind::Ambiguous => return workload_hint(self::Kind::Ambiguous),
-        Kind::InUse => "`holm ps -a` shows who uses it; -f removes all names of an image",
+        Kind::InUse => {
+            "`holm ps -a` and `holm image mount` show who uses it; -f removes all names of an image"
+        }
         Kind::Denied => return workload_hint(self::Kind::NotPermitted),
         Kind::ReadOnly => return workload_hint(self::Kind::ReadOnly),
         Kind::NoSpace => return workload_hint(self::Kind::NoSpace),

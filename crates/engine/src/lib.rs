@@ -21,6 +21,7 @@ mod error;
 mod files;
 mod find;
 mod host;
+mod image_files;
 mod inspect;
 mod kernels;
 mod launch;
@@ -43,6 +44,7 @@ pub use files::{CommitRequest, CopyOptions, Files, Side};
 pub use holm_registry as registry;
 pub use holm_store as images;
 pub use host::{HostInfo, Resources};
+pub use image_files::ImageMount;
 /// Signals as a descriptor, for front doors with one loop.
 pub mod signals {
     pub use holm_sys::process::read_signal as read;

@@ -249,6 +249,7 @@ impl Engine {
     /// Something that cannot be removed.
     pub fn repair_images(&self) -> Result<Vec<String>> {
         let Ok(Some(exclusive)) = self.store.try_exclusive() else { return Ok(Vec::new()) };
+        self.forget_mounts();
         match self.image_users() {
             // Who removes an image is told; until then garbage may stay.
             Err(error) if error.kind() == Kind::Corrupt => {
@@ -267,7 +268,12 @@ impl Engine {
     /// that does not tell its image: it may be any, so nothing may be removed.
     pub fn image_users(&self) -> Result<Vec<holm_store::ImageUser>> {
         let ids = self.ids()?;
-        ids.iter().filter_map(|id| self.image_user(id).transpose()).collect()
+        let workloads = ids.iter().filter_map(|id| self.image_user(id).transpose());
+        let mounts = self
+            .image_mounts()?
+            .into_iter()
+            .map(|mount| Ok((mount.image, mount.target.display().to_string())));
+        workloads.chain(mounts).collect()
     }
 }
 

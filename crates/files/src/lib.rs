@@ -12,9 +12,11 @@
 //! | `pack` | from files to an archive |
 //! | `unpack` | from an archive to files |
 //! | `view` | the directories that a task is about |
+//! | `compare` | what one root has that another has not |
 //! | `changes` | what the writable part of an overlay changes (Linux, `overlayfs`): a list, or a layer |
 
 mod changes;
+mod compare;
 mod error;
 mod look;
 mod pack;
@@ -27,6 +29,7 @@ use std::os::fd::AsFd;
 
 use holm_spec::files::Task;
 
+pub use compare::compare;
 pub use error::{Error, Result};
 pub use view::{View, root_of};
 

@@ -16,6 +16,7 @@
 //!   workloads/.new-<workload>/   being made; its maker holds `lock` in it
 //! <run>/                         (default /run/holm)
 //!   layers/<key>/                shared mount of a layer;  layers/<key>.lock
+//!   mounts/<key>/                an image that is mounted: record.json, and `root` if nobody named a directory
 //!   seccomp/<key>                compiled seccomp programs
 //!   initrds/<key>.cpio           first roots of guests
 //!   sandboxes/<sandbox>/         exists while the sandbox runs
@@ -103,6 +104,11 @@ impl Layout {
     /// Directory of the shared layer mounts.
     pub fn layer_mounts(&self) -> PathBuf {
         self.run.join("layers")
+    }
+
+    /// Directory of the images that are mounted for people: a record each, and the directory if nobody named one.
+    pub fn image_mounts(&self) -> PathBuf {
+        self.run.join("mounts")
     }
 
     /// Directory of compiled seccomp programs.

@@ -16,7 +16,8 @@ use crate::paths::layer_key;
 use crate::refs::is_temporary;
 use crate::store::{Exclusive, Store};
 
-/// An image that is used, by its id, and the workload that uses it as people know it.
+/// An image that is used, by its id, and the workload that uses it as people know it, or the directory that it is mounted
+/// on.
 pub type ImageUser = (Digest, String);
 
 const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";

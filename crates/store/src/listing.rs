@@ -93,7 +93,7 @@ impl Store {
     }
 
     /// Sizes of uncompressed layers in bytes, lowest first; 0 for one that is missing.
-    fn layer_sizes(&self, diff_ids: &[Digest]) -> Vec<u64> {
+    pub fn layer_sizes(&self, diff_ids: &[Digest]) -> Vec<u64> {
         let chain = chain_ids(diff_ids);
         let size = |(diff_id, chain_id): (&Digest, &Digest)| {
             let record = self.layer_record(chain_id).or_else(|_| self.layer_record(diff_id));

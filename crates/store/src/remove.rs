@@ -250,7 +250,12 @@ impl Request<'_> {
     }
 
     fn used(&self, workload: &str) -> Error {
-        Error::new(Kind::InUse, format!("{}: workload `{workload}` uses it", self.about()))
+        // Names of workloads have no slash.
+        let user = match workload.starts_with('/') {
+            true => format!("it is mounted on `{workload}`"),
+            false => format!("workload `{workload}` uses it"),
+        };
+        Error::new(Kind::InUse, format!("{}: {user}", self.about()))
     }
 
     fn has_names(&self, names: &[Reference]) -> Error {

@@ -28,6 +28,15 @@ impl Store {
     /// [`Kind::Corrupt`] where a layer is missing or the image has none, [`Kind::Exists`] where the
     /// workload has a snapshot; nothing is left then.
     pub fn root_fs(&self, image: &Image, workload: &Id, volatile: bool) -> Result<RootFs> {
+        let layers = self.layer_mounts(image)?;
+        Ok(RootFs { layers, writable: self.make_snapshot(workload)?, volatile })
+    }
+
+    /// How an image's layers are mounted, lowest first.
+    ///
+    /// # Errors
+    /// [`Kind::Corrupt`] where a layer is missing or the image has none.
+    pub fn layer_mounts(&self, image: &Image) -> Result<Vec<LayerMount>> {
         let keys = self.layer_keys(&image.diff_ids)?;
         if keys.is_empty() {
             return Err(Error::new(Kind::Corrupt, format!("image {} has no layers", image.id)));
@@ -41,8 +50,7 @@ impl Store {
                 target: mounts.join(hex),
             }
         };
-        let layers = keys.into_iter().map(layer).collect();
-        Ok(RootFs { layers, writable: self.make_snapshot(workload)?, volatile })
+        Ok(keys.into_iter().map(layer).collect())
     }
 
     fn make_snapshot(&self, workload: &Id) -> Result<Writable> {

@@ -43,6 +43,7 @@ pub const ALL: &[&str] = &[
     "remove-workload-removed",
     "check-broken-removed",
     "check-layer-aside",
+    "mount-recorded",
     "prune-workloads-removed",
     "prune-compressed-removed",
     "rmi-name-removed",

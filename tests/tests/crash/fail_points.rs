@@ -277,7 +277,12 @@ fn text(panic: &(dyn std::any::Any + Send)) -> &str {
 
 #[test]
 fn every_point_has_a_scenario() {
-    let elsewhere = [super::machines::POINTS, super::prune::POINTS, super::prune::CHECK_POINTS];
+    let elsewhere = [
+        super::machines::POINTS,
+        super::prune::POINTS,
+        super::prune::CHECK_POINTS,
+        super::prune::MOUNT_POINTS,
+    ];
     let here = fail_point::ALL.iter().filter(|point| !elsewhere.iter().any(|other| point.starts_with(other)));
     let missing: Vec<_> = here.filter(|point| operations(point).is_empty()).collect();
     assert!(missing.is_empty(), "no command is known to meet {missing:?}");

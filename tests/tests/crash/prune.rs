@@ -13,6 +13,8 @@ use super::island::{Island, import, third};
 pub const POINTS: &str = "prune-";
 /// Those of `system check --repair`; what is fetched again needs a registry, and is tested with the command line.
 pub const CHECK_POINTS: &str = "check-";
+/// Those of `image mount`.
+pub const MOUNT_POINTS: &str = "mount-";
 const SIGKILL: i32 = 9;
 
 fn prune(holm: &Holm) -> Call {
@@ -79,6 +81,20 @@ fn a_prune_that_is_killed() {
             panic!("killed at {point} and done again, it leaves something else:\n{difference}");
         }
     }
+}
+
+#[test]
+fn a_mount_of_an_image_that_is_killed() {
+    let island = Island::new();
+    let mount = || island.holm.call(["image", "mount", "base"]);
+    let outcome = mount().env("HOLM_FAIL_POINT", "mount-recorded").run();
+    assert_eq!(outcome.status.signal(), Some(SIGKILL), "{outcome}");
+    assert_eq!(island.holm.ok(["image", "mount", "--format", "{{.Image}}"]), "");
+    island.holm.ok(["images"]);
+    mount().run().ok();
+    island.holm.ok(["image", "unmount", "base"]);
+    island.holm.run(["rmi", "base"]).ok();
+    island.bystander_is_well();
 }
 
 #[test]

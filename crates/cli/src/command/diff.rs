@@ -1,5 +1,7 @@
 //! `holm diff`: what a workload changed.
 
+use holm_spec::files::Change;
+
 use crate::command_error::CommandError;
 use crate::context::Context;
 
@@ -20,10 +22,15 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     let engine = context.repaired_engine()?;
     let files = engine.files(&engine.find(&args.workload)?)?;
     for change in files.changes()? {
-        let path: String = change.path.chars().map(shown).collect();
-        context.printer.line(format_args!("{} {path}", change.kind.letter()))?;
+        context.printer.data(line(&change))?;
     }
     Ok(0)
+}
+
+/// A change as people see it.
+pub fn line(change: &Change) -> String {
+    let path: String = change.path.chars().map(shown).collect();
+    format!("{} {path}\n", change.kind.letter())
 }
 
 /// A character of a name, which may not end the line nor tell the terminal anything.

@@ -7,11 +7,15 @@ use crate::context::Context;
 use crate::dispatch::{VERBS, reference_text, tree, verb};
 
 /// Verbs that are known by their group's name only.
-const IN_GROUPS: [(&str, &str); 12] = [
+const IN_GROUPS: [(&str, &str); 16] = [
     ("container-inspect", "holm container inspect"),
     ("container-prune", "holm container prune"),
+    ("image-diff", "holm image diff"),
     ("image-inspect", "holm image inspect"),
+    ("image-mount", "holm image mount"),
     ("image-prune", "holm image prune"),
+    ("image-tree", "holm image tree"),
+    ("image-unmount", "holm image unmount"),
     ("kernel-import", "holm kernel import"),
     ("kernel-ls", "holm kernel ls"),
     ("kernel-inspect", "holm kernel inspect"),
