@@ -5,6 +5,8 @@
 //! root = "/data/holm"        # images and workloads
 //! run-root = "/run/holm"     # what is gone after a boot
 //! store.max_size = "50GB"    # of images, kernels and compressed layers together
+//! store.max_layer_size = "1TB"           # a layer that unpacks to more is refused
+//! store.max_layer_entries = "4000000"    # as one with more files and directories
 //! ```
 
 use std::path::PathBuf;
@@ -13,6 +15,9 @@ use crate::size;
 
 /// Where it is.
 pub const PATH: &str = "/etc/holm/config.toml";
+
+const KEYS: [&str; 5] =
+    ["root", "run-root", "store.max_size", "store.max_layer_size", "store.max_layer_entries"];
 
 /// What it says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +28,10 @@ pub struct Configuration {
     pub run_root: Option<PathBuf>,
     /// Bytes on the disk that the store is kept to.
     pub max_size: Option<u64>,
+    /// Bytes that a layer unpacks to at most.
+    pub max_layer_size: Option<u64>,
+    /// Files and directories that a layer has at most.
+    pub max_layer_entries: Option<u64>,
 }
 
 /// Parses the file's content.
@@ -47,13 +56,15 @@ fn set(configuration: &mut Configuration, line: &str) -> Result<(), String> {
         "root" => configuration.root.replace(path(key, value?)?).is_none(),
         "run-root" => configuration.run_root.replace(path(key, value?)?).is_none(),
         "store.max_size" => configuration.max_size.replace(size::parse(&value?)?).is_none(),
-        unknown => {
-            return Err(format!(
-                "unknown key `{unknown}`: `root`, `run-root` and `store.max_size` are known"
-            ));
-        }
+        "store.max_layer_size" => configuration.max_layer_size.replace(size::parse(&value?)?).is_none(),
+        "store.max_layer_entries" => configuration.max_layer_entries.replace(number(&value?)?).is_none(),
+        unknown => return Err(format!("unknown key `{unknown}`: {} are known", KEYS.join(", "))),
     };
     if is_new { Ok(()) } else { Err(format!("`{key}` is said twice")) }
+}
+
+fn number(value: &str) -> Result<u64, String> {
+    value.parse().map_err(|_| format!("`{value}` is no number"))
 }
 
 fn path(key: &str, value: String) -> Result<PathBuf, String> {
@@ -87,12 +98,13 @@ mod tests {
 
     #[test]
     fn every_key() {
-        let content =
-            "# Holm\n\nroot = \"/data/ho\\\"lm\" # here\nrun-root='/run/h\\x'\nstore.max_size = \"1.5g\"\n";
+        let content = "# Holm\n\nroot = \"/data/ho\\\"lm\" # here\nrun-root='/run/h\\x'\nstore.max_size = \"1.5g\"\nstore.max_layer_size = \"1k\"\nstore.max_layer_entries = \"7\"\n";
         let expected = Configuration {
             root: Some("/data/ho\"lm".into()),
             run_root: Some("/run/h\\x".into()),
             max_size: Some(3 << 29),
+            max_layer_size: Some(1024),
+            max_layer_entries: Some(7),
         };
         assert_eq!(parse(content), Ok(expected));
         assert_eq!(parse(""), Ok(Configuration::default()));
@@ -102,7 +114,10 @@ mod tests {
     fn anything_else_is_refused() {
         for (line, reason) in [
             ("root", "`key = \"value\"` expected"),
-            ("roots = \"/a\"", "unknown key `roots`: `root`, `run-root` and `store.max_size` are known"),
+            (
+                "roots = \"/a\"",
+                "unknown key `roots`: root, run-root, store.max_size, store.max_layer_size, store.max_layer_entries are known",
+            ),
             ("root = /a", "a string in quotes expected"),
             ("root = \"/a", "the string has no end"),
             ("root = \"a\"", "`root` must be an absolute path"),

@@ -1,11 +1,11 @@
 //! What every command has at hand: where to print, where Holm's files lie, which time it is.
 
 use holm_engine::Engine;
-use holm_spec::layout::Layout;
 use holm_spec::{Digest, Timestamp};
 
 use crate::command_error::CommandError;
 use crate::duration;
+use crate::globals::Place;
 use crate::printer::Printer;
 use crate::size;
 
@@ -16,10 +16,8 @@ pub struct Context {
     pub printer: Printer,
     /// The command as people know it: `holm run`.
     pub command: String,
-    /// Where everything lies.
-    pub layout: Layout,
-    /// Bytes on the disk that the store is kept to.
-    pub max_size: Option<u64>,
+    /// Where everything lies, and what the store is kept to.
+    pub place: Place,
 }
 
 impl Context {
@@ -28,7 +26,7 @@ impl Context {
     /// # Errors
     /// Not root, or the roots cannot be used.
     pub fn engine(&self) -> Result<Engine, CommandError> {
-        Ok(Engine::open(self.layout.clone())?)
+        Ok(Engine::open(self.place.layout.clone())?.limit_layers(self.place.layers))
     }
 
     /// The engine after what a crash left was put right; says what that was.
@@ -60,7 +58,7 @@ impl Context {
     /// Keeps the store to its size after an image came in, if it is to be kept to one; says what went, and if that was
     /// not enough.
     pub fn keep_to_size(&self, engine: &Engine, new: &Digest) {
-        let Some(max_size) = self.max_size else { return };
+        let Some(max_size) = self.place.max_size else { return };
         let (report, excess) = match engine.keep_to(max_size, new) {
             Ok(kept) => kept,
             Err(error) => return self.printer.error(&self.command, &error.into()),
@@ -86,8 +84,8 @@ impl Context {
         &self,
         open: impl FnOnce(&Self) -> Result<Engine, CommandError>,
     ) -> Result<Engine, CommandError> {
-        match self.layout.root.try_exists() {
-            Ok(false) => Ok(Engine::peek(self.layout.clone())?),
+        match self.place.layout.root.try_exists() {
+            Ok(false) => Ok(Engine::peek(self.place.layout.clone())?),
             _ => open(self),
         }
     }

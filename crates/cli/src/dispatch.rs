@@ -340,8 +340,7 @@ fn invoke(
         .map_err(|error| usage::error(verb.name, shown, &error))?
         .over(earlier);
     globals.start_logging();
-    let (layout, max_size) = globals.place()?;
-    let context = Context { printer: Printer, command: shown.to_owned(), layout, max_size };
+    let context = Context { printer: Printer, command: shown.to_owned(), place: globals.place()? };
     (verb.run)(&matches, &context)
 }
 

@@ -8,6 +8,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use holm_engine::images::LayerLimits;
 use holm_spec::layout::Layout;
 
 use crate::command_error::CommandError;
@@ -17,6 +18,19 @@ use crate::size;
 const ROOT: &str = "/var/lib/holm";
 const RUN_ROOT: &str = "/run/holm";
 const MAX_SIZE: &str = "HOLM_STORE_MAX_SIZE";
+
+const MAX_LAYER_SIZE: &str = "HOLM_STORE_MAX_LAYER_SIZE";
+
+/// Where everything lies, and what the store is kept to.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Where everything lies.
+    pub layout: Layout,
+    /// Bytes on the disk that the store is kept to.
+    pub max_size: Option<u64>,
+    /// What a layer may be at most.
+    pub layers: LayerLimits,
+}
 
 /// Options of every command.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -58,25 +72,38 @@ impl Globals {
         }
     }
 
-    /// Where everything lies, and the bytes that the store is kept to.
+    /// Where everything lies, and what the store is kept to.
     ///
     /// # Errors
     /// The configuration file cannot be read, or the current directory is gone and a path is relative.
-    pub fn place(&self) -> Result<(Layout, Option<u64>), CommandError> {
+    pub fn place(&self) -> Result<Place, CommandError> {
         let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
         let path = |name| variable(name).map(PathBuf::from);
-        let max_size = variable(MAX_SIZE).map(|value| size::parse(&value.to_string_lossy())).transpose();
+        let size = |name| {
+            let value = variable(name).map(|value| size::parse(&value.to_string_lossy())).transpose();
+            value.map_err(|reason| CommandError::usage(format!("{name}: {reason}")))
+        };
         let environment = Configuration {
             root: path("HOLM_ROOT"),
             run_root: path("HOLM_RUN_ROOT"),
-            max_size: max_size.map_err(|reason| CommandError::usage(format!("{MAX_SIZE}: {reason}")))?,
+            max_size: size(MAX_SIZE)?,
+            max_layer_size: size(MAX_LAYER_SIZE)?,
+            max_layer_entries: None,
         };
-        let flags =
-            Configuration { root: self.root.clone(), run_root: self.run_root.clone(), max_size: None };
+        let flags = Configuration {
+            root: self.root.clone(),
+            run_root: self.run_root.clone(),
+            ..Configuration::default()
+        };
         let sources = [flags, environment, read_configuration()?];
         let max_size = max_size_of(&sources);
+        let layers = LayerLimits {
+            size: sources.iter().find_map(|source| source.max_layer_size),
+            entries: sources.iter().find_map(|source| source.max_layer_entries),
+        };
         let decided = decide(sources);
-        Ok((Layout::new(absolute(&decided.root)?, absolute(&decided.run)?), max_size))
+        let layout = Layout::new(absolute(&decided.root)?, absolute(&decided.run)?);
+        Ok(Place { layout, max_size, layers })
     }
 
     /// Begins to log if asked to.

@@ -103,6 +103,12 @@ impl Engine {
         Ok(Self { layout, store })
     }
 
+    /// The same, but no larger layers come in.
+    #[must_use]
+    pub fn limit_layers(self, layers: holm_store::LayerLimits) -> Self {
+        Self { store: self.store.limit_layers(layers), ..self }
+    }
+
     /// Parent of every cgroup of ours, relative to each hierarchy's root.
     pub(crate) fn cgroup_parent(&self) -> &str {
         "holm"

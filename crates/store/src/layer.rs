@@ -94,6 +94,7 @@ impl Ingested {
         let files = LayerFiles { erofs: &erofs.file, tarmeta: &tarmeta.file };
         let options = convert::Options {
             parents: &parents,
+            limits: store.layer_limits(),
             skip_received_digest: received.is_some(),
             ..convert::Options::default()
         };

@@ -91,5 +91,5 @@ pub use prune::{Limit, Pruned};
 pub use publication::{Publication, PublishedManifest, StoredDocument, StoredLayer};
 pub use receive::{ExpectedLayer, ReceivedImage};
 pub use remove::Removed;
-pub use store::{Exclusive, InUse, Store};
+pub use store::{Exclusive, InUse, LayerLimits, Store};
 pub use usage::{CompressedUsage, ObjectUsage, StoreUsage};

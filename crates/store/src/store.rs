@@ -14,6 +14,7 @@ use holm_sys::lock::{Lock, Mode};
 use rustix::fs::Access;
 use rustix::io::Errno;
 
+use crate::convert;
 use crate::error::{Error, Kind, Result};
 use crate::paths::Paths;
 
@@ -21,6 +22,16 @@ use crate::paths::Paths;
 #[derive(Clone, Debug)]
 pub struct Store {
     paths: Paths,
+    layers: LayerLimits,
+}
+
+/// What a layer that comes in may be at most; what is not said is as in [`crate::convert::Limits`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LayerLimits {
+    /// Bytes of its image.
+    pub size: Option<u64>,
+    /// Its files and directories.
+    pub entries: Option<u64>,
 }
 
 /// Proof that content will not be removed: the shared store lock. Held by whoever makes a reference,
@@ -48,7 +59,7 @@ impl Store {
     /// [`Kind::Denied`] without rights, [`Kind::ReadOnly`], [`Kind::NoSpace`], [`Kind::Io`]; all name
     /// the directory.
     pub fn open(layout: &Layout) -> Result<Self> {
-        let store = Self { paths: Paths { layout: layout.clone() } };
+        let store = Self { paths: Paths { layout: layout.clone() }, layers: LayerLimits::default() };
         // `refs` is made last: where it is, everything is.
         match rustix::fs::access(store.paths.refs(), Access::EXISTS) {
             Ok(()) => Ok(store),
@@ -59,7 +70,7 @@ impl Store {
 
     /// The store below `layout.root` whether it is there or not, for who only reads; makes nothing.
     pub fn peek(layout: &Layout) -> Self {
-        Self { paths: Paths { layout: layout.clone() } }
+        Self { paths: Paths { layout: layout.clone() }, layers: LayerLimits::default() }
     }
 
     fn make_directories(&self) -> Result<()> {
@@ -79,6 +90,23 @@ impl Store {
         }
         sync_directory(&paths.layout.root.join("blobs")).map_err(failed)?;
         sync_directory(&paths.layout.root).map_err(failed)
+    }
+
+    /// The same store, which takes no larger layers.
+    #[must_use]
+    pub fn limit_layers(self, layers: LayerLimits) -> Self {
+        Self { layers, ..self }
+    }
+
+    /// What a layer that comes in may be at most.
+    pub(crate) fn layer_limits(&self) -> convert::Limits {
+        let default = convert::Limits::default();
+        let entries = self.layers.entries.map(|entries| usize::try_from(entries).unwrap_or(usize::MAX));
+        convert::Limits {
+            image: self.layers.size.unwrap_or(default.image),
+            entries: entries.unwrap_or(default.entries),
+            ..default
+        }
     }
 
     /// The directories that the store lies in.

@@ -37,7 +37,7 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
         None | Some("" | "table" | "json") => None,
         Some(text) => Some(Template::parse(text).map_err(listing::unusable)?),
     };
-    let checks = examine(&context.layout);
+    let checks = examine(&context.place.layout);
     let text = match (form, args.format.as_deref()) {
         (Some(template), _) => template.render(&document(&checks)).map_err(listing::unusable)? + "\n",
         (None, Some("json")) => document(&checks).to_string() + "\n",

@@ -63,6 +63,9 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     };
     for reference in &references {
         pull.one(reference)?;
+        if let Ok(image) = engine.images().resolve(&reference.to_string()) {
+            context.keep_to_size(&engine, &image.id);
+        }
         if manner != Manner::Json {
             context.printer.line(reference)?;
         }

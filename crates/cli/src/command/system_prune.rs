@@ -58,7 +58,7 @@ fn remove(
     selection: &Selection,
     context: &Context,
 ) -> Result<PruneReport, CommandError> {
-    if !context.layout.root.exists() {
+    if !context.place.layout.root.exists() {
         return Ok(PruneReport::default());
     }
     if let Some(size) = args.keep_storage {

@@ -225,3 +225,21 @@ fn two_pulls_at_once_fetch_once() {
     }
     assert_eq!(fs::read_dir(holm.root().join("downloads")).expect("there").count(), 0);
 }
+
+#[test]
+fn what_unpacks_to_more_than_is_allowed_is_refused() {
+    let holm = Holm::empty();
+    let image = Image::make(&holm);
+    let (address, _) = serve(&image, Lie::None);
+    let name = format!("{address}/team/app:v1");
+    let call = || holm.call(["pull", "-q", &name]);
+    let outcome = call().env("HOLM_STORE_MAX_LAYER_SIZE", "64k").run();
+    outcome.refused(1, &[&image.layers[0], "65536"]);
+    call()
+        .env("HOLM_STORE_MAX_LAYER_SIZE", "lots")
+        .run()
+        .refused(125, &["HOLM_STORE_MAX_LAYER_SIZE", "lots"]);
+    call().env("HOLM_STORE_MAX_SIZE", "1k").run().ok();
+    assert_eq!(holm.ok(["run", "--rm", &name]), "second", "what has just come stays");
+    assert!(!holm.root().join("blobs/sha256").join(image.layers[0].trim_start_matches("sha256:")).exists());
+}
