@@ -32,6 +32,7 @@ const BINARIES: &[(&str, &str)] = &[
     ("holm-keeper", "holm-keeper"),
     ("holm-keeper", "holm-init"),
     ("holm-vmm", "holm-machine"),
+    ("holm-registry-server", "holm-registry"),
 ];
 
 /// What ships and is built for size: the OCI runtime for other engines, and what each virtual machine loads into its

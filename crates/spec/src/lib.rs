@@ -17,6 +17,7 @@ pub mod layout;
 pub mod machine;
 pub mod platform;
 pub mod reference;
+pub mod registry;
 pub mod rootfs;
 pub mod runtime;
 pub mod signal;

@@ -135,10 +135,15 @@ fn split_tag(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-fn check_tag(tag: &str) -> Result<String, &'static str> {
+/// Whether a text is a tag: `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`
+pub fn is_tag(tag: &str) -> bool {
     let valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
     let first = tag.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    if !first || tag.len() > TAG_LIMIT || !tag.bytes().all(valid) {
+    first && tag.len() <= TAG_LIMIT && tag.bytes().all(valid)
+}
+
+fn check_tag(tag: &str) -> Result<String, &'static str> {
+    if !is_tag(tag) {
         return Err("a tag has 1 to 128 letters, digits, `_`, `.`, `-` and starts with none of the last two");
     }
     Ok(tag.to_owned())
@@ -200,8 +205,8 @@ fn is_domain(domain: &str) -> bool {
     port_ok && host.split('.').all(label)
 }
 
-/// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`
-fn is_component(component: &str) -> bool {
+/// Whether a text may stand between the slashes of a repository's name: `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`
+pub fn is_component(component: &str) -> bool {
     let alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let bytes = component.as_bytes();
     if !bytes.first().copied().is_some_and(alphanumeric) || !bytes.last().copied().is_some_and(alphanumeric) {

@@ -15,6 +15,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("network", &["spec", "sys"]),
     ("vmm", &["spec", "sys"]),
     ("registry", &["spec", "sys", "store"]),
+    // The client only to fetch what a mirror has not.
+    ("registry-server", &["spec", "sys", "registry"]),
     ("build", &["spec", "sys", "store"]),
     ("files", &["spec", "sys", "tar", "runtime"]),
     ("keeper", &["spec", "sys", "runtime", "vmm"]),

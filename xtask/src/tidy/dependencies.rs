@@ -10,12 +10,18 @@ use crate::metadata::Metadata;
 ///
 /// Features are those of the whole workspace: what only the binary of `holm-runtime` needs counts for the keeper, too,
 /// although the keeper is built without.
-const BUDGETS: &[(&str, usize)] =
-    &[("holm-cli", 117), ("holm-guest", 65), ("holm-keeper", 65), ("holm-runtime", 65)];
+const BUDGETS: &[(&str, usize)] = &[
+    ("holm-cli", 117),
+    ("holm-guest", 65),
+    ("holm-keeper", 65),
+    ("holm-registry-server", 105),
+    ("holm-runtime", 65),
+];
 
 /// Crates whose build script is known: they ask the compiler what it can do, or compile the C of zstd and xz.
 const KNOWN_BUILD_SCRIPTS: &[&str] = &[
     "crc32fast",
+    "getrandom",
     "httparse",
     "kvm-ioctls",
     "libc",
@@ -82,7 +88,7 @@ mod tests {
         let report = check_number(&keeper_with(&names, false));
         assert_eq!(
             report.summary,
-            "holm-cli 0 of 117, holm-guest 0 of 65, holm-keeper 66 of 65, holm-runtime 0 of 65"
+            "holm-cli 0 of 117, holm-guest 0 of 65, holm-keeper 66 of 65, holm-registry-server 0 of 105, holm-runtime 0 of 65"
         );
         assert_eq!(report.findings, ["`holm-keeper` is made of 66 crates, more than its 65"]);
     }
