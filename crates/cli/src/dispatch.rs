@@ -112,6 +112,7 @@ pub const VERBS: &[Verb] = &[
     verb!("system-check", system_check, 1, true),
     verb!("system-df", system_df, 1, true),
     verb!("system-prune", system_prune, 1, true),
+    verb!("registry-serve", registry_serve, 1, true),
     verb!("reference", reference, 1, true),
 ];
 
@@ -202,6 +203,7 @@ const GROUPS: &[Group] = &[
             ("info", "info"),
         ],
     },
+    Group { name: "registry", about: "A registry of one's own", members: &[("serve", "registry-serve")] },
     Group { name: "internal", about: "", members: &[("reference", "reference")] },
 ];
 

@@ -82,6 +82,14 @@ pub(crate) fn helper(name: &str) -> Result<PathBuf> {
     Err(Error::new(Kind::Failed, message))
 }
 
+/// The program that serves a registry: it lies beside this one.
+///
+/// # Errors
+/// It does not.
+pub fn registry_server() -> Result<PathBuf> {
+    helper("holm-registry")
+}
+
 impl Engine {
     /// Facts about the host and this installation.
     ///

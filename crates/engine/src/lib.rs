@@ -43,7 +43,7 @@ pub use error::{Error, Kind, Result};
 pub use files::{CommitRequest, CopyOptions, Files, Side};
 pub use holm_registry as registry;
 pub use holm_store as images;
-pub use host::{HostInfo, Resources};
+pub use host::{HostInfo, Resources, registry_server};
 pub use image_files::ImageMount;
 /// Signals as a descriptor, for front doors with one loop.
 pub mod signals {

@@ -39,6 +39,7 @@ pub mod ps;
 pub mod pull;
 pub mod push;
 pub mod reference;
+pub mod registry_serve;
 pub mod rm;
 pub mod rmi;
 pub mod run;

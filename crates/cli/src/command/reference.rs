@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::dispatch::{VERBS, reference_text, tree, verb};
 
 /// Verbs that are known by their group's name only.
-const IN_GROUPS: [(&str, &str); 16] = [
+const IN_GROUPS: [(&str, &str); 17] = [
     ("container-inspect", "holm container inspect"),
     ("container-prune", "holm container prune"),
     ("image-diff", "holm image diff"),
@@ -24,6 +24,7 @@ const IN_GROUPS: [(&str, &str); 16] = [
     ("system-check", "holm system check"),
     ("system-df", "holm system df"),
     ("system-prune", "holm system prune"),
+    ("registry-serve", "holm registry serve"),
 ];
 
 /// Print the reference of all commands as Markdown

@@ -9,7 +9,7 @@ mod setup;
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,7 +85,7 @@ async fn run(settings: &Server, shared: Arc<Shared>) -> Result<(), Error> {
     let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
     let hangup = signal(SignalKind::hangup()).map_err(signals)?;
-    let listener = TcpListener::bind(settings.address).await;
+    let listener = listen(settings.address).await;
     let listener =
         listener.map_err(|error| Error::caused(format!("listen on `{}`", settings.address), error))?;
     announce(settings, &listener);
@@ -106,6 +106,16 @@ async fn run(settings: &Server, shared: Arc<Shared>) -> Result<(), Error> {
     drop(stop);
     let _ = tokio::time::timeout(GRACE, free.acquire_many(CONNECTIONS)).await;
     Ok(())
+}
+
+/// Every address is IPv6's and IPv4's, or IPv4's alone on a host without the other.
+async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await;
+    if listener.is_ok() || address.ip() != Ipv6Addr::UNSPECIFIED {
+        return listener;
+    }
+    let fallback = TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await;
+    fallback.or(listener)
 }
 
 fn announce(settings: &Server, listener: &TcpListener) {

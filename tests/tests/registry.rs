@@ -1,0 +1,17 @@
+//! The registry's server from outside: what it answers, what other clients make of it, and what is left after a crash.
+//!
+//! The expectations come from the OCI distribution specification 1.1; the names of tests in `protocol` are its sections.
+
+mod registry {
+    mod http;
+    mod server;
+
+    mod access;
+    mod clients;
+    mod crashes;
+    mod limits;
+    mod protocol;
+    mod settings;
+    mod together;
+    mod uploads;
+}
