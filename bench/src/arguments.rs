@@ -61,6 +61,8 @@ pub enum Bench {
     OciMany,
     /// `run --rm --vm IMAGE true` beside the bare emulator; what machines add in memory, and what they share.
     Vm,
+    /// What pulls cost our registry's server beside Debian's docker-registry, and the most memory that it takes.
+    RegistryServer,
     /// All of them.
     All,
 }

@@ -69,6 +69,7 @@ const BENCHES: &[(Bench, BenchFunction)] = &[
     (Bench::Oci, benches::oci::measure),
     (Bench::OciMany, benches::oci_many::measure),
     (Bench::Vm, benches::vm::measure),
+    (Bench::RegistryServer, benches::registry_server::measure),
 ];
 
 impl<'a> Machine<'a> {

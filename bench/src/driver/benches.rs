@@ -7,6 +7,7 @@ pub mod memory;
 pub mod oci;
 pub mod oci_many;
 pub mod pull;
+pub mod registry_server;
 pub mod start;
 mod traces;
 pub mod vm;

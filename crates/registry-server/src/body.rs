@@ -1,4 +1,4 @@
-//! What answers carry: nothing, bytes, or a part of a file, which is read as the client takes it.
+//! What answers carry: nothing, bytes, or a part of a file, which is read, or sent as it is, as the client takes it.
 
 use std::fs::File;
 use std::io;
@@ -13,9 +13,12 @@ use rustix::io::{ReadWriteFlags, preadv2};
 use tokio::task::JoinHandle;
 
 use crate::log::Line;
+use crate::outlet::{self, Outlet, Piece};
 
 /// Bytes of a file that are read at once.
 const PIECE: usize = 128 * 1024;
+/// From this length on files are sent as they are; shorter ones go out with the head, in one call.
+const LONG: u64 = 64 * 1024;
 
 /// The body of an answer; its line is logged when it has been sent or given up.
 pub struct Body {
@@ -35,6 +38,7 @@ struct Part {
     offset: u64,
     left: u64,
     reading: Option<JoinHandle<io::Result<Bytes>>>,
+    outlet: Option<Outlet>,
 }
 
 impl Body {
@@ -54,8 +58,17 @@ impl Body {
         if length == 0 {
             return Self::empty();
         }
-        let part = Part { file: Arc::new(file), offset, left: length, reading: None };
+        let part = Part { file: Arc::new(file), offset, left: length, reading: None, outlet: None };
         Self { content: Content::File(part), sent: 0, line: None }
+    }
+
+    /// Over a connection that can send files as they are.
+    #[must_use]
+    pub fn through(mut self, outlet: &Outlet) -> Self {
+        if let Content::File(part) = &mut self.content {
+            part.outlet = Some(outlet.clone()).filter(|_| part.left >= LONG);
+        }
+        self
     }
 
     /// With the line that is logged at its end.
@@ -75,13 +88,13 @@ impl Drop for Body {
 }
 
 impl HttpBody for Body {
-    type Data = Bytes;
+    type Data = Piece;
     type Error = io::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Piece>>>> {
         let body = self.get_mut();
         let piece = match &mut body.content {
-            Content::Bytes(bytes) => bytes.take().map(Ok),
+            Content::Bytes(bytes) => bytes.take().map(|bytes| Ok(Piece::Bytes(bytes))),
             Content::File(part) => ready!(part.poll_piece(context)),
         };
         if let Some(Ok(piece)) = &piece {
@@ -106,35 +119,85 @@ impl HttpBody for Body {
 }
 
 impl Part {
-    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Piece>>> {
         if self.left == 0 {
             return Poll::Ready(None);
         }
-        let length = usize::try_from(self.left).map_or(PIECE, |left| left.min(PIECE));
-        let read = match &mut self.reading {
+        let waited = match &mut self.reading {
             Some(reading) => {
                 let read = ready!(Pin::new(reading).poll(context));
                 self.reading = None;
-                read.unwrap_or_else(|stopped| Err(io::Error::other(stopped)))
+                Some(read.unwrap_or_else(|stopped| Err(io::Error::other(stopped))))
             }
-            None => match read(&self.file, self.offset, length, ReadWriteFlags::NOWAIT) {
-                Ok(piece) => Ok(piece),
-                // The disk must be asked, or the file system cannot say: others wait for it.
-                Err(_) => {
-                    let (file, offset) = (self.file.clone(), self.offset);
-                    self.reading = Some(tokio::task::spawn_blocking(move || {
-                        read(&file, offset, length, ReadWriteFlags::empty())
-                    }));
-                    return self.poll_piece(context);
-                }
-            },
+            None => None,
         };
-        if let Ok(piece) = &read {
+        let piece = match (self.outlet.clone(), waited) {
+            (_, Some(Err(error))) => Err(error),
+            (Some(outlet), waited) => {
+                let length = self.next(outlet::PIECE);
+                if waited.is_none() && !is_in_memory(&self.file, self.offset, length) {
+                    return self.wait(context, length, fetch);
+                }
+                Ok(outlet.put(self.file.clone(), self.offset, length))
+            }
+            (None, Some(Ok(bytes))) => Ok(Piece::Bytes(bytes)),
+            (None, None) => {
+                let length = self.next(PIECE);
+                match read(&self.file, self.offset, length, ReadWriteFlags::NOWAIT) {
+                    Ok(bytes) => Ok(Piece::Bytes(bytes)),
+                    Err(_) => return self.wait(context, length, read_slowly),
+                }
+            }
+        };
+        if let Ok(piece) = &piece {
             self.offset += piece.len() as u64;
             self.left = self.left.saturating_sub(piece.len() as u64);
         }
-        Poll::Ready(Some(read))
+        Poll::Ready(Some(piece))
     }
+
+    /// How much of what is left is next.
+    fn next(&self, most: usize) -> usize {
+        usize::try_from(self.left).map_or(most, |left| left.min(most))
+    }
+
+    /// The disk must be asked, or the file system cannot say whether: others wait for it.
+    fn wait(
+        &mut self,
+        context: &mut Context<'_>,
+        length: usize,
+        work: Work,
+    ) -> Poll<Option<io::Result<Piece>>> {
+        let (file, offset) = (self.file.clone(), self.offset);
+        self.reading = Some(tokio::task::spawn_blocking(move || work(&file, offset, length)));
+        self.poll_piece(context)
+    }
+}
+
+/// What is done with so many bytes of a file from an offset on.
+type Work = fn(&File, u64, usize) -> io::Result<Bytes>;
+
+fn read_slowly(file: &File, offset: u64, length: usize) -> io::Result<Bytes> {
+    read(file, offset, length, ReadWriteFlags::empty())
+}
+
+/// Brings a part of a file into memory, so that sending it holds nobody up.
+fn fetch(file: &File, offset: u64, length: usize) -> io::Result<Bytes> {
+    let mut done = 0;
+    while done < length {
+        done += read_slowly(file, offset + done as u64, PIECE.min(length - done))?.len();
+    }
+    Ok(Bytes::new())
+}
+
+/// Whether a part of a file can be sent without a disk, as far as its ends tell and the file system can say.
+fn is_in_memory(file: &File, offset: u64, length: usize) -> bool {
+    let last = offset + (length as u64).saturating_sub(1);
+    let waits = |at| match read(file, at, 1, ReadWriteFlags::NOWAIT) {
+        Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+        Ok(_) => false,
+    };
+    !waits(offset) && !waits(last)
 }
 
 /// At least one byte of a file, or an error.

@@ -5,7 +5,7 @@
 //!                                          |  route, query, range, manifest, digest, name: pure
 //!                                          |  access: who may do what
 //!                                          |  sessions: uploads between their requests
-//!                                          `- body, receive: what goes out and comes in
+//!                                          `- body, outlet, receive: what goes out and comes in
 //! ```
 //!
 //! Everything that comes from the network is parsed to a typed value before it becomes a path. Work that may wait for a
@@ -20,6 +20,7 @@ mod handle;
 mod log;
 mod manifest;
 pub mod name;
+mod outlet;
 mod query;
 mod range;
 mod receive;

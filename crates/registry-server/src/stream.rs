@@ -2,13 +2,15 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_rustls::server::TlsStream;
+
+use crate::outlet::{Outlet, stands_in};
 
 /// How long a client may take nothing of what is sent.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -24,6 +26,8 @@ pub enum Transport {
 /// A connection that does not wait for ever.
 pub struct Stream {
     transport: Transport,
+    /// What stands behind buffers that stand for files.
+    outlet: Outlet,
     /// Runs while the client takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
 }
@@ -31,7 +35,12 @@ pub struct Stream {
 impl Stream {
     /// A connection over `transport`.
     pub fn new(transport: Transport) -> Self {
-        Self { transport, stalled: None }
+        Self { transport, outlet: Outlet::default(), stalled: None }
+    }
+
+    /// Where files can be put, if this connection can send them as they are.
+    pub fn outlet(&self) -> Option<Outlet> {
+        matches!(self.transport, Transport::Plain(_)).then(|| self.outlet.clone())
     }
 
     /// Looks at the clock while a write waits.
@@ -81,7 +90,7 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         let stream = self.get_mut();
         let polled = match &mut stream.transport {
-            Transport::Plain(inner) => Pin::new(inner).poll_write_vectored(context, pieces),
+            Transport::Plain(inner) => poll_write_pieces(inner, &stream.outlet, context, pieces),
             Transport::Tls(inner) => Pin::new(inner).poll_write_vectored(context, pieces),
         };
         stream.watch(polled, context)
@@ -110,5 +119,27 @@ impl AsyncWrite for Stream {
             Transport::Tls(inner) => Pin::new(inner).poll_shutdown(context),
         };
         stream.watch(polled, context)
+    }
+}
+
+/// Writes the bytes up to the first buffer that stands for a file, or a part of that file.
+fn poll_write_pieces(
+    socket: &mut TcpStream,
+    outlet: &Outlet,
+    context: &mut Context<'_>,
+    pieces: &[io::IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    let first = pieces.iter().position(|piece| !piece.is_empty()).unwrap_or(0);
+    let pieces = &pieces[first..];
+    let bytes = pieces.iter().take_while(|piece| !stands_in(piece)).count();
+    let Some(stand_in) = pieces.first().filter(|_| bytes == 0) else {
+        return Pin::new(socket).poll_write_vectored(context, &pieces[..bytes]);
+    };
+    loop {
+        ready!(socket.poll_write_ready(context))?;
+        match socket.try_io(Interest::WRITABLE, || outlet.send(&*socket, stand_in)) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            sent => return Poll::Ready(sent),
+        }
     }
 }

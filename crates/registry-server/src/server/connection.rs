@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use super::{GRACE, Shared};
 use crate::body::Body;
 use crate::log::Line;
+use crate::outlet::Outlet;
 use crate::stream::{Stream, Transport};
 
 /// How long a client may take to greet, and how long to send a request's head, from the end of the one before.
@@ -38,12 +39,15 @@ pub async fn attend(
 ) -> io::Result<()> {
     socket.set_nodelay(true)?;
     let stream = Stream::new(transport(socket, &shared).await?);
-    let service = service_fn(move |request| answer(shared.clone(), remote, request));
+    let outlet = stream.outlet();
+    let service = service_fn(move |request| answer(shared.clone(), remote, outlet.clone(), request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
         .max_buf_size(BUFFER)
         .max_headers(HEADERS)
+        // Buffers that stand for files must not be copied.
+        .writev(true)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let mut end = pin!(async move { while stopped.changed().await.is_ok() {} });
@@ -75,10 +79,14 @@ async fn transport(socket: TcpStream, shared: &Shared) -> io::Result<Transport> 
 async fn answer(
     shared: Arc<Shared>,
     remote: SocketAddr,
+    outlet: Option<Outlet>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     let (begun, method, path) = (Instant::now(), request.method().clone(), request.uri().path().to_owned());
     let (answer, user) = shared.registry.answer(request).await;
     let line = Line { begun, method, path, status: answer.status(), user, remote };
-    Ok(answer.map(|body| body.logged(line)))
+    Ok(answer.map(|body| match &outlet {
+        Some(outlet) => body.through(outlet).logged(line),
+        None => body.logged(line),
+    }))
 }
