@@ -65,3 +65,23 @@ fn push_and_remove(mut client: Client, repository: &str) {
         client.get(&path).is(404, "BLOB_UNKNOWN");
     }
 }
+
+#[test]
+fn requests_that_do_not_wait_for_answers() {
+    let server = Server::start();
+    let mut client = server.client();
+    let contents: Vec<Vec<u8>> = [70_000_usize, 10, 3 << 20, 65_536, 5]
+        .iter()
+        .map(|size| (0..*size).map(|at| (at * 7 + size).to_le_bytes()[0]).collect())
+        .collect();
+    let digests: Vec<_> = contents.iter().map(|content| client.push("app", content)).collect();
+    // All at once: answers come in their order, each whole, whichever way it takes to the socket.
+    for digest in &digests {
+        let request = format!("GET /v2/app/blobs/{digest} HTTP/1.1\r\nHost: r\r\n\r\n");
+        client.write(request.as_bytes()).expect("sent");
+    }
+    for content in &contents {
+        let answer = client.read(false).expect("an answer");
+        assert!(answer.status == 200 && answer.body == *content, "{} bytes", content.len());
+    }
+}
