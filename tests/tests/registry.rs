@@ -10,6 +10,7 @@ mod registry {
     mod clients;
     mod crashes;
     mod limits;
+    mod mirror;
     mod protocol;
     mod settings;
     mod together;

@@ -13,6 +13,7 @@ use rustix::io::{ReadWriteFlags, preadv2};
 use tokio::task::JoinHandle;
 
 use crate::log::Line;
+use crate::mirror::Behind;
 use crate::outlet::{self, Outlet, Piece};
 
 /// Bytes of a file that are read at once.
@@ -30,6 +31,7 @@ pub struct Body {
 enum Content {
     Bytes(Option<Bytes>),
     File(Part),
+    Behind(Behind),
 }
 
 /// A part of a file.
@@ -60,6 +62,11 @@ impl Body {
         }
         let part = Part { file: Arc::new(file), offset, left: length, reading: None, outlet: None };
         Self { content: Content::File(part), sent: 0, line: None }
+    }
+
+    /// A blob that is still on its way here.
+    pub fn behind(behind: Behind) -> Self {
+        Self { content: Content::Behind(behind), sent: 0, line: None }
     }
 
     /// Over a connection that can send files as they are.
@@ -96,6 +103,7 @@ impl HttpBody for Body {
         let piece = match &mut body.content {
             Content::Bytes(bytes) => bytes.take().map(|bytes| Ok(Piece::Bytes(bytes))),
             Content::File(part) => ready!(part.poll_piece(context)),
+            Content::Behind(behind) => ready!(behind.poll_piece(context)).map(|read| read.map(Piece::Bytes)),
         };
         if let Some(Ok(piece)) = &piece {
             body.sent += piece.len() as u64;
@@ -107,6 +115,7 @@ impl HttpBody for Body {
         match &self.content {
             Content::Bytes(bytes) => bytes.is_none(),
             Content::File(part) => part.left == 0,
+            Content::Behind(behind) => behind.left() == 0,
         }
     }
 
@@ -114,6 +123,7 @@ impl HttpBody for Body {
         SizeHint::with_exact(match &self.content {
             Content::Bytes(bytes) => bytes.as_ref().map_or(0, |bytes| bytes.len() as u64),
             Content::File(part) => part.left,
+            Content::Behind(behind) => behind.left(),
         })
     }
 }
@@ -177,7 +187,8 @@ impl Part {
 /// What is done with so many bytes of a file from an offset on.
 type Work = fn(&File, u64, usize) -> io::Result<Bytes>;
 
-fn read_slowly(file: &File, offset: u64, length: usize) -> io::Result<Bytes> {
+/// At least one byte of a file, from a disk if need be.
+pub fn read_slowly(file: &File, offset: u64, length: usize) -> io::Result<Bytes> {
     read(file, offset, length, ReadWriteFlags::empty())
 }
 

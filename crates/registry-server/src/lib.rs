@@ -4,6 +4,7 @@
 //! server (sockets, TLS, limits, end) --> handle (one request) --> storage (files)
 //!                                          |  route, query, range, manifest, digest, name: pure
 //!                                          |  access: who may do what
+//!                                          |  mirror: what another registry has
 //!                                          |  sessions: uploads between their requests
 //!                                          `- body, outlet, receive: what goes out and comes in
 //! ```
@@ -19,6 +20,7 @@ mod failure;
 mod handle;
 mod log;
 mod manifest;
+mod mirror;
 pub mod name;
 mod outlet;
 mod query;

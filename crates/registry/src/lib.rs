@@ -38,7 +38,7 @@ mod repository;
 mod spool;
 
 pub use challenge::{Challenge, parse as parse_challenges};
-pub use client::Client;
+pub use client::{Call, Client};
 pub use configuration::{Configuration, Credentials};
 pub use connections::Connections;
 pub use error::{Error, Kind, Result};

@@ -21,6 +21,8 @@ pub struct Server {
     pub access: Option<PathBuf>,
     /// Whether nothing can be pushed or removed.
     pub read_only: bool,
+    /// The registry that is mirrored, by its name or address.
+    pub mirror: Option<String>,
     /// Whether passwords may come over plain HTTP from other machines.
     pub insecure_passwords: bool,
     /// Seconds after which an upload that nobody goes on with is removed.

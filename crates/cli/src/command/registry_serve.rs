@@ -26,7 +26,8 @@ SIGTERM ends it when running requests are done, SIGHUP makes it read the certifi
 Examples:
   holm registry serve
   holm registry serve --addr :5000 --tls-cert cert.pem --tls-key key.pem --htpasswd users
-  holm registry serve --storage /srv/registry --read-only"
+  holm registry serve --storage /srv/registry --read-only
+  holm registry serve --mirror docker.io"
 )]
 pub struct Args {
     /// Where it listens; without a host on every address
@@ -50,6 +51,9 @@ pub struct Args {
     /// Refuse pushes and removals
     #[arg(long)]
     read_only: bool,
+    /// Fetch what is not here from this registry, and keep it
+    #[arg(long, value_name = "REGISTRY", conflicts_with = "read_only")]
+    mirror: Option<String>,
     /// Take passwords over plain HTTP from other machines, too
     #[arg(long)]
     insecure_passwords: bool,
@@ -87,6 +91,7 @@ fn settings(args: Args) -> Result<Server, CommandError> {
         htpasswd: args.htpasswd,
         access: args.access,
         read_only: args.read_only,
+        mirror: args.mirror,
         insecure_passwords: args.insecure_passwords,
         upload_age: age / 1_000_000_000,
         quiet: args.quiet,

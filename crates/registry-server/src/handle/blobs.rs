@@ -1,5 +1,6 @@
 //! Blobs: read, whole or in part, and removed.
 
+use std::fs::File;
 use std::io;
 
 use hyper::header::{self, HeaderValue};
@@ -10,6 +11,7 @@ use crate::answer;
 use crate::body::Body;
 use crate::digest::Digest;
 use crate::failure::{Code, Failure, Result};
+use crate::mirror::{Fetch, bad_gateway};
 use crate::name::Repository;
 use crate::range;
 
@@ -23,15 +25,18 @@ impl Registry {
         digest: Digest,
         asked: &Asked<'_>,
     ) -> Result<Response<Body>> {
-        // Most often the kernel has it all in memory, and going to another thread would cost more than the work.
-        let found = match self.storage.blob_at_once(&repository, &digest) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                let (repository, digest) = (repository.clone(), digest.clone());
-                self.blocking("read a blob", move |storage| storage.blob(&repository, &digest)).await?
+        let (file, size) = match (self.find_blob(&repository, &digest).await?, &self.mirror) {
+            (Some(found), _) => found,
+            (None, Some(mirror)) => {
+                let fetch = mirror.fetch(&repository, &digest).await?;
+                // Whoever wants a part waits for the whole, which then is like any other.
+                if let Some(size) = fetch.size().filter(|_| !asked.headers.contains_key(header::RANGE)) {
+                    return Ok(blob(&digest, size, Body::behind(fetch.behind(size))));
+                }
+                self.wait_for(&fetch, &repository, &digest).await?
             }
-            found => found.map_err(|error| Failure::storage("read a blob", &error))?,
+            (None, None) => return Err(self.missing(repository, unknown(&digest)).await),
         };
-        let Some((file, size)) = found else { return Err(self.missing(repository, unknown(&digest)).await) };
         if answer::has_it(asked.headers, &digest) {
             let mut answer = answer::empty(StatusCode::NOT_MODIFIED);
             answer::set_digest(&mut answer, &digest);
@@ -42,20 +47,32 @@ impl Registry {
             range::Asked::Part { start, end } => (start, end - start + 1),
             range::Asked::Nothing => return Err(unsatisfiable(size)),
         };
-        let mut answer = answer::with_body(StatusCode::OK, Body::file(file, start, length));
+        let mut answer = blob(&digest, length, Body::file(file, start, length));
         if length < size {
             *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
             let range = format!("bytes {start}-{}/{size}", start + length - 1);
             answer::set(&mut answer, header::CONTENT_RANGE, &range);
         }
-        answer::set_digest(&mut answer, &digest);
-        let headers = answer.headers_mut();
-        // Of an empty one, too, which the answer to HEAD would say nothing of.
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-        headers.insert(header::CONTENT_TYPE, answer::BYTES);
-        headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-        headers.insert(header::CACHE_CONTROL, FOREVER);
         Ok(answer)
+    }
+
+    async fn find_blob(&self, repository: &Repository, digest: &Digest) -> Result<Option<(File, u64)>> {
+        // Most often the kernel has it all in memory, and going to another thread would cost more than the work.
+        match self.storage.blob_at_once(repository, digest) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let (repository, digest) = (repository.clone(), digest.clone());
+                self.blocking("read a blob", move |storage| storage.blob(&repository, &digest)).await
+            }
+            found => found.map_err(|error| Failure::storage("read a blob", &error)),
+        }
+    }
+
+    async fn wait_for(&self, fetch: &Fetch, repository: &Repository, digest: &Digest) -> Result<(File, u64)> {
+        let failed = || bad_gateway("the blob did not come whole");
+        match fetch.finished().await {
+            true => self.find_blob(repository, digest).await?.ok_or_else(failed),
+            false => Err(failed()),
+        }
     }
 
     pub(super) async fn delete_blob(&self, repository: Repository, digest: Digest) -> Result<Response<Body>> {
@@ -65,6 +82,19 @@ impl Registry {
             false => Err(self.missing(repository, unknown(&digest)).await),
         }
     }
+}
+
+/// An answer with a blob, or a part of one.
+fn blob(digest: &Digest, length: u64, body: Body) -> Response<Body> {
+    let mut answer = answer::with_body(StatusCode::OK, body);
+    answer::set_digest(&mut answer, digest);
+    let headers = answer.headers_mut();
+    // Of an empty one, too, which the answer to HEAD would say nothing of.
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    headers.insert(header::CONTENT_TYPE, answer::BYTES);
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert(header::CACHE_CONTROL, FOREVER);
+    answer
 }
 
 fn unknown(digest: &Digest) -> Failure {

@@ -10,6 +10,7 @@ use crate::body::Body;
 use crate::digest::{Algorithm, Digest};
 use crate::failure::{Code, Failure, Result};
 use crate::manifest::{self, Facts, LIMIT};
+use crate::mirror::bad_gateway;
 use crate::name::{Reference, Repository, Tag};
 use crate::receive;
 use crate::storage::NewManifest;
@@ -24,7 +25,12 @@ impl Registry {
         reference: Reference,
         asked: &Asked<'_>,
     ) -> Result<Response<Body>> {
-        let (of, which) = (repository.clone(), reference.clone());
+        let (of, which, mirror) = (repository.clone(), reference.clone(), self.mirror.clone());
+        if let Some(mirror) = mirror {
+            let (of, which) = (of.clone(), which.clone());
+            let updated = tokio::task::spawn_blocking(move || mirror.update(&of, &which)).await;
+            updated.map_err(|_| bad_gateway("the fetch was stopped"))??;
+        }
         let read = move |storage: &crate::storage::Storage| {
             let digest = match which {
                 Reference::Digest(digest) => Some(digest),

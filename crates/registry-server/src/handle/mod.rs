@@ -16,6 +16,7 @@ use crate::access::{Access, Action, Identity};
 use crate::answer;
 use crate::body::Body;
 use crate::failure::{Code, Failure, Result};
+use crate::mirror::Mirror;
 use crate::name::Repository;
 use crate::query::Query;
 use crate::receive;
@@ -29,6 +30,7 @@ pub struct Registry {
     sessions: Sessions,
     access: Access,
     read_only: bool,
+    mirror: Option<Arc<Mirror>>,
 }
 
 /// What every part of the work on a request needs of it.
@@ -40,8 +42,8 @@ struct Asked<'a> {
 
 impl Registry {
     /// A registry over a storage.
-    pub fn new(storage: Storage, access: Access, read_only: bool) -> Self {
-        Self { storage: Arc::new(storage), sessions: Sessions::default(), access, read_only }
+    pub fn new(storage: Arc<Storage>, access: Access, read_only: bool, mirror: Option<Mirror>) -> Self {
+        Self { storage, sessions: Sessions::default(), access, read_only, mirror: mirror.map(Arc::new) }
     }
 
     /// What it keeps.
@@ -80,6 +82,11 @@ impl Registry {
         let action = action(&route);
         if self.read_only && action != Action::Pull {
             return Err(Failure::new(Code::Unsupported, "this registry is read-only"));
+        }
+        if let Some(mirror) = self.mirror.as_ref().filter(|_| action != Action::Pull) {
+            let text =
+                format!("this registry mirrors {}: nothing can be pushed or removed here", mirror.domain());
+            return Err(Failure::new(Code::Unsupported, text));
         }
         let anonymous = *identity == Identity::Anonymous && self.access.has_users();
         match route.repository() {

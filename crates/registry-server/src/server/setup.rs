@@ -1,12 +1,14 @@
 //! From settings to a registry: files are read, and what would be unsafe is refused.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use holm_spec::registry::Server;
 
 use super::Error;
 use crate::access::{Access, users};
 use crate::handle::Registry;
+use crate::mirror::Mirror;
 use crate::storage::Storage;
 
 /// Longest file of users or rights in bytes.
@@ -39,7 +41,13 @@ pub fn registry(settings: &Server) -> Result<Registry, Error> {
         storage.remove_temporaries().map_err(cannot)?;
     }
     raise_limit();
-    Ok(Registry::new(storage, access, settings.read_only))
+    let storage = Arc::new(storage);
+    let mirror = |upstream: &String| {
+        let mirror = Mirror::new(upstream, storage.clone());
+        mirror.map_err(|error| Error::caused(format!("mirror `{upstream}`"), error))
+    };
+    let mirror = settings.mirror.as_ref().map(mirror).transpose()?;
+    Ok(Registry::new(storage, access, settings.read_only, mirror))
 }
 
 fn access(settings: &Server) -> Result<Access, Error> {

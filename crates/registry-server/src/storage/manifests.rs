@@ -83,13 +83,22 @@ impl Storage {
         if !self.has_manifest(new.repository, new.digest)? {
             self.write_manifest(new)?;
         }
-        for tag in tags {
-            let text = serde_json::to_vec(&Pointer { digest: new.digest.to_string() })?;
-            self.root
-                .make_directory(&in_repository(new.repository, "_tags"))?
-                .replace(tag.as_str(), &text)?;
-            fail_point::reached("registry-tag-written");
+        tags.iter().try_for_each(|tag| self.write_tag(new.repository, tag, new.digest))
+    }
+
+    /// Points a tag to a manifest that is there, unless it does.
+    pub fn point(&self, repository: &Repository, tag: &Tag, digest: &Digest) -> io::Result<()> {
+        let _alone = self.lock(repository);
+        match self.tag(repository, tag)? {
+            Some(to) if to == *digest => Ok(()),
+            _ => self.write_tag(repository, tag, digest),
         }
+    }
+
+    fn write_tag(&self, repository: &Repository, tag: &Tag, digest: &Digest) -> io::Result<()> {
+        let text = serde_json::to_vec(&Pointer { digest: digest.to_string() })?;
+        self.root.make_directory(&in_repository(repository, "_tags"))?.replace(tag.as_str(), &text)?;
+        fail_point::reached("registry-tag-written");
         Ok(())
     }
 

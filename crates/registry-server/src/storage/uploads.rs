@@ -41,6 +41,11 @@ impl Storage {
         Ok(Upload { repository: repository.clone(), id, file, offset: 0, hasher: Hasher::new(algorithm) })
     }
 
+    /// The file of an upload, for those who read behind it.
+    pub fn upload_file(&self, repository: &Repository, id: &UploadId) -> io::Result<File> {
+        self.root.file(&format!("{}/{id}", in_repository(repository, "_uploads")))
+    }
+
     /// Opens an upload that somebody began, and hashes what is there.
     pub fn resume_upload(&self, repository: &Repository, id: &UploadId) -> io::Result<Option<Upload>> {
         let Some(directory) = self.uploads(repository)? else { return Ok(None) };
