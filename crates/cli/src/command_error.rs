@@ -165,7 +165,9 @@ impl From<holm_engine::Error> for CommandError {
 fn workload_hint(kind: Kind) -> Option<&'static str> {
     Some(match kind {
         Kind::NoSuchWorkload => "`holm ps -a` lists the workloads",
-        Kind::NoSuchImage => "`holm images` lists the images; `holm import` makes one from a tarball",
+        Kind::NoSuchImage => {
+            "`holm images` lists the images; `holm pull` fetches one, `holm import` makes one from a tarball"
+        }
         Kind::NoSuchKernel => {
             "`holm kernel ls` lists the kernels; `holm kernel import linux-image-cloud-amd64` fetches Debian's"
         }

@@ -142,14 +142,10 @@ impl Transfer {
             && bytes < size
         {
             let mut layers = self.layers();
-            let known = layers.get_mut(layer);
-            if known.is_some_and(|known| std::mem::replace(&mut known.told, Instant::now()).elapsed() < TICK)
-            {
+            if layers.get(layer).is_some_and(|known| known.told.elapsed() < TICK) {
                 return;
             }
-            layers
-                .entry(*layer)
-                .or_insert_with(|| Layer { bar: ProgressBar::hidden(), told: Instant::now() });
+            layers.insert(*layer, Layer { bar: ProgressBar::hidden(), told: Instant::now() });
         }
         let (current, total) = match step {
             Step::Begins { size } => (None, size),

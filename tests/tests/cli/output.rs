@@ -168,7 +168,7 @@ fn errors() {
     hint: `holm ps -a` lists the workloads
     $ holm rmi absent [1]
     holm rmi: there is no image `absent`
-    hint: `holm images` lists the images; `holm import` makes one from a tarball
+    hint: `holm images` lists the images; `holm pull` fetches one, `holm import` makes one from a tarball
     $ holm start absent [1]
     holm start: no such workload: `absent`
     hint: `holm ps -a` lists the workloads

@@ -84,11 +84,13 @@ impl<'a> Pause<'a> {
     /// `None` if it has ended meanwhile: nothing of it writes any more.
     fn begin(engine: &'a Engine, id: &'a Id) -> Result<Option<Self>> {
         let mark = Lock::create_held(&engine.layout.sandbox(id).dir, PAUSED_BY_COMMIT)?;
-        match engine.pause(id) {
-            Ok(()) => Ok(Some(Self { engine, id, _mark: mark })),
-            Err(error) if error.kind() == Kind::NotRunning => Ok(None),
-            Err(error) => Err(error),
-        }
+        let error = match engine.pause(id) {
+            Ok(()) => return Ok(Some(Self { engine, id, _mark: mark })),
+            Err(error) => error,
+        };
+        // Somebody else may have paused it just now: nobody is to undo that for us.
+        remove_mark(engine, id);
+        if error.kind() == Kind::NotRunning { Ok(None) } else { Err(error) }
     }
 }
 
@@ -99,8 +101,13 @@ impl Drop for Pause<'_> {
         {
             tracing::warn!("{error}");
         }
-        let _ = std::fs::remove_file(self.engine.layout.sandbox(self.id).dir.join(PAUSED_BY_COMMIT));
+        remove_mark(self.engine, self.id);
     }
+}
+
+/// While the mark is held. It goes with the sandbox at the latest.
+fn remove_mark(engine: &Engine, id: &Id) {
+    let _ = std::fs::remove_file(engine.layout.sandbox(id).dir.join(PAUSED_BY_COMMIT));
 }
 
 /// What the workload runs, as the configuration of an image.

@@ -23,6 +23,8 @@ enum Lie {
     Endless,
     /// Half of the layer, and then nothing for a long time.
     Stalls,
+    /// Wants a password, and leads elsewhere for the layer.
+    Redirects,
 }
 
 /// Paths, and the bytes that they begin with.
@@ -35,7 +37,8 @@ fn serve(image: &Image, lie: Lie) -> (String, Arc<Requests>) {
     let requests = Arc::new(Mutex::new(Vec::new()));
     let (heard, blobs, manifest) = (requests.clone(), image.blobs.clone(), image.manifest.clone());
     let victim = image.layers[0].clone();
-    let served = Arc::new(Served { heard, blobs, manifest, victim, lie });
+    let elsewhere = format!("http://{}", elsewhere(&blobs[&victim], heard.clone()));
+    let served = Arc::new(Served { heard, blobs, manifest, victim, lie, elsewhere });
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let served = served.clone();
@@ -52,19 +55,41 @@ struct Served {
     manifest: Vec<u8>,
     victim: String,
     lie: Lie,
+    /// Another server, which has the layer.
+    elsewhere: String,
+}
+
+/// A server that gives one thing, whatever it is asked for, and writes down whether a password came along.
+fn elsewhere(content: &[u8], heard: Arc<Requests>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let address = listener.local_addr().expect("bound").to_string();
+    let content = content.to_vec();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let lines = BufReader::new(&stream).lines().map_while(Result::ok);
+            let head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+            let told = head.iter().any(|line| line.to_ascii_lowercase().starts_with("authorization"));
+            heard.lock().expect("no panic").push(("elsewhere".to_owned(), usize::from(told)));
+            let answer =
+                format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", content.len());
+            let _ = stream.write_all(answer.as_bytes()).and_then(|()| stream.write_all(&content));
+        }
+    });
+    address
 }
 
 fn answer(stream: &TcpStream, served: &Served) -> std::io::Result<()> {
-    let Served { heard, blobs, manifest, victim, lie } = served;
+    let Served { heard, blobs, manifest, victim, lie, elsewhere } = served;
     let lie = *lie;
     let mut lines = BufReader::new(stream).lines();
     let request = lines.next().unwrap_or(Ok(String::new()))?;
-    let mut range = None;
+    let (mut range, mut told) = (None, false);
     for line in lines {
         let line = line?.to_ascii_lowercase();
         if line.is_empty() {
             break;
         }
+        told |= line.starts_with("authorization: basic");
         range = line
             .strip_prefix("range: bytes=")
             .and_then(|range| range.trim_end_matches('-').parse().ok())
@@ -80,6 +105,14 @@ fn answer(stream: &TcpStream, served: &Served) -> std::io::Result<()> {
     if lie == Lie::WantsPassword {
         return out
             .write_all(head("401 Unauthorized", 0, "WWW-Authenticate: Basic realm=\"x\"\r\n").as_bytes());
+    }
+    if lie == Lie::Redirects && !told {
+        return out
+            .write_all(head("401 Unauthorized", 0, "WWW-Authenticate: Basic realm=\"x\"\r\n").as_bytes());
+    }
+    if lie == Lie::Redirects && path.ends_with(victim.as_str()) {
+        let location = format!("Location: {elsewhere}/blob\r\n");
+        return out.write_all(head("307 Temporary Redirect", 0, &location).as_bytes());
     }
     if lie == Lie::FailsTwice && count < 3 {
         return out.write_all(head("503 Service Unavailable", 0, "").as_bytes());
@@ -242,4 +275,21 @@ fn what_unpacks_to_more_than_is_allowed_is_refused() {
     call().env("HOLM_STORE_MAX_SIZE", "1k").run().ok();
     assert_eq!(holm.ok(["run", "--rm", &name]), "second", "what has just come stays");
     assert!(!holm.root().join("blobs/sha256").join(image.layers[0].trim_start_matches("sha256:")).exists());
+}
+
+#[test]
+fn passwords_stay_with_who_asked_for_them() {
+    let holm = Holm::empty();
+    let image = Image::make(&holm);
+    let (address, requests) = serve(&image, Lie::Redirects);
+    let configuration = holm.scratch("docker");
+    fs::create_dir(&configuration).expect("a directory of the test's");
+    // `me:secret`
+    let auths = format!("{{\"auths\": {{\"{address}\": {{\"auth\": \"bWU6c2VjcmV0\"}}}}}}");
+    fs::write(configuration.join("config.json"), auths).expect("a file of the test's");
+    let name = format!("{address}/team/app:v1");
+    let directory = configuration.to_str().expect("text");
+    holm.call(["pull", "-q", &name]).env("DOCKER_CONFIG", directory).run().ok();
+    assert_eq!(holm.ok(["run", "--rm", &name]), "second");
+    assert_eq!(starts(&requests, "elsewhere"), [0], "asked once, without a password");
 }
