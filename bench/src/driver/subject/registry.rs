@@ -35,7 +35,7 @@ const HEADER_LIMIT: usize = 1 << 20;
 /// mmdebstrap or gzip fails.
 pub fn storage() -> Result<PathBuf> {
     let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/demo-cache");
-    let storage = cache.join(format!("registry-{SUITE}-flask"));
+    let storage = cache.join(format!("registry-{SUITE}-python-flask"));
     if storage.exists() {
         return Ok(storage.canonicalize()?);
     }
@@ -128,7 +128,9 @@ fn difference(whole: &Path, below: &Entries, out: &Path) -> Result<Entries> {
 fn hashes(tar: &Path) -> Result<Vec<(String, [u8; 32])>> {
     let mut reader = Reader::new(BufReader::new(File::open(tar)?), HEADER_LIMIT);
     let mut found = Vec::new();
-    while let Some(entry) = reader.next()? {
+    while let Some(mut entry) = reader.next()? {
+        // It lies elsewhere in each archive.
+        entry.offset = 0;
         let mut hash = Sha256::new();
         hash.update(format!("{entry:?}"));
         while let Some(data) = reader.data()? {
