@@ -11,14 +11,14 @@ pub const STEPS: &[Step] = &[
     step("tools", TOOLS),
     step(
         "checkpoint and restore",
-        r#". /tmp/lib; bundle box "$COUNT"
+        r#". /tmp/lib; bundle box "echo >>starts; $COUNT"
         quietly $R run -d -b /tmp/box box; counts /tmp/box/rootfs/count
         $R checkpoint --image-path /tmp/box/i box; echo $?
         $R list -q; find /sys/fs/cgroup -name box; grep -o nsdelegate /proc/mounts; before=$(cat /tmp/box/rootfs/count)
         cat /tmp/box/i/descriptors.json; echo; ls /tmp/box/i | grep -xE 'dump.log|inventory.img'
         quietly $R restore -d -b /tmp/box --image-path /tmp/box/i --pid-file /tmp/box/pid box; echo $?
-        now=$(cat /tmp/box/rootfs/count); [ $now -ge $before ] && [ $now -lt $((before + 40)) ] && echo goes on
-        counts /tmp/box/rootfs/count
+        counts /tmp/box/rootfs/count; eventually "[ \$(cat /tmp/box/rootfs/count)0 -ge ${before:-0}0 ]"
+        [ $(grep -c "" /tmp/box/rootfs/starts) = 1 ] && echo goes on
         $R list | awk 'NR == 2 { print $1, $3 }'
         $R state box | grep -c "\"pid\": $(cat /tmp/box/pid),"; grep -o nsdelegate /proc/mounts"#,
     ),

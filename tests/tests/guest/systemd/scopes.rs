@@ -264,7 +264,7 @@ fn the_unit_of_another_container_stays_with_it() {
 fn a_scope_goes_with_its_container_however_it_ends() {
     let ends = answer("ends");
     ends.says("ActiveState=inactive\n0\n0\n0\n0\n1\n1");
-    ends.errs(&["execute `/nothing`: no such file or directory"; 2]);
+    ends.errs(&["exec /nothing: no such file or directory"; 2]);
     answer("a runtime that is killed").says("0");
 }
 
