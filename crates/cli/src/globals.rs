@@ -18,7 +18,6 @@ use crate::size;
 const ROOT: &str = "/var/lib/holm";
 const RUN_ROOT: &str = "/run/holm";
 const MAX_SIZE: &str = "HOLM_STORE_MAX_SIZE";
-
 const MAX_LAYER_SIZE: &str = "HOLM_STORE_MAX_LAYER_SIZE";
 
 /// Where everything lies, and what the store is kept to.

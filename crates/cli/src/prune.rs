@@ -2,7 +2,8 @@
 
 use std::io::BufRead;
 
-use holm_engine::{PruneReport, images::Removed};
+use holm_engine::images::Removed;
+use holm_engine::{Engine, FitsLabels, PruneReport, PruneRequest};
 use holm_spec::Timestamp;
 
 use crate::command_error::CommandError;
@@ -17,7 +18,7 @@ const FILTERS: [&str; 3] = ["label", "label!", "until"];
 #[derive(Debug)]
 pub struct Selection {
     /// Only what was made before.
-    pub until: Option<Timestamp>,
+    until: Option<Timestamp>,
     filters: Filters,
 }
 
@@ -33,13 +34,23 @@ impl Selection {
         Ok(Self { until: until.transpose().map_err(wrong)?, filters })
     }
 
+    /// Removes of `what` only that which fits.
+    ///
+    /// # Errors
+    /// Those of [`Engine::prune`].
+    pub fn prune(&self, engine: &Engine, what: PruneRequest<'_>) -> Result<PruneReport, CommandError> {
+        let fits = |labels: &_| self.fits(labels);
+        let labels: Option<FitsLabels<'_>> = if self.has_labels() { Some(&fits) } else { None };
+        Ok(engine.prune(&PruneRequest { until: self.until, labels, ..what })?)
+    }
+
     /// Whether labels were asked for.
-    pub fn has_labels(&self) -> bool {
+    fn has_labels(&self) -> bool {
         !self.filters.values("label").is_empty() || !self.filters.values("label!").is_empty()
     }
 
     /// Whether labels are as asked: all that must be there, none that may not.
-    pub fn fits(&self, labels: &std::collections::BTreeMap<String, String>) -> bool {
+    fn fits(&self, labels: &std::collections::BTreeMap<String, String>) -> bool {
         let has = |wanted: &String| {
             let mut one = Filters::default();
             one.add("label", wanted);

@@ -68,11 +68,6 @@ pub fn parse(content: &[u8]) -> Result<Document> {
     .map_err(invalid)
 }
 
-/// Whether a configuration of this media type is an image's, not an artifact's.
-pub fn is_image_config(media_type: &str) -> bool {
-    media_type.contains("image.config") || media_type.contains("container.image")
-}
-
 /// Reads a configuration.
 ///
 /// # Errors

@@ -14,7 +14,7 @@ use holm_spec::image::{ImageConfiguration, ImageManifest};
 use holm_spec::kernel::CONFIG_TYPE;
 use holm_spec::platform::Platform;
 use holm_spec::{Digest, Reference};
-use holm_store::{ExpectedLayer, ReceivedImage, Store};
+use holm_store::{ExpectedLayer, ReceivedImage, Store, is_image_config};
 
 use crate::connections::Connections;
 use crate::document::{self, Document, Layer};
@@ -103,23 +103,12 @@ fn pull_from_any(
         let repository = Repository::to_read(&client, &path);
         match (Pull { store, repository, request, observer }).run() {
             Err(error) if sources.peek().is_some() && !matches!(error.kind(), Kind::Store(_)) => {
-                tracing::warn!("{}: {}; another source is asked", client.domain(), whole(&error));
+                tracing::warn!("{}: {}; another source is asked", client.domain(), holm_store::chain(&error));
             }
             result => return result,
         }
     }
     unreachable!("the last source returns")
-}
-
-/// An error with its causes.
-fn whole(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }
 
 struct Pull<'a> {
@@ -237,7 +226,7 @@ impl Pull<'_> {
     /// The configuration, and what it and the manifest say of the rest.
     fn content(&self, manifest: Box<ImageManifest>) -> Result<(Vec<u8>, Content)> {
         let media_type = manifest.config().media_type().to_string();
-        let is_image = document::is_image_config(&media_type);
+        let is_image = is_image_config(&manifest);
         if !is_image && media_type != CONFIG_TYPE {
             let text = format!("it is no image: its configuration is of the type `{media_type}`");
             return Err(Error::new(Kind::Invalid, text));

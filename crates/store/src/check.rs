@@ -303,7 +303,7 @@ impl Store {
                 Ok(Look::Broken("a file of it is missing".to_owned()))
             }
             Err(error) if matches!(error.kind(), Kind::Corrupt | Kind::Invalid) => {
-                Ok(Look::Broken(crate::repair::chain(&error)))
+                Ok(Look::Broken(crate::error::chain(&error)))
             }
             Err(error) => unreadable(io::Error::other(error), || format!("read layer {key}")),
         }

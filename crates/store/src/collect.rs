@@ -36,7 +36,7 @@ pub(crate) struct Content {
 }
 
 /// Whether a manifest is that of an image, not of an artifact.
-pub(crate) fn is_image_config(manifest: &ImageManifest) -> bool {
+pub fn is_image_config(manifest: &ImageManifest) -> bool {
     match manifest.config().media_type() {
         MediaType::ImageConfig => true,
         MediaType::Other(name) => name == DOCKER_CONFIG,

@@ -11,7 +11,6 @@ use std::io::{Read, Write};
 use holm_spec::{Digest, Reference};
 
 use crate::compression::Compression;
-use crate::document;
 use crate::erofs;
 use crate::error::{Error, Kind, Result};
 use crate::layer::{Ingested, LayerRecord};
@@ -137,16 +136,6 @@ impl Store {
                 error
             }
         })
-    }
-
-    /// The bytes of a manifest and of the configuration that it names, as they are kept.
-    ///
-    /// # Errors
-    /// [`Kind::Corrupt`] where one is missing or damaged.
-    pub fn documents_of(&self, image: &crate::Image) -> Result<(Vec<u8>, Vec<u8>)> {
-        let config = document::digest_of(image.manifest.config())?;
-        let read = |digest: &Digest| self.blob(digest).map_err(Error::missing_is_damage);
-        Ok((read(&image.manifest_digest)?, read(&config)?))
     }
 }
 

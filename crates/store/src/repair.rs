@@ -7,7 +7,7 @@
 use holm_sys::shared_mount::SharedMount;
 
 use crate::collect::ImageUser;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, chain};
 use crate::store::Exclusive;
 
 impl Exclusive<'_> {
@@ -59,15 +59,4 @@ impl Exclusive<'_> {
         }
         Ok(done)
     }
-}
-
-/// An error with its causes, in one line.
-pub(crate) fn chain(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut next = std::error::Error::source(error);
-    while let Some(source) = next {
-        text.push_str(&format!(": {source}"));
-        next = source.source();
-    }
-    text
 }

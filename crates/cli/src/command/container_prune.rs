@@ -28,14 +28,8 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     if !args.force {
         prune::confirm(context, "This will remove all stopped containers.")?;
     }
-    let fits = |labels: &_| selection.fits(labels);
-    let request = PruneRequest {
-        workloads: true,
-        until: selection.until,
-        labels: if selection.has_labels() { Some(&fits) } else { None },
-        ..PruneRequest::default()
-    };
-    let report = context.repaired_engine()?.prune(&request)?;
+    let engine = context.repaired_engine()?;
+    let report = selection.prune(&engine, PruneRequest { workloads: true, ..PruneRequest::default() })?;
     context.printer.data(prune::report(&report))?;
     Ok(0)
 }

@@ -39,14 +39,9 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     if !args.force {
         prune::confirm(context, warning)?;
     }
-    let fits = |labels: &_| selection.fits(labels);
-    let request = PruneRequest {
-        images: Some(extent),
-        until: selection.until,
-        labels: if selection.has_labels() { Some(&fits) } else { None },
-        ..PruneRequest::default()
-    };
-    let report = context.engine_with_repaired_images()?.prune(&request)?;
+    let engine = context.engine_with_repaired_images()?;
+    let report =
+        selection.prune(&engine, PruneRequest { images: Some(extent), ..PruneRequest::default() })?;
     context.printer.data(prune::report(&report))?;
     Ok(0)
 }

@@ -64,14 +64,9 @@ fn remove(
     if let Some(size) = args.keep_storage {
         return Ok(engine.prune_to(&Limit { size, named: args.all, spared: &[] })?);
     }
-    let fits = |labels: &_| selection.fits(labels);
-    Ok(engine.prune(&PruneRequest {
-        workloads: true,
-        images: Some(if args.all { Extent::Unused } else { Extent::Dangling }),
-        compressed: true,
-        until: selection.until,
-        labels: if selection.has_labels() { Some(&fits) } else { None },
-    })?)
+    let images = Some(if args.all { Extent::Unused } else { Extent::Dangling });
+    selection
+        .prune(engine, PruneRequest { workloads: true, images, compressed: true, ..PruneRequest::default() })
 }
 
 fn warning(args: &Args) -> String {
