@@ -8,6 +8,7 @@ mod registry {
 
     mod access;
     mod clients;
+    mod copy;
     mod crashes;
     mod limits;
     mod mirror;

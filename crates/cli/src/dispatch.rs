@@ -83,6 +83,7 @@ pub const VERBS: &[Verb] = &[
     verb!("import", import, HOLM_FAILED),
     verb!("pull", pull, 1),
     verb!("push", push, 1),
+    verb!("copy", copy, 1),
     verb!("search", search, 1),
     verb!("login", login, 1),
     verb!("logout", logout, 1),

@@ -26,6 +26,8 @@ pub enum Direction {
     Pull,
     /// To one.
     Push,
+    /// From one place to another.
+    Copy,
 }
 
 /// How it is shown.
@@ -58,15 +60,14 @@ struct Layer {
 }
 
 impl Transfer {
-    /// Shows a pull or push of an image.
-    pub fn new(direction: Direction, manner: Manner, reference: &Reference) -> Self {
+    /// Shows how an image is moved; `header` says what and whereto.
+    pub fn new(direction: Direction, manner: Manner, header: String) -> Self {
         let on_terminal = match manner {
             Manner::Quiet | Manner::Json => false,
             Manner::Output => terminal::is_output_screen() && terminal::is_error_terminal(),
             Manner::Talk => terminal::is_error_terminal(),
         };
         let bars = on_terminal.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
-        let header = header(direction, reference);
         Self { direction, manner, header, headed: Once::new(), bars, layers: Mutex::default() }
     }
 
@@ -186,22 +187,21 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
-fn header(direction: Direction, reference: &Reference) -> String {
-    match direction {
-        Direction::Pull => {
-            let wanted = reference.digest().map(|digest| digest.to_string());
-            let wanted = wanted.as_deref().or(reference.tag()).unwrap_or_default();
-            format!("{wanted}: Pulling from {}", reference.path())
-        }
-        Direction::Push => {
-            format!("The push refers to repository [{}/{}]", reference.domain(), reference.path())
-        }
-    }
+/// Docker's header of a pull.
+pub fn pulling(reference: &Reference) -> String {
+    let wanted = reference.digest().map(|digest| digest.to_string());
+    let wanted = wanted.as_deref().or(reference.tag()).unwrap_or_default();
+    format!("{wanted}: Pulling from {}", reference.path())
+}
+
+/// Docker's header of a push.
+pub fn pushing(reference: &Reference) -> String {
+    format!("The push refers to repository [{}/{}]", reference.domain(), reference.path())
 }
 
 /// Docker's words for a step.
 fn words(direction: Direction, step: Step) -> Option<&'static str> {
-    use Direction::{Pull, Push};
+    use Direction::{Copy, Pull, Push};
     Some(match (direction, step) {
         (Pull, Step::Exists) => "Already exists",
         (Pull, Step::Begins { .. }) => "Pulling fs layer",
@@ -215,6 +215,10 @@ fn words(direction: Direction, step: Step) -> Option<&'static str> {
         // The registry has yet to say that it has it.
         (Push, Step::Moved { .. }) => return None,
         (Push, Step::Complete) => "Pushed",
+        (Copy, Step::Exists) => "Already exists",
+        (Copy, Step::Complete) => "Copied",
+        (Copy, Step::Begins { .. }) => return None,
+        (Copy, Step::Moved { .. }) => "Copying",
         (_, Step::Mounted) => "Mounted from another repository",
     })
 }

@@ -6,9 +6,7 @@
 //! ```
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
@@ -40,7 +38,7 @@ const ANSWER_LIMIT: u64 = 256 << 10;
 /// Words of a list that are asked for at a time.
 const A_PAGE: u32 = 1000;
 /// Pages of a list that are read at most.
-const PAGES: usize = 1000;
+pub const PAGES: usize = 1000;
 /// Media type of blobs on their way.
 const OCTETS: &str = "application/octet-stream";
 /// Where systems keep the certificates that they trust; where there are none, Mozilla's are built in.
@@ -54,9 +52,12 @@ pub enum Payload<'a> {
     None,
     /// A document, and what it is.
     Document(&'a [u8], &'a str),
-    /// The first bytes of a file, so many of them; how many went is told, with those of an earlier attempt again.
-    File(&'a File, u64, &'a dyn Fn(u64)),
+    /// So many bytes of what is opened anew for each attempt.
+    Bytes(&'a Open<'a>, u64),
 }
+
+/// Opens what is to be sent, from its first byte on.
+pub type Open<'a> = dyn Fn() -> Result<Box<dyn Read + 'a>> + 'a;
 
 /// A request.
 pub struct Call<'a> {
@@ -259,8 +260,8 @@ impl Client {
             Payload::Document(content, media_type) => {
                 self.agent.run(request.header("Content-Type", media_type).body(content).map_err(invalid)?)
             }
-            Payload::File(file, size, told) => {
-                let mut reader = Sent { file, at: 0, size, told };
+            Payload::Bytes(open, size) => {
+                let mut reader = open()?;
                 let request =
                     request.header("Content-Type", OCTETS).header("Content-Length", size.to_string());
                 self.agent.run(request.body(SendBody::from_reader(&mut reader)).map_err(invalid)?)
@@ -358,25 +359,6 @@ impl Client {
     }
 }
 
-/// A file on its way.
-struct Sent<'a> {
-    file: &'a File,
-    at: u64,
-    size: u64,
-    told: &'a dyn Fn(u64),
-}
-
-impl Read for Sent<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = usize::try_from(self.size - self.at).unwrap_or(usize::MAX);
-        let length = buffer.len().min(left);
-        let length = self.file.read_at(&mut buffer[..length], self.at)?;
-        self.at += length as u64;
-        (self.told)(self.at);
-        Ok(length)
-    }
-}
-
 fn agent(loopback: bool, rules: &Rules) -> Result<Agent> {
     let tls = TlsConfig::builder().root_certs(trusted(rules.ca.as_deref())?);
     let tls = tls.disable_verification(rules.insecure).build();
@@ -435,6 +417,10 @@ fn speaks_tls(agent: &Agent, host: &str) -> bool {
 }
 
 fn transport(error: ureq::Error) -> Error {
+    let error = match own_error(error) {
+        Ok(own) => return own,
+        Err(error) => error,
+    };
     let kind = match &error {
         ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => Kind::Unreachable,
         ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => Kind::Unreachable,
@@ -457,6 +443,14 @@ fn transport(error: ureq::Error) -> Error {
         if kind == Kind::Unreachable { "nobody answers there" } else { "speak to it" },
         error,
     )
+}
+
+/// Why what was to be sent could not be read, if that is it.
+fn own_error(error: ureq::Error) -> Result<Error, ureq::Error> {
+    match error {
+        ureq::Error::Io(cause) => cause.downcast().map_err(ureq::Error::Io),
+        error => Err(error),
+    }
 }
 
 /// What an answer that is none of 2xx means.

@@ -12,7 +12,8 @@ use crate::error::{Error, Kind, Result};
 pub const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
      application/vnd.docker.distribution.manifest.list.v2+json, \
      application/vnd.oci.image.manifest.v1+json, \
-     application/vnd.docker.distribution.manifest.v2+json";
+     application/vnd.docker.distribution.manifest.v2+json, \
+     */*";
 
 /// Media type of a manifest that says none of itself.
 pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -68,6 +69,19 @@ pub fn parse(content: &[u8]) -> Result<Document> {
     .map_err(invalid)
 }
 
+/// What a manifest or index says it is, else what it looks like.
+pub fn media_type_of(content: &[u8]) -> String {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Shape {
+        media_type: Option<String>,
+        manifests: Option<serde::de::IgnoredAny>,
+    }
+    let shape = serde_json::from_slice(content).unwrap_or(Shape { media_type: None, manifests: None });
+    let usual = if shape.manifests.is_some() { INDEX } else { MANIFEST };
+    shape.media_type.unwrap_or_else(|| usual.to_owned())
+}
+
 /// Reads a configuration.
 ///
 /// # Errors
@@ -77,24 +91,31 @@ pub fn parse_configuration(content: &[u8]) -> Result<ImageConfiguration> {
     serde_json::from_slice(content).map_err(invalid)
 }
 
-/// The entry of an index that is made for `platform`.
+/// What an entry of an index is made for.
+pub fn platform_of(entry: &Descriptor) -> Option<Platform> {
+    let platform = entry.platform().as_ref()?;
+    let (os, architecture) = (platform.os().to_string(), platform.architecture().to_string());
+    Some(Platform { os, architecture })
+}
+
+/// Of the entries of an index the one that is made for `platform`.
 ///
 /// # Errors
 /// [`Kind::Platform`], naming those that there are.
-pub fn choose<'a>(index: &'a ImageIndex, platform: &Platform) -> Result<&'a Descriptor> {
-    let made_for = |entry: &Descriptor| {
-        let platform = entry.platform().as_ref()?;
-        let (os, architecture) = (platform.os().to_string(), platform.architecture().to_string());
-        Some(Platform { os, architecture })
-    };
-    let entries = index.manifests();
-    entries.iter().find(|entry| made_for(entry).as_ref() == Some(platform)).ok_or_else(|| {
+pub fn choose<'a>(entries: &'a [Descriptor], platform: &Platform) -> Result<&'a Descriptor> {
+    entries.iter().find(|entry| platform_of(entry).as_ref() == Some(platform)).ok_or_else(|| {
         // Attestations are made for `unknown`.
-        let known = entries.iter().filter_map(made_for).filter(|found| found.os != "unknown");
+        let known = entries.iter().filter_map(platform_of).filter(|found| found.os != "unknown");
         let known: Vec<_> = known.map(|platform| platform.to_string()).collect();
         let text = format!("it is not made for {platform}; there are: {}", known.join(", "));
         Error::new(Kind::Platform, text)
     })
+}
+
+/// The tag under which a registry without an interface for that keeps the list of what is about a manifest (OCI
+/// distribution specification, "Referrers Tag Schema").
+pub fn referrers_tag(subject: &Digest) -> String {
+    format!("sha256-{}", subject.hex())
 }
 
 /// The digest in a descriptor.
@@ -236,9 +257,9 @@ mod tests {
         let Document::Index(index) = parse(index.as_bytes()).expect("an index") else { panic!("an index") };
         let platform =
             |architecture: &str| Platform { os: "linux".into(), architecture: architecture.into() };
-        let chosen = choose(&index, &platform("amd64")).expect("there");
+        let chosen = choose(index.manifests(), &platform("amd64")).expect("there");
         assert_eq!(digest_of(chosen).expect("sha256"), Digest::of(b"linux-amd64"));
-        let error = choose(&index, &platform("s390x")).expect_err("not there");
+        let error = choose(index.manifests(), &platform("s390x")).expect_err("not there");
         assert_eq!(error.kind(), Kind::Platform);
         assert!(error.to_string().ends_with("linux/s390x; there are: linux/arm64, linux/amd64"), "{error}");
     }

@@ -2,25 +2,20 @@
 //! was, and so does the next process after one that died.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::sleep;
-use std::time::Duration;
 
 use holm_spec::Digest;
 use holm_store::{Begun, Download, Store};
 use sha2::{Digest as _, Sha256};
-use ureq::Body;
-use ureq::http::{Response, StatusCode};
 
-use crate::client::ATTEMPTS;
+use crate::blob_reader::BlobReader;
 use crate::error::{Error, Kind, Result};
 use crate::repository::Repository;
 use crate::spool::Spool;
 
 const BUFFER: usize = 64 << 10;
-const PAUSE: Duration = Duration::from_millis(250);
 
 /// A blob of a repository, to be fetched.
 #[derive(Debug)]
@@ -51,7 +46,7 @@ impl Fetch<'_> {
     fn fetch(&self, told: &dyn Fn(u64)) -> Result<()> {
         let wanted = || !self.abandoned.load(Ordering::Relaxed);
         match self.store.begin_download(&self.digest, &wanted)? {
-            None => Err(abandoned()),
+            None => Err(not_wanted()),
             Some(Begun::Whole(file)) => {
                 let size = file.metadata().map_err(unreadable)?.len();
                 self.spool.begin(file);
@@ -126,46 +121,21 @@ impl Part<'_> {
     }
 
     fn rest(&mut self) -> Result<()> {
-        let mut vain = 0;
-        while self.written() < self.fetch.size {
-            let before = self.written();
-            let error = match self.try_rest() {
-                Err(error) if error.kind() == Kind::Broken => error,
-                result => return result,
-            };
-            // Where something comes, it may go on for as long as it takes.
-            vain = if self.written() > before { 1 } else { vain + 1 };
-            if vain == ATTEMPTS {
-                return Err(error);
-            }
-            tracing::info!("blob {}: {error}; again", self.fetch.digest);
-            sleep(PAUSE * vain);
-        }
-        Ok(())
-    }
-
-    fn try_rest(&mut self) -> Result<()> {
-        let start = self.written();
-        let mut body = body(self.fetch.repository.blob(&self.fetch.digest, start)?, start)?;
+        let Fetch { repository, digest, size, abandoned, .. } = self.fetch;
+        let mut blob = BlobReader::new((*repository).clone(), *digest, *size, self.written());
         let mut buffer = vec![0; BUFFER];
         loop {
-            if self.fetch.abandoned.load(Ordering::Relaxed) {
-                return Err(abandoned());
+            if abandoned.load(Ordering::Relaxed) {
+                return Err(not_wanted());
             }
-            let length = body.read(&mut buffer).map_err(broken)?;
-            if length == 0 {
-                return self.ended();
+            match blob.next(&mut buffer)? {
+                0 => return Ok(()),
+                length => self.append(&buffer[..length])?,
             }
-            self.append(&buffer[..length])?;
         }
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        let size = self.fetch.size;
-        if self.written() + bytes.len() as u64 > size {
-            let text = format!("it is larger than the {size} bytes that it should have");
-            return Err(Error::new(Kind::Invalid, text));
-        }
         let kind = |error: &io::Error| match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 Kind::Store(holm_store::Kind::NoSpace)
@@ -184,39 +154,12 @@ impl Part<'_> {
         self.fetch.spool.grow(bytes.len() as u64);
         (self.told)(self.written());
     }
-
-    fn ended(&self) -> Result<()> {
-        let (written, size) = (self.written(), self.fetch.size);
-        match written == size {
-            true => Ok(()),
-            false => Err(Error::new(Kind::Broken, format!("it ends after {written} of {size} bytes"))),
-        }
-    }
-}
-
-/// What comes behind the first `start` bytes. A registry may send the whole again.
-fn body(answer: Response<Body>, start: u64) -> Result<Box<dyn Read>> {
-    let whole = answer.status() != StatusCode::PARTIAL_CONTENT;
-    let range = answer.headers().get("content-range").and_then(|value| value.to_str().ok());
-    let fits = range.is_some_and(|range| range.starts_with(&format!("bytes {start}-")));
-    if !whole && !fits {
-        return Err(Error::new(Kind::Invalid, "it sends another part than the one that was asked for"));
-    }
-    let mut body = answer.into_body().into_reader();
-    if whole && start > 0 {
-        io::copy(&mut body.by_ref().take(start), &mut io::sink()).map_err(broken)?;
-    }
-    Ok(Box::new(body))
-}
-
-fn broken(error: io::Error) -> Error {
-    Error::because(Kind::Broken, "the connection broke", error)
 }
 
 fn unreadable(error: io::Error) -> Error {
     Error::because(Kind::Io, "read what was fetched", error)
 }
 
-fn abandoned() -> Error {
+fn not_wanted() -> Error {
     Error::new(Kind::Io, "it is not wanted any more")
 }

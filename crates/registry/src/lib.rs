@@ -14,23 +14,31 @@
 //! | `client` | requests: authentication, patience, what an answer means |
 //! | `document` | manifests and indexes as registries have them |
 //! | `repository` | what can be asked of a repository |
-//! | `spool`, `fetch` | a blob on its way |
+//! | `blob_reader` | a blob over as many connections as it takes |
+//! | `spool`, `fetch` | a blob on its way into the store |
 //! | `pull` | an image into the store |
 //! | `push` | an image from the store |
+//! | `copy` | from one registry to another, or to files |
+//! | `policy` | which manifests are taken |
+//! | `parallel` | a few things at a time |
 //!
 //! # Trust
 //! A registry is believed nothing: every document and layer is hashed before it gets a name, sizes are bounds, and what
 //! does not fit stays out. Credentials go to the registry and to the token server that it names over TLS, and are
 //! not sent along when an answer leads elsewhere. A registry on the loopback device may speak plain HTTP.
 
+mod blob_reader;
 mod challenge;
 mod client;
 mod configuration;
 mod connections;
+pub mod copy;
 pub mod document;
 mod endpoint;
 mod error;
 mod fetch;
+mod parallel;
+mod policy;
 mod pull;
 mod push;
 mod registries;
@@ -42,6 +50,7 @@ pub use client::{Call, Client};
 pub use configuration::{Configuration, Credentials};
 pub use connections::Connections;
 pub use error::{Error, Kind, Result};
+pub use policy::{Candidate, Policy, TakeAll};
 pub use pull::{Observer, PullRequest, Pulled, Step, pull};
 pub use push::{PushRequest, Pushed, push};
 pub use registries::{Registries, Rules};

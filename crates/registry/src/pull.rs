@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! name -> manifest, or index -> manifest for the platform -> configuration -> layers -> documents -> name
-//!                                                         '-> a kernel: configuration, blobs -> documents -> name
+//!                                                         '-> an artifact: configuration, blobs -> documents -> name
 //! ```
 //! Two blobs are fetched at a time; layers are converted in their order, each while it comes in, since one may need
 //! those below it. What is there already is not fetched, and what another process fetches or converts just now is
@@ -11,7 +11,6 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use holm_spec::image::{ImageConfiguration, ImageManifest};
-use holm_spec::kernel::CONFIG_TYPE;
 use holm_spec::platform::Platform;
 use holm_spec::{Digest, Reference};
 use holm_store::{ExpectedLayer, ReceivedImage, Store, is_image_config};
@@ -20,6 +19,7 @@ use crate::connections::Connections;
 use crate::document::{self, Document, Layer};
 use crate::error::{Error, Kind, Result};
 use crate::fetch::Fetch;
+use crate::policy::{Candidate, Policy};
 use crate::repository::Repository;
 use crate::spool::Spool;
 
@@ -60,12 +60,14 @@ pub trait Observer: Sync {
 }
 
 /// What is to be pulled.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct PullRequest<'a> {
     /// Its name.
     pub reference: &'a Reference,
     /// For which platform; this machine's if absent.
     pub platform: Option<&'a Platform>,
+    /// Says which manifests are taken.
+    pub policy: &'a dyn Policy,
 }
 
 /// What was pulled.
@@ -77,7 +79,7 @@ pub struct Pulled {
     pub newer: bool,
 }
 
-/// Pulls an image, or the kernel of virtual machines.
+/// Pulls an image or an artifact, as the kernel of virtual machines is one.
 ///
 /// # Errors
 /// By what went wrong; all name the image, and the registry or the layer. No name has changed then.
@@ -118,7 +120,7 @@ struct Pull<'a> {
     observer: &'a dyn Observer,
 }
 
-/// The documents of an image or a kernel.
+/// The documents of an image or an artifact.
 struct Remote {
     /// What the name stands for.
     digest: Digest,
@@ -132,7 +134,7 @@ struct Remote {
 /// What a manifest names beside its configuration.
 enum Content {
     Layers(Vec<Layer>),
-    Kernel(Box<ImageManifest>),
+    Artifact(Box<ImageManifest>),
 }
 
 /// A layer or blob that is not there.
@@ -171,9 +173,9 @@ impl Pull<'_> {
             .collect();
         let blobs: Vec<Digest> = match &remote.content {
             Content::Layers(_) => Vec::new(),
-            Content::Kernel(manifest) => {
+            Content::Artifact(manifest) => {
                 self.store
-                    .check_kernel(manifest, &remote.config)
+                    .check_artifact(manifest, &remote.config)
                     .map_err(|error| Error::store("use it as a kernel", error))?;
                 manifest.layers().iter().map(document::digest_of).collect::<Result<_>>()?
             }
@@ -199,16 +201,14 @@ impl Pull<'_> {
 
     /// Everything about the image but its layers.
     fn remote(&self) -> Result<Remote> {
-        let reference = self.request.reference;
-        let pinned = reference.digest();
-        let wanted = pinned.map(|digest| digest.to_string());
-        let wanted = wanted.as_deref().or(reference.tag()).unwrap_or("latest");
-        let (digest, first) = self.repository.manifest(wanted, pinned)?;
+        let (digest, first) = self.repository.manifest_of(self.request.reference)?;
+        self.accept(&digest, &first)?;
         let (index, manifest_digest, manifest) = match document::parse(&first)? {
             Document::Manifest(_) => (None, digest, first),
             Document::Index(index) => {
-                let chosen = document::digest_of(document::choose(&index, &self.platform())?)?;
+                let chosen = document::digest_of(document::choose(index.manifests(), &self.platform())?)?;
                 let (_, manifest) = self.repository.manifest(&chosen.to_string(), Some(chosen))?;
+                self.accept(&chosen, &manifest)?;
                 (Some(first), chosen, manifest)
             }
         };
@@ -219,21 +219,20 @@ impl Pull<'_> {
         Ok(Remote { digest, index, manifest_digest, manifest, config, content })
     }
 
+    fn accept(&self, digest: &Digest, content: &[u8]) -> Result<()> {
+        let media_type = document::media_type_of(content);
+        self.request.policy.accept(&Candidate { digest, media_type: &media_type, content })
+    }
+
     fn platform(&self) -> Platform {
         self.request.platform.cloned().unwrap_or_else(Platform::host)
     }
 
     /// The configuration, and what it and the manifest say of the rest.
     fn content(&self, manifest: Box<ImageManifest>) -> Result<(Vec<u8>, Content)> {
-        let media_type = manifest.config().media_type().to_string();
-        let is_image = is_image_config(&manifest);
-        if !is_image && media_type != CONFIG_TYPE {
-            let text = format!("it is no image: its configuration is of the type `{media_type}`");
-            return Err(Error::new(Kind::Invalid, text));
-        }
         let content = self.repository.document(&document::digest_of(manifest.config())?)?;
-        if !is_image {
-            return Ok((content, Content::Kernel(manifest)));
+        if !is_image_config(&manifest) {
+            return Ok((content, Content::Artifact(manifest)));
         }
         let config = document::parse_configuration(&content)?;
         self.check_platform(&config)?;
@@ -271,7 +270,7 @@ impl Pull<'_> {
                     note(layer.digest, layer.size, there, Some((place, layer)));
                 }
             }
-            Content::Kernel(manifest) => {
+            Content::Artifact(manifest) => {
                 for blob in manifest.layers() {
                     let digest = document::digest_of(blob)?;
                     note(digest, blob.size(), self.store.packed(&digest)?.is_some(), None);
@@ -356,11 +355,11 @@ impl Pull<'_> {
 }
 
 impl Remote {
-    /// Digests of the tars of the layers, lowest first; none of a kernel.
+    /// Digests of the tars of the layers, lowest first; none of an artifact.
     fn diff_ids(&self) -> Vec<Digest> {
         match &self.content {
             Content::Layers(layers) => layers.iter().map(|layer| layer.diff_id).collect(),
-            Content::Kernel(_) => Vec::new(),
+            Content::Artifact(_) => Vec::new(),
         }
     }
 }

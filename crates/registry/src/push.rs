@@ -10,8 +10,8 @@
 //! that has no packed form is packed, and the manifest then names that: the image's id stays, its digest changes.
 
 use std::fs::File;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt as _;
 
 use holm_spec::image::Descriptor;
 use holm_spec::{Digest, Reference};
@@ -22,11 +22,9 @@ use serde_json::Value;
 use crate::client::Client;
 use crate::document;
 use crate::error::{Error, Kind, Result};
+use crate::parallel::in_parallel;
 use crate::pull::{Observer, Step};
 use crate::repository::Repository;
-
-/// Blobs that are sent at a time.
-const SENT_AT_A_TIME: usize = 2;
 
 /// What is to be pushed.
 #[derive(Clone, Copy, Debug)]
@@ -192,7 +190,7 @@ impl Push<'_> {
             return Ok(());
         }
         let (file, size) = self.kept(digest)?;
-        self.repository.put_blob(digest, &file, size, &|_| ())
+        self.repository.put_blob(digest, size, &|| Ok(FileReader::open(&file, size, &|_| ())))
     }
 
     /// Sees to it that the registry has a blob of an artifact.
@@ -233,9 +231,35 @@ impl Push<'_> {
         let size = form.size;
         self.observer.layer(shown, Step::Begins { size: Some(size) });
         let told = |bytes| self.observer.layer(shown, Step::Moved { bytes, size });
-        self.repository.put_blob(&form.digest, file, size, &told)?;
+        self.repository.put_blob(&form.digest, size, &|| Ok(FileReader::open(file, size, &told)))?;
         self.observer.layer(shown, Step::Complete);
         Ok(())
+    }
+}
+
+/// A file on its way.
+struct FileReader<'a> {
+    file: &'a File,
+    at: u64,
+    size: u64,
+    told: &'a dyn Fn(u64),
+}
+
+impl<'a> FileReader<'a> {
+    /// Reads the first `size` bytes; `told` hears how many were read.
+    fn open(file: &'a File, size: u64, told: &'a dyn Fn(u64)) -> Box<dyn Read + 'a> {
+        Box::new(Self { file, at: 0, size, told })
+    }
+}
+
+impl Read for FileReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.size - self.at).unwrap_or(usize::MAX);
+        let length = buffer.len().min(left);
+        let length = self.file.read_at(&mut buffer[..length], self.at)?;
+        self.at += length as u64;
+        (self.told)(self.at);
+        Ok(length)
     }
 }
 
@@ -287,45 +311,4 @@ fn read(content: &[u8]) -> Result<Value> {
 
 fn write(document: &Value) -> Vec<u8> {
     serde_json::to_vec(document).expect("a JSON value is plain data")
-}
-
-/// Does the same to each of some things, a few at a time; stops at the first error.
-fn in_parallel<T: Sync, R: Send>(things: &[T], work: impl Fn(&T) -> Result<R> + Sync) -> Result<Vec<R>> {
-    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let results: Vec<Mutex<Option<Result<R>>>> = things.iter().map(|_| Mutex::default()).collect();
-    std::thread::scope(|scope| {
-        for _ in 0..SENT_AT_A_TIME.min(things.len()) {
-            scope.spawn(|| {
-                while !failed.load(Ordering::Relaxed) {
-                    let place = next.fetch_add(1, Ordering::Relaxed);
-                    let Some((thing, slot)) = things.get(place).zip(results.get(place)) else { return };
-                    let result = work(thing);
-                    failed.fetch_or(result.is_err(), Ordering::Relaxed);
-                    *slot.lock().expect("nobody else has it") = Some(result);
-                }
-            });
-        }
-    });
-    // After a failure some were not begun: the failure is told.
-    results.into_iter().filter_map(|slot| slot.into_inner().expect("nobody has it")).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn results_keep_their_order_and_one_failure_ends_it() {
-        let numbers: Vec<usize> = (0..20).collect();
-        assert_eq!(
-            in_parallel(&numbers, |number| Ok(number * 2)).expect("all"),
-            numbers.iter().map(|n| n * 2).collect::<Vec<_>>()
-        );
-        let failing = |number: &usize| match number {
-            7 => Err(Error::new(Kind::Io, "seven")),
-            number => Ok(*number),
-        };
-        assert_eq!(in_parallel(&numbers, failing).expect_err("one failed").to_string(), "seven");
-        assert_eq!(in_parallel(&[] as &[usize], failing).expect("nothing"), Vec::<usize>::new());
-    }
 }

@@ -1,12 +1,11 @@
 //! A repository of a registry, and what can be asked of it (OCI distribution specification 1.1, "API").
 
-use std::fs::File;
-
-use holm_spec::Digest;
+use holm_spec::image::{Descriptor, ImageIndex};
+use holm_spec::{Digest, Reference};
 use ureq::Body;
 use ureq::http::{Method, Response, StatusCode};
 
-use crate::client::{ATTEMPTS, Call, Client, Payload};
+use crate::client::{ATTEMPTS, Call, Client, Open, PAGES, Payload};
 use crate::document;
 use crate::error::{Error, Kind, Result};
 use holm_store::DOCUMENT_LIMIT;
@@ -56,6 +55,53 @@ impl<'a> Repository<'a> {
         let digest = Digest::of(&content);
         self.expect("manifest", told.unwrap_or(digest), digest)?;
         Ok((digest, content))
+    }
+
+    /// What a name stands for: its digest, else its tag.
+    ///
+    /// # Errors
+    /// As [`Repository::manifest`].
+    pub fn manifest_of(&self, reference: &Reference) -> Result<(Digest, Vec<u8>)> {
+        let pinned = reference.digest();
+        let wanted = pinned.map(|digest| digest.to_string());
+        self.manifest(wanted.as_deref().or(reference.tag()).unwrap_or("latest"), pinned)
+    }
+
+    /// Manifests that are about the one with the digest `subject` (OCI distribution specification, "Listing Referrers").
+    ///
+    /// # Errors
+    /// As [`Client::send`]; [`Kind::Invalid`] where the list has no end or is none.
+    pub fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+        let mut tail = format!("referrers/{subject}");
+        let mut all = Vec::new();
+        for _ in 0..PAGES {
+            let mut call = self.call(Method::GET, &tail, "ask for referrers");
+            if tail.contains("://") || tail.starts_with('/') {
+                call.target = tail;
+            }
+            let answer = match self.client.send(&call) {
+                // It has no interface for that, and perhaps a list under a tag.
+                Err(error) if error.kind() == Kind::NotFound && all.is_empty() => {
+                    return self.listed_referrers(subject);
+                }
+                answer => answer?,
+            };
+            let next = next_page(&answer);
+            all.extend(entries(&self.client.read(answer, DOCUMENT_LIMIT)?)?);
+            match next {
+                Some(next) => tail = next,
+                None => return Ok(all),
+            }
+        }
+        Err(Error::new(Kind::Invalid, format!("the list of what is about {subject} has no end")))
+    }
+
+    fn listed_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+        match self.manifest(&document::referrers_tag(subject), None) {
+            Ok((_, content)) => entries(&content),
+            Err(error) if error.kind() == Kind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
     }
 
     /// A small blob.
@@ -145,13 +191,13 @@ impl<'a> Repository<'a> {
         Ok(false)
     }
 
-    /// Sends a blob: the first `size` bytes of `file`. `told` hears how many went; after a failure they go again.
+    /// Sends a blob of `size` bytes, which `open` gives anew after a failure.
     ///
     /// # Errors
-    /// As [`Client::send`], also after some patience.
-    pub fn put_blob(&self, digest: &Digest, file: &File, size: u64, told: &dyn Fn(u64)) -> Result<()> {
+    /// As [`Client::send`], also after some patience; those of `open`.
+    pub fn put_blob<'b>(&self, digest: &Digest, size: u64, open: &'b Open<'b>) -> Result<()> {
         for attempt in 1.. {
-            match self.try_put_blob(digest, file, size, told) {
+            match self.try_put_blob(digest, size, open) {
                 Err(error)
                     if attempt < ATTEMPTS
                         && matches!(error.kind(), Kind::Broken | Kind::Server | Kind::NotFound) =>
@@ -165,7 +211,7 @@ impl<'a> Repository<'a> {
         unreachable!("the last attempt returns")
     }
 
-    fn try_put_blob(&self, digest: &Digest, file: &File, size: u64, told: &dyn Fn(u64)) -> Result<()> {
+    fn try_put_blob<'b>(&self, digest: &Digest, size: u64, open: &'b Open<'b>) -> Result<()> {
         let begin = self.call(Method::POST, "blobs/uploads/", format!("begin to send the blob {digest}"));
         let location = location(&self.client.send(&begin)?)?;
         let joint = if location.contains('?') { '&' } else { '?' };
@@ -173,19 +219,20 @@ impl<'a> Repository<'a> {
         call.target = format!("{location}{joint}digest={digest}");
         // What is left of the upload after a failure is not known.
         call.attempts = 1;
-        call.payload = Payload::File(file, size, told);
+        call.payload = Payload::Bytes(open, size);
         self.client.send(&call).map(drop)
     }
 
-    /// Gives a manifest or index to a tag, or keeps it by its digest.
+    /// Gives a manifest or index to a tag, or keeps it by its digest; says whether the registry has put it into the list of
+    /// what is about its subject.
     ///
     /// # Errors
     /// As [`Client::send`].
-    pub fn put_manifest(&self, name: &str, media_type: &str, content: &[u8]) -> Result<()> {
+    pub fn put_manifest(&self, name: &str, media_type: &str, content: &[u8]) -> Result<bool> {
         let doing = format!("send the manifest of {}:{name}", self.path);
         let mut call = self.call(Method::PUT, &format!("manifests/{name}"), doing);
         call.payload = Payload::Document(content, media_type);
-        self.client.send(&call).map(drop)
+        Ok(self.client.send(&call)?.headers().contains_key("oci-subject"))
     }
 
     /// The tags of the repository, as the registry orders them.
@@ -203,6 +250,20 @@ impl<'a> Repository<'a> {
             serde_json::from_slice(content).map(|page: Page| page.tags)
         })
     }
+}
+
+/// The entries of an index.
+fn entries(content: &[u8]) -> Result<Vec<Descriptor>> {
+    let index: ImageIndex = serde_json::from_slice(content)
+        .map_err(|error| Error::because(Kind::Invalid, "read a list of referrers", error))?;
+    Ok(index.manifests().clone())
+}
+
+/// Where a list goes on (RFC 8288).
+fn next_page(answer: &Response<Body>) -> Option<String> {
+    let link = answer.headers().get("link")?.to_str().ok()?;
+    let (address, parameters) = link.strip_prefix('<')?.split_once('>')?;
+    parameters.contains("next").then(|| address.to_owned())
 }
 
 /// Where an upload goes on.

@@ -43,14 +43,14 @@ fn push_base(server: &Server, repository: &str, tag: &str) -> String {
 }
 
 /// Debian's registry with an empty storage.
-pub struct Debians {
+pub(super) struct Debians {
     child: Child,
     pub address: String,
     _directory: tempfile::TempDir,
 }
 
 impl Debians {
-    pub fn start() -> Self {
+    pub(super) fn start() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
         let address = listener.local_addr().expect("bound").to_string();

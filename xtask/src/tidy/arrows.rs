@@ -14,7 +14,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("store", &["spec", "sys", "tar"]),
     ("network", &["spec", "sys"]),
     ("vmm", &["spec", "sys"]),
-    ("registry", &["spec", "sys", "store"]),
+    ("registry", &["spec", "sys", "tar", "store"]),
     // The client only to fetch what a mirror has not.
     ("registry-server", &["spec", "sys", "registry"]),
     ("build", &["spec", "sys", "store"]),

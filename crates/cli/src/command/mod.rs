@@ -6,6 +6,7 @@ pub mod compare;
 pub mod completion;
 pub mod container_inspect;
 pub mod container_prune;
+pub mod copy;
 pub mod cp;
 pub mod create;
 pub mod diff;

@@ -1,7 +1,7 @@
 //! `holm pull`: an image from a registry.
 
 use holm_engine::images::Store;
-use holm_engine::registry::{self, Connections, PullRequest, Pulled, Repository};
+use holm_engine::registry::{self, Connections, PullRequest, Pulled, Repository, TakeAll};
 use holm_spec::Reference;
 use holm_spec::platform::Platform;
 use serde_json::json;
@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::command_error::CommandError;
 use crate::context::Context;
 use crate::resolve::{image, platform};
-use crate::transfer::{Direction, Manner, Transfer};
+use crate::transfer::{self, Direction, Manner, Transfer};
 
 /// Fetch an image from a registry
 #[derive(Debug, clap::Parser)]
@@ -101,8 +101,8 @@ impl Pull<'_> {
     /// # Errors
     /// Those of [`registry::pull`]; the output cannot be written.
     pub fn one(&self, reference: &Reference) -> Result<Pulled, CommandError> {
-        let transfer = Transfer::new(Direction::Pull, self.manner, reference);
-        let request = PullRequest { reference, platform: self.platform };
+        let transfer = Transfer::new(Direction::Pull, self.manner, transfer::pulling(reference));
+        let request = PullRequest { reference, platform: self.platform, policy: &TakeAll };
         let pulled = registry::pull(self.store, self.connections, &request, &transfer)?;
         transfer.line(&format!("Digest: {}", pulled.digest))?;
         let familiar = reference.familiar();

@@ -8,7 +8,7 @@ use crate::command::pull::manner;
 use crate::command_error::CommandError;
 use crate::context::Context;
 use crate::resolve::image;
-use crate::transfer::{Direction, Manner, Transfer};
+use crate::transfer::{self, Direction, Manner, Transfer};
 
 /// Send an image to a registry
 #[derive(Debug, clap::Parser)]
@@ -60,7 +60,7 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     }
     let client = connections.client(reference.domain())?;
     for reference in &references {
-        let transfer = Transfer::new(Direction::Push, manner, reference);
+        let transfer = Transfer::new(Direction::Push, manner, transfer::pushing(reference));
         let request = PushRequest { reference, compression };
         let pushed = registry::push(engine.images(), &client, &request, &transfer)?;
         if pushed.partial {

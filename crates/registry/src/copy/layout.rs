@@ -1,0 +1,308 @@
+//! Image layouts (OCI image specification, "Image Layout"): in directories, and in archives.
+//!
+//! ```text
+//! oci-layout               {"imageLayoutVersion": "1.0.0"}
+//! index.json               what there is, with names as annotations
+//! blobs/sha256/<hex>       manifests and blobs
+//! ```
+//! A layout in a directory is added to: blobs get their names when they are whole and on the disk, `index.json` is
+//! replaced last, under the lock of the directory.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use holm_spec::image::{Descriptor, ImageIndex};
+use holm_spec::{Digest, Reference};
+use holm_sys::file::{Durability, ensure_directory, replace, sync_directory};
+use holm_sys::lock::Lock;
+use serde_json::{Value, json};
+
+use super::node::Node;
+use super::place::{Blob, Destination, OpenBlob, Put, Source, io_error};
+use super::tree::Tree;
+use crate::document::{self, INDEX};
+use crate::error::{Error, Kind, Result};
+
+const MARK: &str = "oci-layout";
+const INDEX_FILE: &str = "index.json";
+/// Annotation with the name in the layout.
+const NAME: &str = "org.opencontainers.image.ref.name";
+/// Annotation with the whole name, as Docker and containerd write it.
+const WHOLE_NAME: &str = "io.containerd.image.name";
+
+/// The content of `oci-layout`.
+pub const MARK_CONTENT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
+
+/// Where a blob or manifest is in a layout.
+pub fn path_of(digest: &Digest) -> String {
+    format!("blobs/sha256/{}", digest.hex())
+}
+
+/// A layout as where something comes from.
+#[derive(Debug)]
+pub struct Layout {
+    tree: Tree,
+    index: ImageIndex,
+    chosen: Digest,
+}
+
+impl Layout {
+    /// What `name` means in the layout in `tree`: a name, a whole name, or a digest. Without one there must be one image.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] where it is no layout, [`Kind::NotFound`] naming what there is; [`Kind::Io`].
+    pub fn open(tree: Tree, name: Option<&str>) -> Result<Self> {
+        tree.open(MARK)?;
+        let index: ImageIndex = serde_json::from_slice(&tree.read(INDEX_FILE)?)
+            .map_err(|error| Error::because(Kind::Invalid, format!("read `{INDEX_FILE}`"), error))?;
+        let chosen = document::digest_of(choose(&index, name)?)?;
+        Ok(Self { tree, index, chosen })
+    }
+
+    /// Whether an archive holds a layout.
+    pub fn is_in(tree: &Tree) -> bool {
+        tree.has(MARK) && tree.has(INDEX_FILE)
+    }
+}
+
+fn choose<'i>(index: &'i ImageIndex, name: Option<&str>) -> Result<&'i Descriptor> {
+    let entries = index.manifests();
+    let found: Vec<&Descriptor> = match name {
+        Some(name) => entries.iter().filter(|entry| is_named(entry, name)).collect(),
+        // What is about others is not meant.
+        None if entries.len() > 1 => entries.iter().filter(|entry| entry.artifact_type().is_none()).collect(),
+        None => entries.iter().collect(),
+    };
+    match found[..] {
+        [found] => Ok(found),
+        // The last of a name is what it stands for.
+        [.., last] if name.is_some() => Ok(last),
+        _ => {
+            let known: Vec<&str> = entries.iter().filter_map(|entry| annotation(entry, NAME)).collect();
+            let known = if known.is_empty() { "none has a name".to_owned() } else { known.join(", ") };
+            let text = match name {
+                Some(name) => format!("there is no `{name}` in it; there are: {known}"),
+                None => {
+                    format!("it holds {} images, and one must be named; there are: {known}", entries.len())
+                }
+            };
+            Err(Error::new(Kind::NotFound, text))
+        }
+    }
+}
+
+fn annotation<'d>(entry: &'d Descriptor, key: &str) -> Option<&'d str> {
+    entry.annotations().as_ref()?.get(key).map(String::as_str)
+}
+
+fn is_named(entry: &Descriptor, name: &str) -> bool {
+    let whole = |text: &str| text.parse::<Reference>().ok();
+    annotation(entry, NAME) == Some(name)
+        || entry.digest().to_string() == name
+        || annotation(entry, WHOLE_NAME).and_then(whole).is_some_and(|known| whole(name) == Some(known))
+}
+
+impl Source for Layout {
+    fn top(&self) -> Result<Vec<u8>> {
+        self.manifest(&self.chosen)
+    }
+
+    fn manifest(&self, digest: &Digest) -> Result<Vec<u8>> {
+        self.tree.read(&path_of(digest))
+    }
+
+    fn blob(&self, blob: &Blob) -> Result<Box<dyn Read + '_>> {
+        Ok(Box::new(self.tree.open(&path_of(&blob.digest))?))
+    }
+
+    fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+        let mut found = Vec::new();
+        for entry in self.index.manifests() {
+            let node = Node::parse(self.manifest(&document::digest_of(entry)?)?)?;
+            if node.subject == Some(*subject) {
+                found.push(node.descriptor());
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Entries of `index.json` that a copy makes: what was asked for, and what is about others.
+#[derive(Debug, Default)]
+pub struct Entries(Mutex<Vec<Value>>);
+
+impl Entries {
+    /// Notes a manifest, if it needs an entry.
+    pub fn note(&self, node: &Node, named: Option<Names<'_>>) {
+        if named.is_none() && node.subject.is_none() {
+            return;
+        }
+        let mut entry = serde_json::to_value(node.descriptor()).expect("a descriptor is plain data");
+        let names = named.unwrap_or_default();
+        for (key, value) in [(NAME, names.short), (WHOLE_NAME, names.whole)] {
+            if let Some(value) = value {
+                entry["annotations"][key] = value.into();
+            }
+        }
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
+    }
+
+    /// The index with these entries in place of those of `old` with the same name, or without one of the same digest.
+    pub fn added_to(&self, old: Vec<Value>) -> Vec<u8> {
+        let new = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = |entry: &Value| {
+            let name = entry["annotations"][NAME].as_str().map(str::to_owned);
+            name.or_else(|| entry["digest"].as_str().map(str::to_owned))
+        };
+        let replaced = |entry: &Value| new.iter().any(|new| key(new) == key(entry));
+        let kept = old.into_iter().filter(|entry| !replaced(entry));
+        let all: Vec<Value> = kept.chain(new.iter().cloned()).collect();
+        json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": all}).to_string().into_bytes()
+    }
+}
+
+/// Names of an image in a layout.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Names<'a> {
+    /// In the layout.
+    pub short: Option<&'a str>,
+    /// In the world.
+    pub whole: Option<&'a str>,
+}
+
+/// A layout in a directory as where something goes.
+#[derive(Debug)]
+pub struct LayoutDirectory {
+    directory: PathBuf,
+    name: Option<String>,
+    entries: Entries,
+}
+
+impl LayoutDirectory {
+    /// The layout in `directory`, which is made if it is not there.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] where something else is there; [`Kind::Io`].
+    pub fn open(directory: &Path, name: Option<&str>) -> Result<Self> {
+        let failed = |error| io_error(format!("make the layout `{}`", directory.display()), error);
+        ensure_directory(&directory.join("blobs/sha256"), 0o755).map_err(failed)?;
+        if !directory.join(MARK).exists() {
+            if has_more_than(directory, "blobs").map_err(failed)? {
+                let text = format!("`{}` holds something else than an image layout", directory.display());
+                return Err(Error::new(Kind::Invalid, text));
+            }
+            replace(&directory.join(MARK), MARK_CONTENT.as_bytes(), Durability::Durable).map_err(failed)?;
+        }
+        let name = name.map(str::to_owned);
+        Ok(Self { directory: directory.to_owned(), name, entries: Entries::default() })
+    }
+
+    fn index(&self) -> Result<Vec<Value>> {
+        let tree = Tree::Directory(self.directory.clone());
+        let content = match tree.read(INDEX_FILE) {
+            Err(error) if error.kind() == Kind::NotFound => return Ok(Vec::new()),
+            content => content?,
+        };
+        let index: Value = serde_json::from_slice(&content)
+            .map_err(|error| Error::because(Kind::Invalid, format!("read `{INDEX_FILE}`"), error))?;
+        Ok(index["manifests"].as_array().cloned().unwrap_or_default())
+    }
+}
+
+/// Whether there is anything beside `name` in a directory.
+fn has_more_than(directory: &Path, name: &str) -> io::Result<bool> {
+    for entry in std::fs::read_dir(directory)? {
+        if entry?.file_name() != name {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+impl Destination for LayoutDirectory {
+    fn has(&self, _: &Digest) -> Result<bool> {
+        // Its blobs may be missing: each is looked for.
+        Ok(false)
+    }
+
+    fn put_blob<'b>(&self, blob: &Blob, open: &'b OpenBlob<'b>) -> Result<Put> {
+        put_file(&self.directory.join(path_of(&blob.digest)), blob, open)
+    }
+
+    fn put_manifest(&self, node: &Node, named: bool) -> Result<()> {
+        let path = self.directory.join(path_of(&node.digest));
+        replace_public(&path, &node.content)?;
+        self.entries.note(node, named.then_some(Names { short: self.name.as_deref(), whole: None }));
+        Ok(())
+    }
+
+    fn finish(&self) -> Result<()> {
+        let failed = |error| io_error(format!("write `{}`", self.directory.display()), error);
+        sync_directory(&self.directory.join("blobs/sha256")).map_err(failed)?;
+        let _lock = Lock::acquire_directory(&self.directory)
+            .map_err(|error| Error::because(Kind::Io, "wait for another copy", error))?;
+        replace_public(&self.directory.join(INDEX_FILE), &self.entries.added_to(self.index()?))
+    }
+}
+
+/// Replaces a file that everybody may read.
+pub fn replace_public(path: &Path, content: &[u8]) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let failed = |error| io_error(format!("write `{}`", path.display()), error);
+    replace(path, content, Durability::Durable).map_err(failed)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).map_err(failed)
+}
+
+/// Writes a blob that gets its name when it is whole and on the disk.
+pub fn put_file<'b>(path: &Path, blob: &Blob, open: &'b OpenBlob<'b>) -> Result<Put> {
+    if path.metadata().is_ok_and(|metadata| metadata.len() == blob.size) {
+        return Ok(Put::Existed);
+    }
+    let number = u64::from_ne_bytes(holm_sys::file::random_bytes());
+    let temporary = path.with_file_name(format!(".tmp-{number:016x}"));
+    let failed = |error| io_error(format!("write `{}`", path.display()), error);
+    let write = || {
+        let mut file = std::fs::File::create_new(&temporary)?;
+        io::copy(&mut open().map_err(io::Error::other)?, &mut file)?;
+        file.sync_data()?;
+        std::fs::rename(&temporary, path)
+    };
+    let written = write();
+    if written.is_err() {
+        // It may not be there at all.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written.map(|()| Put::Sent).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn index(entries: &[(&str, Option<&str>)]) -> ImageIndex {
+        let entry = |(content, name): &(&str, Option<&str>)| {
+            let mut entry = json!({"mediaType": "m", "size": 1, "digest": Digest::of(content.as_bytes())});
+            if let Some(name) = name {
+                entry["annotations"] = json!({NAME: name, WHOLE_NAME: format!("docker.io/library/{name}:1")});
+            }
+            entry
+        };
+        let entries: Vec<Value> = entries.iter().map(entry).collect();
+        serde_json::from_value(json!({"schemaVersion": 2, "manifests": entries})).expect("an index")
+    }
+
+    #[test]
+    fn images_are_found_by_any_of_their_names() {
+        let two = index(&[("a", Some("first")), ("b", Some("second"))]);
+        let digest = Digest::of(b"b").to_string();
+        for name in ["second", "second:1", "docker.io/library/second:1", &digest] {
+            let found = choose(&two, Some(name)).expect(name);
+            assert_eq!(found.digest().to_string(), digest);
+        }
+        let error = choose(&two, Some("third")).expect_err("not there");
+        assert_eq!(error.to_string(), "there is no `third` in it; there are: first, second");
+        assert!(choose(&two, None).is_err());
+        assert!(choose(&index(&[("a", None)]), None).is_ok());
+    }
+}

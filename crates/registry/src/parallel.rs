@@ -1,0 +1,54 @@
+//! The same work for several things, a few at a time.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use crate::error::Result;
+
+/// Things that are worked on at a time.
+const AT_A_TIME: usize = 2;
+
+/// Does the same to each of some things, a few at a time; stops at the first error.
+///
+/// # Errors
+/// That one.
+pub fn in_parallel<T: Sync, R: Send>(things: &[T], work: impl Fn(&T) -> Result<R> + Sync) -> Result<Vec<R>> {
+    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let results: Vec<Mutex<Option<Result<R>>>> = things.iter().map(|_| Mutex::default()).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..AT_A_TIME.min(things.len()) {
+            scope.spawn(|| {
+                while !failed.load(Ordering::Relaxed) {
+                    let place = next.fetch_add(1, Ordering::Relaxed);
+                    let Some((thing, slot)) = things.get(place).zip(results.get(place)) else { return };
+                    let result = work(thing);
+                    failed.fetch_or(result.is_err(), Ordering::Relaxed);
+                    *slot.lock().expect("nobody else has it") = Some(result);
+                }
+            });
+        }
+    });
+    // After a failure some were not begun: the failure is told.
+    results.into_iter().filter_map(|slot| slot.into_inner().expect("nobody has it")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{Error, Kind};
+
+    #[test]
+    fn results_keep_their_order_and_one_failure_ends_it() {
+        let numbers: Vec<usize> = (0..20).collect();
+        assert_eq!(
+            in_parallel(&numbers, |number| Ok(number * 2)).expect("all"),
+            numbers.iter().map(|n| n * 2).collect::<Vec<_>>()
+        );
+        let failing = |number: &usize| match number {
+            7 => Err(Error::new(Kind::Io, "seven")),
+            number => Ok(*number),
+        };
+        assert_eq!(in_parallel(&numbers, failing).expect_err("one failed").to_string(), "seven");
+        assert_eq!(in_parallel(&[] as &[usize], failing).expect("nothing"), Vec::<usize>::new());
+    }
+}
