@@ -7,6 +7,7 @@ mod registry {
     mod server;
 
     mod access;
+    mod artifacts;
     mod clients;
     mod copy;
     mod crashes;

@@ -171,13 +171,16 @@ fn workload_hint(kind: Kind) -> Option<&'static str> {
         Kind::NoSuchKernel => {
             "`holm kernel ls` lists the kernels; `holm kernel import linux-image-cloud-amd64` fetches Debian's"
         }
+        Kind::NoSuchArtifact => "`holm artifact ls` lists the artifacts; `holm pull` fetches one",
         Kind::NoSuchPackage => {
             "`apt-get update` tells apt what there is; another architecture needs `dpkg --add-architecture` first"
         }
         Kind::UnfitKernel => {
             "--modules names the directory of its modules; Debian's linux-image-cloud-amd64 has all that is needed"
         }
-        Kind::WrongSort => "`holm images` lists images; `holm kernel` shows and removes kernels",
+        Kind::WrongSort => {
+            "`holm images` lists images, `holm kernel ls` kernels, `holm artifact ls` what else registries keep"
+        }
         Kind::Ambiguous => "write more digits of the id, or the name",
         Kind::NameTaken => "remove its owner with `holm rm`, or choose another name with --name",
         Kind::ForeignImage => {
@@ -220,6 +223,7 @@ fn image_hint(kind: images::Kind) -> Option<&'static str> {
     Some(match kind {
         Kind::NotFound => return workload_hint(self::Kind::NoSuchImage),
         Kind::NoKernel => return workload_hint(self::Kind::NoSuchKernel),
+        Kind::NoArtifact => return workload_hint(self::Kind::NoSuchArtifact),
         Kind::UnfitKernel => return workload_hint(self::Kind::UnfitKernel),
         Kind::WrongSort => return workload_hint(self::Kind::WrongSort),
         Kind::Ambiguous => return workload_hint(self::Kind::Ambiguous),

@@ -1,6 +1,8 @@
 //! Rows of cells to aligned columns, as Docker's tables: a column is as wide as its widest cell and three blanks, at least
 //! ten characters; the last column is not padded.
 
+use crate::printer::printable;
+
 /// Blanks between columns.
 const GAP: usize = 3;
 /// Narrowest column with its gap.
@@ -28,16 +30,21 @@ fn line<Cell: AsRef<str>>(text: &mut String, row: &[Cell], widths: &[usize]) {
     let Some((last, cells)) = row.split_last() else { return text.push('\n') };
     for (cell, &width) in cells.iter().zip(widths) {
         let cell = cell.as_ref();
-        text.push_str(cell);
+        text.push_str(&printable(cell));
         text.extend(std::iter::repeat_n(' ', width.saturating_sub(cell.chars().count())));
     }
-    text.push_str(last.as_ref());
+    text.push_str(&printable(last.as_ref()));
     text.push('\n');
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cells_control_no_terminal() {
+        assert_eq!(render(&[vec!["a\u{1b}[31m", "b\n"]]), "a\u{fffd}[31m    b\u{fffd}\n");
+    }
 
     #[test]
     fn columns_are_aligned() {

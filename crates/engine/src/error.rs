@@ -14,11 +14,13 @@ pub enum Kind {
     NoSuchImage,
     /// No such kernel, or none at all.
     NoSuchKernel,
+    /// No such artifact.
+    NoSuchArtifact,
     /// The package manager has no such package, or is not there.
     NoSuchPackage,
     /// A kernel that lacks drivers which guests need.
     UnfitKernel,
-    /// The name is that of a kernel where an image was asked for, or the other way round.
+    /// The name is that of an image, a kernel or an artifact where another of these was asked for.
     WrongSort,
     /// An id prefix names several objects.
     Ambiguous,
@@ -160,6 +162,7 @@ impl From<holm_store::Error> for Error {
         let kind = match error.kind() {
             holm_store::Kind::NotFound => Kind::NoSuchImage,
             holm_store::Kind::NoKernel => Kind::NoSuchKernel,
+            holm_store::Kind::NoArtifact => Kind::NoSuchArtifact,
             holm_store::Kind::UnfitKernel => Kind::UnfitKernel,
             holm_store::Kind::WrongSort => Kind::WrongSort,
             holm_store::Kind::Ambiguous => Kind::Ambiguous,

@@ -15,7 +15,7 @@ use crate::{Engine, Error, Result, Workload};
 /// What takes room.
 #[derive(Clone, Debug)]
 pub struct DiskUsage {
-    /// Images, kernels and compressed layers.
+    /// Images, kernels, other artifacts and compressed layers.
     pub store: StoreUsage,
     /// Workloads, newest first.
     pub workloads: Vec<WorkloadUsage>,
@@ -66,7 +66,7 @@ impl Engine {
             let size = self.size_of(&mut counter, &workload.config.id)?;
             workloads.push(WorkloadUsage { workload, size });
         }
-        let attributed = store.together(store.images.iter().chain(&store.kernels)) + store.compressed_size();
+        let attributed = store.together(store.objects()) + store.compressed_size();
         let loose = store.content.saturating_sub(attributed);
         let other = loose + self.other(&mut counter, &workloads)?;
         Ok(DiskUsage { store, workloads, used_images, used_kernels, other })

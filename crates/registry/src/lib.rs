@@ -12,7 +12,8 @@
 //! | `registries` | `registries.toml`: mirrors, short names |
 //! | `connections` | which registries a name leads to |
 //! | `client` | requests: authentication, patience, what an answer means |
-//! | `document` | manifests and indexes as registries have them |
+//! | `document` | images' manifests and indexes as registries have them |
+//! | `node` | manifests of any kind |
 //! | `repository` | what can be asked of a repository |
 //! | `blob_reader` | a blob over as many connections as it takes |
 //! | `spool`, `fetch` | a blob on its way into the store |
@@ -37,6 +38,7 @@ pub mod document;
 mod endpoint;
 mod error;
 mod fetch;
+mod node;
 mod parallel;
 mod policy;
 mod pull;

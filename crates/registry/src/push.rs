@@ -22,6 +22,7 @@ use serde_json::Value;
 use crate::client::Client;
 use crate::document;
 use crate::error::{Error, Kind, Result};
+use crate::node::Node;
 use crate::parallel::in_parallel;
 use crate::pull::{Observer, Step};
 use crate::repository::Repository;
@@ -76,12 +77,6 @@ struct Form {
     compression: Compression,
 }
 
-/// A manifest or index as the registry gets it.
-struct Sent {
-    media_type: String,
-    content: Vec<u8>,
-}
-
 impl Push<'_> {
     fn run(&self) -> Result<Pushed> {
         let reference = self.request.reference;
@@ -96,21 +91,19 @@ impl Push<'_> {
         let top = match &publication.index {
             Some(index) => {
                 for manifest in &sent {
-                    let name = Digest::of(&manifest.content).to_string();
-                    self.repository.put_manifest(&name, &manifest.media_type, &manifest.content)?;
+                    self.repository.put_manifest(&manifest.digest.to_string(), manifest)?;
                 }
                 rewrite_index(&index.content, &publication.manifests, &sent)?
             }
             None => sent.swap_remove(0),
         };
-        self.repository.put_manifest(tag, &top.media_type, &top.content)?;
+        self.repository.put_manifest(tag, &top)?;
         self.remember(&publication, &top)?;
-        let digest = Digest::of(&top.content);
-        Ok(Pushed { digest, size: top.content.len() as u64, partial: publication.partial })
+        Ok(Pushed { digest: top.digest, size: top.content.len() as u64, partial: publication.partial })
     }
 
     /// The name stands here, too, for what the registry has.
-    fn remember(&self, publication: &Publication, top: &Sent) -> Result<()> {
+    fn remember(&self, publication: &Publication, top: &Node) -> Result<()> {
         let [manifest] = &publication.manifests[..] else { return Ok(()) };
         if publication.index.is_some() || publication.partial || manifest.document.content == top.content {
             return Ok(());
@@ -121,7 +114,7 @@ impl Push<'_> {
     }
 
     /// Sends what a manifest names; gives what is to be sent for the manifest.
-    fn manifest(&self, manifest: &PublishedManifest) -> Result<Sent> {
+    fn manifest(&self, manifest: &PublishedManifest) -> Result<Node> {
         // First, since it shows whether we may, and layers may take long to pack.
         self.config(&manifest.config)?;
         self.observer.found();
@@ -264,9 +257,10 @@ impl Read for FileReader<'_> {
 }
 
 /// The manifest with the forms that its layers have in the registry; byte for byte the same where these are its own.
-fn rewrite_manifest(manifest: &PublishedManifest, forms: &[Form]) -> Result<Sent> {
+fn rewrite_manifest(manifest: &PublishedManifest, forms: &[Form]) -> Result<Node> {
     let mut document = read(&manifest.document.content)?;
-    let is_docker = media_type_of(&document).is_some_and(|media_type| media_type.contains("docker"));
+    let media_type = document.get("mediaType").and_then(Value::as_str);
+    let is_docker = media_type.is_some_and(|media_type| media_type.contains("docker"));
     let mut changed = false;
     let layers = document.get_mut("layers").and_then(Value::as_array_mut).into_iter().flatten();
     for (layer, form) in layers.zip(forms) {
@@ -279,29 +273,23 @@ fn rewrite_manifest(manifest: &PublishedManifest, forms: &[Form]) -> Result<Sent
         }
     }
     let content = if changed { write(&document) } else { manifest.document.content.clone() };
-    let media_type = media_type_of(&document).unwrap_or(document::MANIFEST).to_owned();
-    Ok(Sent { media_type, content })
+    Node::parse(content)
 }
 
 /// The index with the manifests as they were sent.
-fn rewrite_index(content: &[u8], manifests: &[PublishedManifest], sent: &[Sent]) -> Result<Sent> {
+fn rewrite_index(content: &[u8], manifests: &[PublishedManifest], sent: &[Node]) -> Result<Node> {
     let mut document = read(content)?;
     let mut changed = false;
     let entries = document.get_mut("manifests").and_then(Value::as_array_mut).into_iter().flatten();
     for (entry, (old, new)) in entries.zip(manifests.iter().zip(sent)) {
         if old.document.content != new.content {
             changed = true;
-            entry["digest"] = Digest::of(&new.content).to_string().into();
+            entry["digest"] = new.digest.to_string().into();
             entry["size"] = new.content.len().into();
         }
     }
     let content = if changed { write(&document) } else { content.to_vec() };
-    let media_type = media_type_of(&document).unwrap_or(document::INDEX).to_owned();
-    Ok(Sent { media_type, content })
-}
-
-fn media_type_of(document: &Value) -> Option<&str> {
-    document.get("mediaType").and_then(Value::as_str)
+    Node::parse(content)
 }
 
 fn read(content: &[u8]) -> Result<Value> {

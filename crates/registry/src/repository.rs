@@ -6,8 +6,9 @@ use ureq::Body;
 use ureq::http::{Method, Response, StatusCode};
 
 use crate::client::{ATTEMPTS, Call, Client, Open, PAGES, Payload};
-use crate::document;
+use crate::document::{self, INDEX};
 use crate::error::{Error, Kind, Result};
+use crate::node::Node;
 use holm_store::DOCUMENT_LIMIT;
 
 /// A repository.
@@ -223,16 +224,37 @@ impl<'a> Repository<'a> {
         self.client.send(&call).map(drop)
     }
 
-    /// Gives a manifest or index to a tag, or keeps it by its digest; says whether the registry has put it into the list of
-    /// what is about its subject.
+    /// Gives a manifest or index to a tag, or keeps it by its digest. What is about another manifest is listed with that one.
     ///
     /// # Errors
     /// As [`Client::send`].
-    pub fn put_manifest(&self, name: &str, media_type: &str, content: &[u8]) -> Result<bool> {
+    pub fn put_manifest(&self, name: &str, node: &Node) -> Result<()> {
+        let answer = self.try_put_manifest(name, &node.media_type, &node.content)?;
+        match &node.subject {
+            Some(subject) if !answer.headers().contains_key("oci-subject") => self.add_to_list(node, subject),
+            _ => Ok(()),
+        }
+    }
+
+    fn try_put_manifest(&self, name: &str, media_type: &str, content: &[u8]) -> Result<Response<Body>> {
         let doing = format!("send the manifest of {}:{name}", self.path);
         let mut call = self.call(Method::PUT, &format!("manifests/{name}"), doing);
         call.payload = Payload::Document(content, media_type);
-        Ok(self.client.send(&call)?.headers().contains_key("oci-subject"))
+        self.client.send(&call)
+    }
+
+    /// Adds a referrer to the list that a registry without an interface for that keeps under a tag (OCI distribution
+    /// specification, "Pushing Manifests with Subject").
+    fn add_to_list(&self, node: &Node, subject: &Digest) -> Result<()> {
+        let mut list = self.listed_referrers(subject)?;
+        let descriptor = node.descriptor();
+        if list.iter().any(|known| known.digest() == descriptor.digest()) {
+            return Ok(());
+        }
+        list.push(descriptor);
+        let index = serde_json::json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": list});
+        let tag = document::referrers_tag(subject);
+        self.try_put_manifest(&tag, INDEX, index.to_string().as_bytes()).map(drop)
     }
 
     /// The tags of the repository, as the registry orders them.

@@ -17,10 +17,12 @@ pub enum Kind {
     Ambiguous,
     /// The image is used by a workload, or has several names.
     InUse,
-    /// The name is that of a kernel where an image was asked for, or the other way round.
+    /// The name is that of an image, a kernel or an artifact where another of these was asked for.
     WrongSort,
     /// No kernel is known, or none by that name.
     NoKernel,
+    /// No artifact is known by that name.
+    NoArtifact,
     /// The kernel lacks drivers that guests need.
     UnfitKernel,
     /// Something of that name is there already.

@@ -9,6 +9,7 @@ use holm_spec::image::{ImageConfiguration, ImageIndex, ImageManifest};
 use holm_spec::platform::Platform;
 use holm_spec::{Digest, Reference};
 
+use crate::collect::is_image_config;
 use crate::document::{self, Document};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::is_kernel;
@@ -42,31 +43,54 @@ impl Image {
     }
 }
 
-/// What a name can be that of. Images and kernels share their names, so that one hides no other.
+/// What a name can be that of. All share their names, so that one hides no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sort {
     /// Something to run.
     Image,
     /// The kernel of a virtual machine.
     Kernel,
+    /// Any other artifact.
+    Artifact,
 }
 
 impl Sort {
+    /// What a manifest is that of.
+    pub(crate) fn of(manifest: &ImageManifest) -> Self {
+        match manifest {
+            kernel if is_kernel(kernel) => Self::Kernel,
+            image if is_image_config(image) => Self::Image,
+            _ => Self::Artifact,
+        }
+    }
+
     /// As people call it.
     pub(crate) fn noun(self) -> &'static str {
         match self {
             Self::Image => "image",
             Self::Kernel => "kernel",
+            Self::Artifact => "artifact",
         }
     }
 
-    /// It is of this sort, and was looked for under the other one.
-    pub(crate) fn wrong(self) -> Error {
-        let text = match self {
-            Self::Image => "it is an image, not a kernel",
-            Self::Kernel => "it is a kernel, not an image",
-        };
-        Error::new(Kind::WrongSort, text)
+    fn with_article(self) -> &'static str {
+        match self {
+            Self::Image => "an image",
+            Self::Kernel => "a kernel",
+            Self::Artifact => "an artifact",
+        }
+    }
+
+    /// It is of this sort, if that is the one that was looked for.
+    ///
+    /// # Errors
+    /// [`Kind::WrongSort`].
+    pub(crate) fn expect(self, wanted: Self) -> Result<()> {
+        if self == wanted {
+            return Ok(());
+        }
+        let text = format!("it is {}, not {}", self.with_article(), wanted.with_article());
+        Err(Error::new(Kind::WrongSort, text))
     }
 }
 
@@ -75,7 +99,7 @@ impl Sort {
 pub(crate) struct Known {
     pub(crate) record: RefRecord,
     pub(crate) manifest_digest: Digest,
-    /// Digest of an image's configuration, or of a kernel's manifest: a kernel's configuration does not tell its content.
+    /// Digest of an image's configuration, or of an artifact's manifest: its configuration does not tell its content.
     pub(crate) id: Digest,
 }
 
@@ -125,9 +149,7 @@ impl Store {
     /// Reads the documents of the image behind `digest`, a manifest or an index.
     pub(crate) fn open_image(&self, digest: Digest, reference: Option<Reference>) -> Result<Image> {
         let (manifest_digest, manifest) = self.manifest(digest).map_err(Error::missing_is_damage)?;
-        if is_kernel(&manifest) {
-            return Err(Sort::Kernel.wrong());
-        }
+        Sort::of(&manifest).expect(Sort::Image)?;
         let id = document::digest_of(manifest.config())?;
         let config = self.blob(&id).map_err(Error::missing_is_damage)?;
         let config = document::parse_config(&id, &config)?;
@@ -183,7 +205,11 @@ impl Store {
 
     /// The one whose id starts with the digits `hex`, or whose manifest or index has them all.
     pub(crate) fn known_by_id(&self, name: &str, hex: &str, sort: Sort) -> Result<Known> {
-        let kind = if sort == Sort::Kernel { Kind::NoKernel } else { Kind::NotFound };
+        let kind = match sort {
+            Sort::Image => Kind::NotFound,
+            Sort::Kernel => Kind::NoKernel,
+            Sort::Artifact => Kind::NoArtifact,
+        };
         let noun = sort.noun();
         let not_found = || Error::new(kind, format!("there is no {noun} `{name}`"));
         if hex.is_empty() {
@@ -227,13 +253,12 @@ impl Store {
     pub(crate) fn identify(&self, record: &RefRecord) -> Result<Option<Identity>> {
         let read = || -> Result<_> {
             let (manifest_digest, manifest) = self.manifest(record.digest)?;
-            Ok(match is_kernel(&manifest) {
-                true => Identity { sort: Sort::Kernel, manifest_digest, id: manifest_digest },
-                false => {
-                    let id = document::digest_of(manifest.config())?;
-                    Identity { sort: Sort::Image, manifest_digest, id }
-                }
-            })
+            let sort = Sort::of(&manifest);
+            let id = match sort {
+                Sort::Image => document::digest_of(manifest.config())?,
+                Sort::Kernel | Sort::Artifact => manifest_digest,
+            };
+            Ok(Identity { sort, manifest_digest, id })
         };
         match read() {
             Ok(found) => Ok(Some(found)),

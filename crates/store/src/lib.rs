@@ -35,12 +35,13 @@
 //! A name that moves first leaves a durable mark of what it stood for, so that at every moment the old
 //! image has a name or a mark.
 //!
-//! Kernels of virtual machines are kept likewise, without step 1 and 2 (see [`kernel`]).
+//! Kernels of virtual machines and other artifacts are kept likewise, without step 1 and 2 (see [`kernel`], `artifact`).
 //!
 //! # Trust
 //! Documents are hashed whenever they are read. Layers are verified when they are written; afterwards
 //! only their presence is checked, since hashing them would cost more than the start of a workload.
 
+mod artifact;
 mod blob;
 mod change;
 mod check;
@@ -73,6 +74,7 @@ mod store;
 pub mod tarmeta;
 mod usage;
 
+pub use artifact::{Artifact, ArtifactFile, ArtifactSummary, ImportArtifact};
 pub use blob::DOCUMENT_LIMIT;
 pub use change::{Change, ChangeError};
 pub use check::{Aside, CheckObserver, Checked, Finding, Object, Owner};

@@ -36,14 +36,11 @@ impl Store {
         let path = ingest.path().join(NAME);
         let failed = |error| Error::io(format!("write `{}`", path.display()), error);
         let file = File::options().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
-        let mut out = Hashed { out: BufWriter::with_capacity(BUFFER, file), hash: Sha256::new(), size: 0 };
+        let mut out = Hashed::new(BufWriter::with_capacity(BUFFER, file));
         self.write_packed(key, compression, &mut out)?;
-        out.out.flush().map_err(failed)?;
-        let packed = Received {
-            digest: Digest::from_sha256(out.hash.finalize().into()),
-            size: out.size,
-            compression: compression.name().to_owned(),
-        };
+        out.flush().map_err(failed)?;
+        let (_, digest, size) = out.finish();
+        let packed = Received { digest, size, compression: compression.name().to_owned() };
         let in_use = self.in_use()?;
         self.put_packed(&ingest, NAME, &packed.digest, &in_use)?;
         self.write_down(key, &packed)?;
@@ -85,10 +82,22 @@ impl Store {
 }
 
 /// Hashes and counts what it passes on.
-struct Hashed<W> {
+pub(crate) struct Hashed<W> {
     out: W,
     hash: Sha256,
     size: u64,
+}
+
+impl<W> Hashed<W> {
+    /// Passes on to `out`.
+    pub(crate) fn new(out: W) -> Self {
+        Self { out, hash: Sha256::new(), size: 0 }
+    }
+
+    /// Where it went, its digest, and its length in bytes.
+    pub(crate) fn finish(self) -> (W, Digest, u64) {
+        (self.out, Digest::from_sha256(self.hash.finalize().into()), self.size)
+    }
 }
 
 impl<W: Write> Write for Hashed<W> {

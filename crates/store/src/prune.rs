@@ -119,7 +119,7 @@ fn oldest(usage: &StoreUsage, excess: u64, limit: &Limit<'_>, used_by: &[ImageUs
     };
     let mut candidates: Vec<&ObjectUsage> = usage.images.iter().filter(may_go).collect();
     candidates.sort_by_key(|object| (!object.names.is_empty(), object.used, object.id));
-    let all = || usage.images.iter().chain(&usage.kernels);
+    let all = || usage.objects();
     let before = usage.together(all());
     let mut chosen = BTreeSet::new();
     for object in candidates {

@@ -8,7 +8,7 @@
 //! by force                           the names go, then the image, unless a workload uses it: then it
 //!                                    stays without a name
 //! ```
-//! Kernels go by the same rules.
+//! Kernels and other artifacts go by the same rules.
 //!
 //! Names go first, and durably; then documents, then layers. A crash in between leaves content that
 //! nothing reaches, which [`Exclusive::repair`] removes, never a name of something that is gone.
@@ -80,6 +80,14 @@ impl Exclusive<'_> {
         self.remove_sort(&Request { what, force, used_by: machines, sort: Sort::Kernel }, used_by)
     }
 
+    /// Removes a name of an artifact, or an artifact with its names. `used_by`: as for [`Exclusive::remove`].
+    ///
+    /// # Errors
+    /// As [`Exclusive::remove`].
+    pub fn remove_artifact(&self, what: &str, force: bool, used_by: &[ImageUser]) -> Result<Vec<Removed>> {
+        self.remove_sort(&Request { what, force, used_by: &[], sort: Sort::Artifact }, used_by)
+    }
+
     fn remove_sort(&self, request: &Request<'_>, used_by: &[ImageUser]) -> Result<Vec<Removed>> {
         let plan = self.plan(request)?;
         let done = self.execute(&plan, used_by).map_err(|error| error.about(request.about()))?;
@@ -108,8 +116,8 @@ impl Exclusive<'_> {
     }
 
     fn plan_by_name(&self, request: &Request<'_>, record: RefRecord) -> Result<Plan> {
-        if let Some(found) = self.store.identify(&record)?.filter(|found| found.sort != request.sort) {
-            return Err(found.sort.wrong().about(request.about()));
+        if let Some(found) = self.store.identify(&record)? {
+            found.sort.expect(request.sort).map_err(|error| error.about(request.about()))?;
         }
         let known = self.store.known(request.sort)?;
         let reference = record.reference.clone();
@@ -144,7 +152,7 @@ impl Exclusive<'_> {
 
     fn plan_by_id(&self, request: &Request<'_>, hex: &str) -> Result<Plan> {
         let found = match self.store.known_by_id(request.what, hex, request.sort) {
-            Err(error) if matches!(error.kind(), Kind::NotFound | Kind::NoKernel) => {
+            Err(error) if matches!(error.kind(), Kind::NotFound | Kind::NoKernel | Kind::NoArtifact) => {
                 return self.plan_damaged_mark(hex).ok_or(error)?;
             }
             found => found?,

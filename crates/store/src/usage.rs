@@ -63,6 +63,8 @@ pub struct StoreUsage {
     pub images: Vec<ObjectUsage>,
     /// Kernels of virtual machines, by id.
     pub kernels: Vec<ObjectUsage>,
+    /// Other artifacts, by id.
+    pub artifacts: Vec<ObjectUsage>,
     /// Compressed layers, the one that was used longest ago first.
     pub compressed: Vec<CompressedUsage>,
     /// Bytes on the disk by part.
@@ -72,7 +74,12 @@ pub struct StoreUsage {
 }
 
 impl StoreUsage {
-    /// Bytes on the disk of an image or kernel, with all that it shares.
+    /// Images, kernels and other artifacts.
+    pub fn objects(&self) -> impl Iterator<Item = &ObjectUsage> {
+        self.images.iter().chain(&self.kernels).chain(&self.artifacts)
+    }
+
+    /// Bytes on the disk of an image or artifact, with all that it shares.
     pub fn size(&self, object: &ObjectUsage) -> u64 {
         self.together([object])
     }
@@ -85,7 +92,7 @@ impl StoreUsage {
 
     /// Bytes on the disk of what an image needs and others need, too.
     pub fn shared(&self, object: &ObjectUsage) -> u64 {
-        let others = self.images.iter().chain(&self.kernels).filter(|other| other.id != object.id);
+        let others = self.objects().filter(|other| other.id != object.id);
         let others: BTreeSet<&Part> = others.flat_map(|other| &other.parts).collect();
         object.parts.iter().filter(|part| others.contains(part)).filter_map(|part| self.sizes.get(part)).sum()
     }
@@ -108,11 +115,14 @@ impl Store {
         let mut compressed = BTreeSet::new();
         usage.images = self.objects(Sort::Image, &mut compressed)?;
         usage.kernels = self.objects(Sort::Kernel, &mut compressed)?;
-        for part in usage.images.iter().chain(&usage.kernels).flat_map(|object| &object.parts) {
-            if !usage.sizes.contains_key(part) {
-                usage.sizes.insert(*part, self.part_size(&mut counter, part)?);
+        usage.artifacts = self.objects(Sort::Artifact, &mut compressed)?;
+        let mut sizes = BTreeMap::new();
+        for part in usage.objects().flat_map(|object| &object.parts) {
+            if !sizes.contains_key(part) {
+                sizes.insert(*part, self.part_size(&mut counter, part)?);
             }
         }
+        usage.sizes = sizes;
         // What is a document or an artifact somewhere is no cache anywhere.
         compressed.retain(|digest| !usage.sizes.contains_key(&Part::Blob(*digest)));
         for digest in compressed {

@@ -255,7 +255,7 @@ fn help_has_examples() {
         commands.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
     let names: Vec<_> = listed.filter_map(|line| line.split_whitespace().next()).collect();
     assert!(names.len() > 20, "{names:?}");
-    let groups = ["image", "container", "kernel", "manifest", "registry", "system"];
+    let groups = ["artifact", "image", "container", "kernel", "manifest", "registry", "system"];
     for name in names.iter().filter(|name| !groups.contains(name)) {
         let help = holm.ok([name, "--help"]);
         assert!(help.contains("Examples:") && help.contains(&format!("holm {name}")), "{name}: {help}");

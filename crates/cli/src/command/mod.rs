@@ -1,5 +1,11 @@
 //! The commands, one file each: `Args`, whose documentation is the help, and `run`, which gives the exit code.
 
+pub mod artifact_add;
+pub mod artifact_extract;
+pub mod artifact_inspect;
+pub mod artifact_referrers;
+pub mod artifact_rm;
+pub mod artifacts;
 pub mod attach;
 pub mod commit;
 pub mod compare;

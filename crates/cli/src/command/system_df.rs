@@ -86,6 +86,8 @@ fn rows(usage: &DiskUsage) -> Vec<Row> {
         .with(stopped, usage.workloads_size()),
         row("Kernels", store.kernels.len(), used(&store.kernels, &usage.used_kernels), kernels)
             .with(usage.reclaimable(&store.kernels, &usage.used_kernels), kernels),
+        row("Artifacts", store.artifacts.len(), 0, store.together(&store.artifacts))
+            .with(0, store.together(&store.artifacts)),
         row("Compressed layers", store.compressed.len(), 0, compressed).with(compressed, compressed),
         row("Other", 0, 0, usage.other).with(0, usage.other),
     ]

@@ -20,10 +20,10 @@ use holm_tar::{Entry, EntryKind, Writer};
 use serde_json::json;
 
 use super::layout::{Entries, MARK_CONTENT, Names, path_of};
-use super::node::Node;
 use super::place::{Blob, Destination, OpenBlob, Put, io_error};
 use crate::document;
 use crate::error::{Error, Kind, Result};
+use crate::node::Node;
 
 const BUFFER: usize = 256 << 10;
 

@@ -15,10 +15,10 @@ use holm_spec::image::Descriptor;
 use holm_sys::file::{ensure_directory, sync_directory};
 
 use super::layout::{put_file, replace_public};
-use super::node::Node;
 use super::place::{Blob, Destination, OpenBlob, Put, Source, io_error};
 use super::tree::Tree;
 use crate::error::{Error, Kind, Result};
+use crate::node::Node;
 
 const VERSION: &str = "version";
 const VERSION_CONTENT: &[u8] = b"Directory Transport Version: 1.1\n";

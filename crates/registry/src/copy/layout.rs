@@ -18,11 +18,11 @@ use holm_sys::file::{Durability, ensure_directory, replace, sync_directory};
 use holm_sys::lock::Lock;
 use serde_json::{Value, json};
 
-use super::node::Node;
 use super::place::{Blob, Destination, OpenBlob, Put, Source, io_error};
 use super::tree::Tree;
 use crate::document::{self, INDEX};
 use crate::error::{Error, Kind, Result};
+use crate::node::Node;
 
 const MARK: &str = "oci-layout";
 const INDEX_FILE: &str = "index.json";

@@ -9,7 +9,6 @@
 //! | file | holds |
 //! |---|---|
 //! | `location` | places as people write them |
-//! | `node` | manifests of any kind, and what they name |
 //! | `place` | what a place can do |
 //! | `remote` | registries |
 //! | `tree` | files of a directory or an archive |
@@ -23,7 +22,6 @@ mod directory;
 mod docker_archive;
 mod layout;
 mod location;
-mod node;
 mod place;
 mod remote;
 mod tree;
@@ -41,13 +39,13 @@ use self::archive::ArchiveFile;
 use self::directory::Directory;
 use self::docker_archive::DockerArchive;
 use self::layout::{Layout, LayoutDirectory};
-use self::node::{Node, is_foreign};
 use self::place::{Blob, Destination, Put, Source, Verified};
 use self::remote::{Origin, Target};
 use self::tree::Tree;
 use crate::connections::Connections;
 use crate::document;
 use crate::error::{Error, Kind, Result};
+use crate::node::{Node, is_foreign};
 use crate::parallel::in_parallel;
 use crate::policy::{Candidate, Policy};
 use crate::pull::{Observer, Step};

@@ -6,8 +6,8 @@ use holm_spec::Digest;
 use holm_spec::image::Descriptor;
 use sha2::{Digest as _, Sha256};
 
-use super::node::Node;
 use crate::error::{Error, Kind, Result};
+use crate::node::Node;
 
 /// A blob by its digest and its size in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

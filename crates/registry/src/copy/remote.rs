@@ -5,13 +5,12 @@ use std::io::Read;
 use holm_spec::image::Descriptor;
 use holm_spec::{Digest, Reference};
 
-use super::node::Node;
 use super::place::{Blob, Destination, Put, Source};
 use crate::blob_reader::BlobReader;
 use crate::client::{Client, Open};
 use crate::connections::Connections;
-use crate::document::{self, INDEX};
 use crate::error::{Error, Kind, Result};
+use crate::node::Node;
 use crate::repository::Repository;
 
 /// Where something comes from.
@@ -107,24 +106,6 @@ impl<'a> Target<'a> {
             _ => Ok(node.digest.to_string()),
         }
     }
-
-    /// Adds a referrer to the list that a registry without an interface for that keeps under a tag (OCI distribution
-    /// specification, "Pushing Manifests with Subject").
-    fn add_to_list(&self, node: &Node, subject: &Digest) -> Result<()> {
-        let tag = document::referrers_tag(subject);
-        let mut list = match self.repository().manifest(&tag, None) {
-            Ok((_, content)) => Node::parse(content)?.manifests,
-            Err(error) if error.kind() == Kind::NotFound => Vec::new(),
-            Err(error) => return Err(error),
-        };
-        let descriptor = node.descriptor();
-        if list.iter().any(|known| known.digest() == descriptor.digest()) {
-            return Ok(());
-        }
-        list.push(descriptor);
-        let index = serde_json::json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": list});
-        self.repository().put_manifest(&tag, INDEX, index.to_string().as_bytes()).map(drop)
-    }
 }
 
 impl Destination for Target<'_> {
@@ -147,11 +128,7 @@ impl Destination for Target<'_> {
 
     fn put_manifest(&self, node: &Node, named: bool) -> Result<()> {
         let name = self.name_of(node, named)?;
-        let listed = self.repository().put_manifest(&name, &node.media_type, &node.content)?;
-        match &node.subject {
-            Some(subject) if !listed => self.add_to_list(node, subject),
-            _ => Ok(()),
-        }
+        self.repository().put_manifest(&name, node)
     }
 
     fn finish(&self) -> Result<()> {

@@ -218,9 +218,7 @@ impl Store {
     /// Reads the documents of the kernel behind `digest`, and looks whether its files are there.
     pub(super) fn open_kernel(&self, digest: Digest, reference: Option<Reference>) -> Result<Kernel> {
         let (id, manifest) = self.manifest(digest).map_err(Error::missing_is_damage)?;
-        if !is_kernel(&manifest) {
-            return Err(Sort::Image.wrong());
-        }
+        Sort::of(&manifest).expect(Sort::Kernel)?;
         let config = document::digest_of(manifest.config())?;
         let config = parse_config(&config, &self.blob(&config).map_err(Error::missing_is_damage)?)?;
         let (image, image_size) = self.part(&manifest, IMAGE_TYPE)?;

@@ -104,17 +104,24 @@ const WORKLOAD_COLUMNS: &[(&str, &str)] = &[
 ];
 const KERNEL_COLUMNS: &[(&str, &str)] =
     &[("Repository", "REPOSITORY"), ("Tag", "TAG"), ("ID", "KERNEL ID"), ("Size", "SIZE"), ("Used", "USED")];
+const ARTIFACT_COLUMNS: &[(&str, &str)] =
+    &[("Repository", "REPOSITORY"), ("Tag", "TAG"), ("ID", "ARTIFACT ID"), ("Size", "SIZE")];
 const LAYER_COLUMNS: &[(&str, &str)] = &[("ID", "LAYER"), ("LastUsedSince", "LAST USED"), ("Size", "SIZE")];
 
-fn sections(usage: &DiskUsage, now: Timestamp) -> [Section; 4] {
+fn sections(usage: &DiskUsage, now: Timestamp) -> [Section; 5] {
     let store = &usage.store;
     let kernel = |object: &ObjectUsage| {
         let used = if usage.used_kernels.contains(&object.id) { "yes" } else { "no" };
         let [repository, tag] = name(object);
         vec![repository, tag, object.id.short(), size::decimal(store.size(object)), used.to_owned()]
     };
+    let artifact = |object: &ObjectUsage| {
+        let [repository, tag] = name(object);
+        vec![repository, tag, object.id.short(), size::decimal(store.size(object))]
+    };
     let images = store.images.iter().map(|object| image(usage, object, now)).collect();
     let kernels = store.kernels.iter().map(kernel).collect();
+    let artifacts = store.artifacts.iter().map(artifact).collect();
     [
         Section { name: "Images", title: "Images", columns: IMAGE_COLUMNS, rows: images },
         Section {
@@ -124,6 +131,7 @@ fn sections(usage: &DiskUsage, now: Timestamp) -> [Section; 4] {
             rows: usage.workloads.iter().map(|it| workload(it, now)).collect(),
         },
         Section { name: "Kernels", title: "Kernels", columns: KERNEL_COLUMNS, rows: kernels },
+        Section { name: "Artifacts", title: "Artifacts", columns: ARTIFACT_COLUMNS, rows: artifacts },
         Section {
             name: "CompressedLayers",
             title: "Compressed layers",

@@ -1,4 +1,4 @@
-//! Manifests and indexes of whatever kind, as far as copying needs them: what they name. Pure.
+//! Manifests and indexes of whatever kind: what they name. Pure.
 
 use std::collections::HashMap;
 
