@@ -15,6 +15,7 @@ mod registry {
     mod mirror;
     mod protocol;
     mod settings;
+    mod sharing;
     mod together;
     mod uploads;
 }

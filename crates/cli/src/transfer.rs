@@ -131,7 +131,7 @@ impl Transfer {
                 bar.set_style(style(STANDING));
                 bar.set_message(words);
             }
-            Step::Exists | Step::Mounted | Step::Complete => {
+            Step::Exists | Step::Mounted | Step::Taken | Step::Complete => {
                 bar.set_style(style(STANDING));
                 bar.finish_with_message(words);
             }
@@ -220,6 +220,7 @@ fn words(direction: Direction, step: Step) -> Option<&'static str> {
         (Copy, Step::Begins { .. }) => return None,
         (Copy, Step::Moved { .. }) => "Copying",
         (_, Step::Mounted) => "Mounted from another repository",
+        (_, Step::Taken) => "Taken from this host's images",
     })
 }
 
@@ -227,6 +228,7 @@ fn status(step: Step) -> &'static str {
     match step {
         Step::Exists => "exists",
         Step::Mounted => "mounted",
+        Step::Taken => "taken",
         Step::Begins { .. } => "begins",
         Step::Moved { .. } => "moves",
         Step::Complete => "complete",

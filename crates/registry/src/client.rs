@@ -102,6 +102,8 @@ pub struct Client {
     credentials: Option<Credentials>,
     /// Credentials may be sent in the open.
     insecure: bool,
+    /// It is on this host.
+    local: bool,
     /// What `Authorization` says, by scope.
     authorized: Mutex<HashMap<String, String>>,
 }
@@ -137,6 +139,7 @@ impl Client {
             base,
             credentials,
             insecure,
+            local: loopback,
             authorized: Mutex::default(),
         })
     }
@@ -144,6 +147,11 @@ impl Client {
     /// The registry's name.
     pub fn domain(&self) -> &str {
         &self.domain
+    }
+
+    /// Whether the registry is on this host.
+    pub fn is_local(&self) -> bool {
+        self.local
     }
 
     /// Asks whether the registry knows us.

@@ -35,6 +35,8 @@ pub enum Step {
     Exists,
     /// The registry took it over from another repository of its own.
     Mounted,
+    /// A registry on this host took it from this host's images.
+    Taken,
     /// It is going to be moved.
     Begins {
         /// Its size in bytes; none where it is yet to be packed.

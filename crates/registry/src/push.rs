@@ -141,9 +141,12 @@ impl Push<'_> {
             }
         }
         for form in &forms {
-            if let Some(file) = self.store.packed(&form.digest)? {
-                self.send(form, &file, &layer.diff_id)?;
-                return Ok(*form);
+            let Some(file) = self.store.packed_unchecked(&form.digest, form.size)? else { continue };
+            match self.send(form, &file, &layer.diff_id) {
+                // The registry has hashed it. If it is damaged here, it is packed anew.
+                Err(error) if error.kind() == Kind::Invalid && self.store.packed(&form.digest)?.is_none() => {
+                }
+                sent => return sent.map(|()| *form),
             }
         }
         self.observer.layer(&layer.diff_id, Step::Begins { size: None });
@@ -155,7 +158,7 @@ impl Push<'_> {
             return Ok(form);
         }
         let gone = || Error::new(Kind::Io, format!("layer {}: somebody removed it just now", layer.diff_id));
-        let file = self.store.packed(&form.digest)?.ok_or_else(gone)?;
+        let file = self.store.packed_unchecked(&form.digest, form.size)?.ok_or_else(gone)?;
         self.send(&form, &file, &layer.diff_id)?;
         Ok(form)
     }
@@ -183,7 +186,7 @@ impl Push<'_> {
             return Ok(());
         }
         let (file, size) = self.kept(digest)?;
-        self.repository.put_blob(digest, size, &|| Ok(FileReader::open(&file, size, &|_| ())))
+        self.repository.put_blob(digest, size, &|| Ok(FileReader::open(&file, size, &|_| ()))).map(drop)
     }
 
     /// Sees to it that the registry has a blob of an artifact.
@@ -224,8 +227,9 @@ impl Push<'_> {
         let size = form.size;
         self.observer.layer(shown, Step::Begins { size: Some(size) });
         let told = |bytes| self.observer.layer(shown, Step::Moved { bytes, size });
-        self.repository.put_blob(&form.digest, size, &|| Ok(FileReader::open(file, size, &told)))?;
-        self.observer.layer(shown, Step::Complete);
+        let sent =
+            self.repository.put_blob(&form.digest, size, &|| Ok(FileReader::open(file, size, &told)))?;
+        self.observer.layer(shown, if sent { Step::Complete } else { Step::Taken });
         Ok(())
     }
 }

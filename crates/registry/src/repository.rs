@@ -192,11 +192,12 @@ impl<'a> Repository<'a> {
         Ok(false)
     }
 
-    /// Sends a blob of `size` bytes, which `open` gives anew after a failure.
+    /// Sends a blob of `size` bytes, which `open` gives anew after a failure; false if a registry on this host took it
+    /// from this host's images, and nothing went.
     ///
     /// # Errors
     /// As [`Client::send`], also after some patience; those of `open`.
-    pub fn put_blob<'b>(&self, digest: &Digest, size: u64, open: &'b Open<'b>) -> Result<()> {
+    pub fn put_blob<'b>(&self, digest: &Digest, size: u64, open: &'b Open<'b>) -> Result<bool> {
         for attempt in 1.. {
             match self.try_put_blob(digest, size, open) {
                 Err(error)
@@ -212,16 +213,25 @@ impl<'a> Repository<'a> {
         unreachable!("the last attempt returns")
     }
 
-    fn try_put_blob<'b>(&self, digest: &Digest, size: u64, open: &'b Open<'b>) -> Result<()> {
-        let begin = self.call(Method::POST, "blobs/uploads/", format!("begin to send the blob {digest}"));
-        let location = location(&self.client.send(&begin)?)?;
+    fn try_put_blob<'b>(&self, digest: &Digest, size: u64, open: &'b Open<'b>) -> Result<bool> {
+        // One that has the same disk may have it (OCI distribution specification, "Mounting a blob", without `from`).
+        let tail = match self.client.is_local() {
+            true => format!("blobs/uploads/?mount={digest}"),
+            false => "blobs/uploads/".to_owned(),
+        };
+        let begin = self.call(Method::POST, &tail, format!("begin to send the blob {digest}"));
+        let begun = self.client.send(&begin)?;
+        if begun.status() == StatusCode::CREATED {
+            return Ok(false);
+        }
+        let location = location(&begun)?;
         let joint = if location.contains('?') { '&' } else { '?' };
         let mut call = self.call(Method::PUT, "", format!("send the blob {digest}"));
         call.target = format!("{location}{joint}digest={digest}");
         // What is left of the upload after a failure is not known.
         call.attempts = 1;
         call.payload = Payload::Bytes(open, size);
-        self.client.send(&call).map(drop)
+        self.client.send(&call).map(|_| true)
     }
 
     /// Gives a manifest or index to a tag, or keeps it by its digest. What is about another manifest is listed with that one.

@@ -19,6 +19,8 @@ pub struct Server {
     pub htpasswd: Option<PathBuf>,
     /// Rights.
     pub access: Option<PathBuf>,
+    /// Blobs of Holm's images, which whoever may push may take from there by their digests.
+    pub images: Option<PathBuf>,
     /// Whether nothing can be pushed or removed.
     pub read_only: bool,
     /// The registry that is mirrored, by its name or address.

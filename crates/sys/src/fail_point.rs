@@ -64,6 +64,7 @@ pub const REGISTRY: &[&str] = &[
     "registry-tag-written",
     "registry-manifest-removed",
     "registry-blob-unlinked",
+    "registry-blob-taken",
 ];
 
 /// Dies here if the environment asks for it.

@@ -16,6 +16,8 @@ struct Promised {
 }
 
 const CONTENT: &[u8] = b"{\"content\": 1}";
+/// What Holm's images on the same disk have.
+const TAKEN: &[u8] = b"taken";
 
 fn subject() -> String {
     Digest::of(b"subject").to_string()
@@ -43,6 +45,9 @@ fn push_and_remove(client: &mut Client, promised: &mut Promised) -> std::io::Res
         .is(202, "");
     promised.blobs.clear();
     client.try_ask("DELETE", &format!("/v2/app/blobs/{digest}"), &[], b"")?.is(202, "");
+    let taken = Digest::of(TAKEN).to_string();
+    client.try_ask("POST", &format!("/v2/app/blobs/uploads/?mount={taken}"), &[], b"")?.is(201, "");
+    client.try_ask("DELETE", &format!("/v2/app/blobs/{taken}"), &[], b"")?.is(202, "");
     promised.removed = true;
     Ok(())
 }
@@ -52,13 +57,20 @@ fn at_every_fail_point() {
     for point in fail_point::REGISTRY {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let storage = directory.path().join("s");
-        let environment = [("HOLM_FAIL_POINT", *point)];
-        let mut server = Server::of(&Setup { storage: &storage, flags: &[], environment: &environment });
+        let root = directory.path().join("root");
+        let blobs = root.join("blobs/sha256");
+        std::fs::create_dir_all(&blobs).expect("made");
+        std::fs::write(blobs.join(Digest::of(TAKEN).hex()), TAKEN).expect("written");
+        let root = root.display().to_string();
+        let environment = [("HOLM_ROOT", root.as_str()), ("HOLM_FAIL_POINT", *point)];
+        let flags = ["--share-images"];
+        let mut server = Server::of(&Setup { storage: &storage, flags: &flags, environment: &environment });
         let mut promised = Promised::default();
         let result = push_and_remove(&mut server.client(), &mut promised);
         assert!(result.is_err(), "{point} was not met");
         std::os::unix::process::ExitStatusExt::signal(&server.wait()).expect(point);
-        let mut again = Server::of(&Setup { storage: &storage, flags: &[], environment: &[] });
+        let mut again =
+            Server::of(&Setup { storage: &storage, flags: &flags, environment: &environment[..1] });
         let mut client = again.client();
         for blob in &promised.blobs {
             assert_eq!(client.get(&format!("/v2/app/blobs/{blob}")).body, CONTENT, "{point}");

@@ -27,6 +27,7 @@ Examples:
   holm registry serve
   holm registry serve --addr :5000 --tls-cert cert.pem --tls-key key.pem --htpasswd users
   holm registry serve --storage /srv/registry --read-only
+  holm registry serve --share-images                   pushes from this host move no layer
   holm registry serve --mirror docker.io"
 )]
 pub struct Args {
@@ -51,6 +52,10 @@ pub struct Args {
     /// Refuse pushes and removals
     #[arg(long)]
     read_only: bool,
+    /// Take what a push from this host brings from its images on the same disk; whoever may push may take any of their
+    /// layers by its digest
+    #[arg(long, conflicts_with = "read_only")]
+    share_images: bool,
     /// Fetch what is not here from this registry, and keep it
     #[arg(long, value_name = "REGISTRY", conflicts_with = "read_only")]
     mirror: Option<String>,
@@ -66,15 +71,15 @@ pub struct Args {
 }
 
 /// Executes the server; returns only if that fails.
-pub fn run(args: Args, _: &Context) -> Result<u8, CommandError> {
-    let settings = settings(args)?;
+pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
+    let settings = settings(args, context)?;
     let settings = serde_json::to_string(&settings).map_err(|error| CommandError::new(error.to_string()))?;
     let program = holm_engine::registry_server()?;
     let error = Command::new(&program).arg("serve").arg(settings).exec();
     Err(CommandError::new(format!("execute `{}`: {error}", program.display())))
 }
 
-fn settings(args: Args) -> Result<Server, CommandError> {
+fn settings(args: Args, context: &Context) -> Result<Server, CommandError> {
     let tls = match (args.tls_cert, args.tls_key) {
         (Some(certificate), Some(key)) => Some(Tls { certificate, key }),
         (None, None) => None,
@@ -90,6 +95,7 @@ fn settings(args: Args) -> Result<Server, CommandError> {
         tls,
         htpasswd: args.htpasswd,
         access: args.access,
+        images: args.share_images.then(|| context.place.layout.root.join("blobs")),
         read_only: args.read_only,
         mirror: args.mirror,
         insecure_passwords: args.insecure_passwords,

@@ -193,7 +193,8 @@ impl Registry {
         }
     }
 
-    /// Gives the repository a blob that another one has from which the user may pull.
+    /// Gives the repository a blob that another one has from which the user may pull, or that Holm's images on this disk
+    /// have.
     async fn mount(&self, to: &Repository, digest: &Digest, asked: &Asked<'_>) -> Result<Mounted> {
         let (to, digest) = (to.clone(), digest.clone());
         if let Some(from) = asked.query.get("from").and_then(Repository::parse) {
@@ -202,6 +203,15 @@ impl Registry {
             }
             return self.blocking("mount a blob", move |storage| storage.mount(&from, &to, &digest)).await;
         }
+        let (there, which) = (to.clone(), digest.clone());
+        if self.mount_from_others(to, digest, asked).await? == Mounted::Here {
+            return Ok(Mounted::Here);
+        }
+        self.blocking("take a blob", move |storage| storage.take(&there, &which)).await
+    }
+
+    /// Gives the repository a blob of any repository from which the user may pull.
+    async fn mount_from_others(&self, to: Repository, digest: Digest, asked: &Asked<'_>) -> Result<Mounted> {
         if self.access.allows_everywhere(asked.user, Action::Pull) {
             return self.blocking("mount a blob", move |storage| storage.mount_from_any(&to, &digest)).await;
         }

@@ -36,7 +36,12 @@ pub fn check(settings: &Server) -> Result<(), Error> {
 pub fn registry(settings: &Server) -> Result<Registry, Error> {
     let access = access(settings)?;
     let cannot = |error| Error::caused(format!("use the storage `{}`", settings.storage.display()), error);
-    let storage = Storage::open(&settings.storage, settings.read_only).map_err(cannot)?;
+    let mut storage = Storage::open(&settings.storage, settings.read_only).map_err(cannot)?;
+    if let Some(blobs) = &settings.images {
+        storage
+            .share(blobs)
+            .map_err(|error| Error::caused(format!("share the images in `{}`", blobs.display()), error))?;
+    }
     if !settings.read_only {
         storage.remove_temporaries().map_err(cannot)?;
     }

@@ -7,6 +7,7 @@ use holm_sys::Errno;
 use holm_sys::fail_point;
 
 use super::place::Directory;
+use super::uploads::hash;
 use super::{Storage, found, of_algorithm};
 use crate::digest::Digest;
 use crate::name::Repository;
@@ -52,6 +53,32 @@ impl Storage {
             Some(stat) if stat.st_nlink > 1 => self.give(&source, to, digest),
             _ => Ok(Mounted::Nowhere),
         }
+    }
+
+    /// Gives `to` the blob if Holm's images on the same disk have it: by a further name for their file, else by a copy that
+    /// shares its blocks. It gets no name in `blobs`, where the number of names tells whether a repository has it.
+    pub fn take(&self, to: &Repository, digest: &Digest) -> io::Result<Mounted> {
+        let Some(images) = &self.images else { return Ok(Mounted::Nowhere) };
+        let path = format!("{}/{}", digest.algorithm().name(), digest.hex());
+        let Some((mut file, _)) = sized(found(images.file(&path))?)? else { return Ok(Mounted::Nowhere) };
+        if hash(&mut file, digest.algorithm())?.0.finish() != *digest {
+            return Ok(Mounted::Nowhere);
+        }
+        // There it is a cache, which may be lost.
+        file.sync_data()?;
+        let own = self.root.make_directory(&of_algorithm(to, "_blobs", digest))?;
+        match own.link_file(&file, digest.hex()) {
+            Ok(()) => own.sync()?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(_) => {
+                let share = |copy: &mut File| Ok(rustix::fs::ioctl_ficlone(copy, &file)?);
+                if own.replace_with(digest.hex(), share).is_err() {
+                    return Ok(Mounted::Nowhere);
+                }
+            }
+        }
+        fail_point::reached("registry-blob-taken");
+        Ok(Mounted::Here)
     }
 
     /// Takes the blob from the repository; whether it had it. The content goes with the last one that has it.

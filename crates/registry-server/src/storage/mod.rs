@@ -14,6 +14,8 @@
 //! No component of a repository's name begins with `_`, so nothing collides. What has its name is complete and on the disk;
 //! names with a leading dot are half made. A manifest is there when its bytes have their name, whatever else is.
 //!
+//! A blob that was taken from Holm's images on the same disk is a hard link to their file, and has no name in `blobs`.
+//!
 //! A blob goes when no repository has it: its last link is the one in `blobs`. Links are made and removed without a lock.
 //! Whoever has a link has the content, so a race between a push and a removal can leave a second copy, never a hole.
 
@@ -53,6 +55,8 @@ pub struct Storage {
     /// Holds the lock.
     _version: File,
     stripes: Vec<Mutex<()>>,
+    /// Blobs of Holm's images, if pushes may take them from there.
+    images: Option<Root>,
 }
 
 impl Storage {
@@ -76,7 +80,16 @@ impl Storage {
             other => other.into(),
         })?;
         let stripes = (0..STRIPES).map(|_| Mutex::new(())).collect();
-        Ok(Self { root, _version: version, stripes })
+        Ok(Self { root, _version: version, stripes, images: None })
+    }
+
+    /// Lets pushes take blobs of Holm's images, which lie below `blobs`. There may be none yet.
+    ///
+    /// # Errors
+    /// The directory cannot be opened.
+    pub fn share(&mut self, blobs: &Path) -> io::Result<()> {
+        self.images = found(Root::open(blobs))?;
+        Ok(())
     }
 
     /// Keeps others from writing manifests of that repository.

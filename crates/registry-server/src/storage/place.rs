@@ -105,6 +105,14 @@ impl Directory {
         }
     }
 
+    /// Gives an open file the name `name` here. `CrossesDevices` where it lies elsewhere, `AlreadyExists` if the name is
+    /// taken.
+    pub fn link_file(&self, file: &File, name: &str) -> io::Result<()> {
+        use std::os::fd::AsRawFd as _;
+        let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+        Ok(rustix::fs::linkat(rustix::fs::CWD, link, &self.0, name, AtFlags::SYMLINK_FOLLOW)?)
+    }
+
     /// Removes a name; whether it was there.
     pub fn remove(&self, name: &str) -> io::Result<bool> {
         match rustix::fs::unlinkat(&self.0, name, AtFlags::empty()) {

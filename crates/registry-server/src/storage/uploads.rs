@@ -120,7 +120,8 @@ impl Upload {
     }
 }
 
-fn hash(file: &mut File, algorithm: Algorithm) -> io::Result<(Hasher, u64)> {
+/// Hashes a file from its beginning; and its length.
+pub(super) fn hash(file: &mut File, algorithm: Algorithm) -> io::Result<(Hasher, u64)> {
     let (mut hasher, mut size, mut piece) = (Hasher::new(algorithm), 0, vec![0; PIECE]);
     file.rewind()?;
     loop {

@@ -224,6 +224,7 @@ impl Copy<'_> {
             match put {
                 Put::Existed => Step::Exists,
                 Put::Mounted => Step::Mounted,
+                Put::Taken => Step::Taken,
                 Put::Sent => Step::Complete,
             },
         );

@@ -48,6 +48,8 @@ pub enum Put {
     Existed,
     /// The registry had it in another repository.
     Mounted,
+    /// The registry is on this host, and took it from this host's images.
+    Taken,
     /// It was sent.
     Sent,
 }

@@ -123,7 +123,8 @@ impl Destination for Target<'_> {
         {
             return Ok(Put::Mounted);
         }
-        repository.put_blob(&blob.digest, blob.size, open).map(|()| Put::Sent)
+        let sent = repository.put_blob(&blob.digest, blob.size, open)?;
+        Ok(if sent { Put::Sent } else { Put::Taken })
     }
 
     fn put_manifest(&self, node: &Node, named: bool) -> Result<()> {
