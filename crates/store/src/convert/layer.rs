@@ -1,6 +1,6 @@
 //! The tree of a layer, to which the entries of its archive are applied in their order.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::copy;
 use super::lower::{Found, Lower};
@@ -44,7 +44,14 @@ pub(super) struct Layer<'a> {
     /// Whether the walk at hand followed a link of the parents.
     through_lower: bool,
     /// Files copied from the parents, by layer and inode number, so that their names stay linked.
-    copied: HashMap<(usize, u64), NodeId>,
+    copied: BTreeMap<(usize, u64), Copied>,
+}
+
+/// A copy of a file of the parents.
+struct Copied {
+    node: NodeId,
+    /// The hard link that it was made for, to be named in errors.
+    entry: Entry,
 }
 
 /// A component of a resolved path; without a node if only the parents have it.
@@ -73,7 +80,7 @@ impl<'a> Layer<'a> {
             link_steps_left: MAX_LINK_STEPS,
             recent: None,
             through_lower: false,
-            copied: HashMap::new(),
+            copied: BTreeMap::new(),
         }
     }
 
@@ -82,9 +89,37 @@ impl<'a> Layer<'a> {
         self.self_contained
     }
 
-    /// The tree, complete.
+    /// The tree, complete after [`Layer::name_copies`].
     pub fn into_tree(self) -> Tree {
         self.tree
+    }
+
+    /// Gives copies of the parents' files the names too that those have there, where nothing came in their place: a
+    /// link and its target are one file then. To be called when all entries are applied.
+    pub fn name_copies(&mut self) -> Result<(), Error> {
+        let copied = std::mem::take(&mut self.copied);
+        for layer in 0..self.lower.count() {
+            let files = copied.range((layer, 0)..=(layer, u64::MAX));
+            let numbers: BTreeSet<u64> = files.map(|((_, number), _)| *number).collect();
+            for (path, number) in self.lower.names(layer, &numbers)? {
+                self.name_copy(&path, (layer, number), &copied[&(layer, number)])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn name_copy(&mut self, path: &[u8], key: (usize, u64), copied: &Copied) -> Result<(), Error> {
+        let components: Vec<_> = path.split(|&byte| byte == b'/').collect();
+        let Some((last, directories)) = components.split_last() else { return Ok(()) };
+        let Some(steps) = self.walk(directories, false, &copied.entry)? else { return Ok(()) };
+        // Where the layer has put a link in the way, the name is another one.
+        let led_here = steps.iter().map(|step| &*step.name).eq(directories.iter().copied());
+        match self.child(&steps, last)? {
+            Child::Lower(found) if led_here && (found.layer, found.inode.number) == key => {}
+            _ => return Ok(()),
+        }
+        let directory = self.directory(directories, &copied.entry)?;
+        self.link(directory, last, copied.node, &copied.entry)
     }
 
     /// Counts `bytes` of metadata that are kept.
@@ -130,7 +165,7 @@ impl<'a> Layer<'a> {
         match meaning {
             Name::Plain(name) => return Ok(Some(Destination::Name { directory, name: name.into() })),
             Name::Whiteout(name) => self.white_out(directory, name, entry)?,
-            Name::Opaque => self.make_opaque(directory),
+            Name::Opaque => self.make_opaque(directory, entry)?,
             Name::Ignored => {}
         }
         Ok(None)
@@ -261,12 +296,19 @@ impl<'a> Layer<'a> {
         }
     }
 
-    fn make_opaque(&mut self, directory: NodeId) {
+    fn make_opaque(&mut self, directory: NodeId, entry: &Entry) -> Result<(), Error> {
         if self.lower.is_empty() {
             self.self_contained = false;
+        } else if directory == Tree::ROOT {
+            // Overlayfs looks for no mark on the root of a layer: each name is removed by itself.
+            self.self_contained = false;
+            for name in self.lower.root_names()? {
+                self.white_out(directory, &name, entry)?;
+            }
         } else {
             self.set_opaque(directory);
         }
+        Ok(())
     }
 
     /// Removes what the parents have under a name; what the layer has there stays.
@@ -318,8 +360,8 @@ impl<'a> Layer<'a> {
     ) -> Result<NodeId, Error> {
         self.self_contained = false;
         let key = (found.layer, found.inode.number);
-        if let Some(id) = self.copied.get(&key) {
-            return Ok(*id);
+        if let Some(copied) = self.copied.get(&key) {
+            return Ok(copied.node);
         }
         let (image, inode) = (found.image, &found.inode);
         let (major, minor) = inode.device();
@@ -334,7 +376,9 @@ impl<'a> Layer<'a> {
         };
         let metadata = lower_metadata(image, inode)?;
         let id = self.add(Node { metadata, content }, entry)?;
-        self.copied.insert(key, id);
+        self.charge(entry, (entry.path.len() + entry.link.len() + size_of::<Copied>()) as u64)?;
+        let entry = Entry { xattrs: Vec::new(), sparse: None, ..entry.clone() };
+        self.copied.insert(key, Copied { node: id, entry });
         Ok(id)
     }
 

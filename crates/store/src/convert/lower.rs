@@ -1,8 +1,10 @@
 //! The parents as one merged tree, as overlayfs would show them: directories of all layers become one
 //! until something that is no directory, a whiteout or an opaque directory hides what is below.
 
+use std::collections::BTreeSet;
+
 use crate::erofs::{FileType, Image, Inode, OPAQUE};
-use holm_tar::Error;
+use holm_tar::{Error, Kind};
 
 /// The images of the layers below.
 #[derive(Clone, Copy)]
@@ -44,17 +46,64 @@ impl<'a> Lower<'a> {
         Ok(parts.into_iter().next().map(|(layer, inode)| Found { image: &self.images[layer], layer, inode }))
     }
 
-    fn roots(self) -> Result<Parts, Error> {
-        let mut parts = Parts::new();
-        for (layer, image) in self.images.iter().enumerate().rev() {
-            let root = image.root()?;
-            let last = is_opaque(image, &root)?;
-            parts.push((layer, root));
-            if last {
-                break;
+    /// How many layers there are.
+    pub fn count(self) -> usize {
+        self.images.len()
+    }
+
+    /// The names in the root.
+    pub fn root_names(self) -> Result<BTreeSet<Box<[u8]>>, Error> {
+        let mut names: BTreeSet<Box<[u8]>> = BTreeSet::new();
+        for (layer, root) in self.roots()? {
+            self.images[layer].read_directory(&root, &mut |entry| {
+                names.insert(entry.name.into());
+                Ok(())
+            })?;
+        }
+        let mut seen = BTreeSet::new();
+        for name in names {
+            if self.find(&[&name])?.is_some() {
+                seen.insert(name);
             }
         }
-        Ok(parts)
+        Ok(seen)
+    }
+
+    /// All paths of the files with these inode numbers in one layer, seen or not.
+    pub fn names(self, layer: usize, numbers: &BTreeSet<u64>) -> Result<Vec<(Vec<u8>, u64)>, Error> {
+        let (image, mut names, mut pending) = (&self.images[layer], Vec::new(), Vec::new());
+        if !numbers.is_empty() {
+            pending.push((Vec::new(), image.root()?));
+        }
+        let mut left = image.inode_count();
+        while let Some((path, directory)) = pending.pop() {
+            left = left.checked_sub(1).ok_or_else(|| {
+                Error::new(
+                    Kind::Corrupt,
+                    "the EROFS image has more directories than it says, or a loop of them",
+                )
+            })?;
+            image.read_directory(&directory, &mut |entry| {
+                let name = || [path.as_slice(), entry.name].join(&b"/"[..usize::from(!path.is_empty())]);
+                if numbers.contains(&entry.inode) {
+                    names.push((name(), entry.inode));
+                }
+                // What the directory says of a type is only a hint.
+                let inode = (entry.file_type == FileType::Directory as u8).then(|| image.inode(entry.inode));
+                if let Some(inode) = inode.transpose()?.filter(|inode| inode.file_type == FileType::Directory)
+                {
+                    pending.push((name(), inode));
+                }
+                Ok(())
+            })?;
+        }
+        Ok(names)
+    }
+
+    /// Overlayfs heeds no mark of an opaque directory on them.
+    fn roots(self) -> Result<Parts, Error> {
+        let layers = self.images.iter().enumerate().rev();
+        layers.map(|(layer, image)| Ok((layer, image.root()?))).collect()
     }
 
     /// The parts of the entry `name` of a merged directory; a single one unless it is a directory.

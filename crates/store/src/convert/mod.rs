@@ -22,11 +22,12 @@
 //! the way are followed within the root, as an extraction in a chroot would. A later entry replaces an
 //! earlier one of the same name; directories keep what is in them. Missing directories are made, with
 //! the metadata that the parents have for them, else 0755 of root. A hard link into the parents copies
-//! the file. Whatever takes something from the parents makes the layer not self-contained.
+//! the file, and all its names that are still seen are names of the copy then. Whatever takes something from the
+//! parents makes the layer not self-contained.
 //!
 //! Whiteouts (OCI image specification, "Layer", "Whiteouts") take overlayfs's form: `.wh.name` a
-//! character device 0:0, `.wh..wh..opq` the attribute `trusted.overlay.opaque`; they speak of the
-//! parents only, wherever they stand in the archive. A character device 0:0 in the archive is what
+//! character device 0:0, `.wh..wh..opq` the attribute `trusted.overlay.opaque` (in the root, where overlayfs looks for
+//! none, a whiteout of each name of the parents); they speak of the parents only, wherever they stand in the archive. A character device 0:0 in the archive is what
 //! overlayfs makes of a removed file, and is taken as the same; so do Docker, containerd and Podman,
 //! which create it. `.wh..wh.` names of aufs are skipped. A layer without parents has nothing to hide:
 //! whiteouts are dropped, and the layer is then not self-contained, since above a parent it means more.
@@ -186,6 +187,7 @@ fn write<'a>(ahead: Ahead, files: &LayerFiles<'a>, options: &'a Options<'a>) -> 
     };
     conversion.entries()?;
     conversion.rest(options.allow_missing_end)?;
+    conversion.layer.name_copies()?;
     let Conversion { recorder, data, layer, entries, .. } = conversion;
     recorder.finish()?;
     Ok(Written { data, layer, entries })

@@ -10,6 +10,10 @@ fn layer(items: &[Item], parents: &[Image]) -> Layer {
     Layer::checked(&Archive::of(items), parents)
 }
 
+fn names(words: &str) -> Vec<String> {
+    words.split(' ').map(str::to_owned).collect()
+}
+
 fn refused(items: &[Item], parents: &[Image]) -> (Kind, String) {
     let options = Options { parents, ..Options::default() };
     let error = Layer::make(&Archive::of(items)[..], &options).err().expect("the archive is taken");
@@ -191,10 +195,15 @@ fn hard_links_into_the_parents_copy_what_is_seen_there() {
     );
     assert_eq!(above.data("x"), b"from below");
     let x = above.inode("x");
-    assert_eq!((x.number, x.links(), x.mode(), x.uid()), (above.inode("y").number, 3, 0o4755, 7));
+    assert_eq!((x.number, x.links(), x.mode(), x.uid()), (above.inode("y").number, 4, 0o4755, 7));
+    assert_eq!(
+        above.inode("d/f").number,
+        x.number,
+        "what the parents have under that name is hidden by the copy"
+    );
     assert_eq!(above.image.read_link(&above.inode("z")).unwrap(), b"f");
     assert!(!above.converted.self_contained);
-    assert_eq!(above.names("/"), ["w", "x", "y", "z"], "directories of the target are not made");
+    assert_eq!((above.names("/"), above.names("d")), (names("d w x y z"), names("f l")));
     for target in ["d/removed", "hidden/h", "d/none"] {
         assert_eq!(refused(&[Item::hard_link("x", target)], &below).0, Kind::NotFound, "{target}");
     }
@@ -202,6 +211,52 @@ fn hard_links_into_the_parents_copy_what_is_seen_there() {
     assert_eq!(refused(&own, &below).0, Kind::NotFound, "the layer itself removed it");
     let opaque = [Item::directory("d"), Item::file("d/.wh..wh..opq", b""), Item::hard_link("x", "d/f")];
     assert_eq!(refused(&opaque, &below).0, Kind::NotFound, "the layer itself hides it");
+}
+
+#[test]
+fn copies_have_the_names_that_are_still_seen() {
+    let below = parents(&[
+        &[
+            Item::directory("d"),
+            Item::file("f", b"x"),
+            Item::hard_link("d/g", "f"),
+            Item::hard_link("d/h", "f"),
+            Item::hard_link("gone", "f"),
+        ],
+        &[Item::file(".wh.gone", b"")],
+    ]);
+    let above = layer(&[Item::hard_link("x", "f"), Item::file("d/h", b"another")], &below);
+    let links =
+        [above.inode("x"), above.inode("f"), above.inode("d/g")].map(|inode| (inode.number, inode.links()));
+    assert!(links.iter().all(|link| *link == (links[0].0, 3)), "{links:?}");
+    assert_eq!((above.data("d/h"), above.names("/")), (b"another".to_vec(), names("d f x")));
+    let removed =
+        layer(&[Item::hard_link("x", "f"), Item::file(".wh.d", b""), Item::file(".wh.f", b"")], &below);
+    assert_eq!(
+        (removed.inode("x").links(), removed.is_whiteout("f"), removed.is_whiteout("d")),
+        (1, true, true)
+    );
+}
+
+#[test]
+fn an_opaque_root_is_a_whiteout_of_each_name() {
+    let below = parents(&[
+        &[Item::directory("d"), Item::file("f", b""), Item::file("gone", b""), Item::directory("kept")],
+        &[Item::file(".wh.gone", b""), Item::file("second", b"")],
+    ]);
+    let above = layer(
+        &[
+            Item::directory("kept"),
+            Item::file(".wh..wh..opq", b""),
+            Item::directory("d"),
+            Item::file("new", b""),
+        ],
+        &below,
+    );
+    assert_eq!(above.names("/"), names("d f kept new second"));
+    assert!(above.is_whiteout("f") && above.is_whiteout("second") && !above.is_opaque("/"));
+    assert!(above.is_opaque("d") && above.is_opaque("kept"));
+    assert!(!above.converted.self_contained);
 }
 
 #[test]
