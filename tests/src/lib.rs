@@ -11,6 +11,8 @@
 //! - [`call`]: one run of the `holm` program, to its end or in the background
 //! - [`terminal`]: one run of it on a terminal
 //! - [`tarball`]: root file systems, well made and hostile
+//! - [`oci_image`]: images of several layers
+//! - [`origin`]: a server of HTTP that answers as the test says
 //! - [`isolation`]: the same test with containers and with virtual machines
 //! - [`kernels`]: kernels that boot nothing
 //! - [`debian`]: a kernel that boots
@@ -23,6 +25,8 @@ pub mod foreign;
 pub mod host;
 pub mod isolation;
 pub mod kernels;
+pub mod oci_image;
+pub mod origin;
 pub mod tarball;
 pub mod terminal;
 
@@ -32,6 +36,8 @@ use std::time::{Duration, Instant};
 
 pub use call::{Call, Outcome, Running};
 pub use isolation::Isolation;
+pub use oci_image::OciImage;
+pub use origin::Origin;
 pub use tarball::Tarball;
 pub use terminal::Terminal;
 

@@ -57,8 +57,12 @@ fn applets() -> String {
 pub struct Tarball {
     bytes: Vec<u8>,
     owner: (u32, u32),
-    attributes: Vec<(String, Vec<u8>)>,
+    time: Option<(i64, u32)>,
+    records: Vec<(String, Vec<u8>)>,
 }
+
+/// When entries were changed unless they say otherwise, in seconds since 1970.
+const TIME: i64 = 1_700_000_000;
 
 impl Tarball {
     /// A tarball without entries.
@@ -73,36 +77,81 @@ impl Tarball {
         self
     }
 
+    /// When the entries to come were changed: seconds since 1970, and nanoseconds.
+    pub fn time(&mut self, seconds: i64, nanoseconds: u32) -> &mut Self {
+        self.time = Some((seconds, nanoseconds));
+        self
+    }
+
     /// An extended attribute of the next entry.
     pub fn attribute(&mut self, name: &str, value: impl Into<Vec<u8>>) -> &mut Self {
-        self.attributes.push((format!("SCHILY.xattr.{name}"), value.into()));
+        self.record(&format!("SCHILY.xattr.{name}"), value)
+    }
+
+    /// A record of the pax header of the next entry.
+    pub fn record(&mut self, key: &str, value: impl Into<Vec<u8>>) -> &mut Self {
+        self.records.push((key.to_owned(), value.into()));
         self
     }
 
     /// A regular file.
-    pub fn file(&mut self, path: &str, mode: u32, content: impl AsRef<[u8]>) -> &mut Self {
-        self.entry(b'0', path, mode, "", content.as_ref())
+    pub fn file(
+        &mut self,
+        path: &(impl AsRef<[u8]> + ?Sized),
+        mode: u32,
+        content: impl AsRef<[u8]>,
+    ) -> &mut Self {
+        self.entry(b'0', path.as_ref(), mode, b"", content.as_ref())
     }
 
     /// A directory.
-    pub fn directory(&mut self, path: &str, mode: u32) -> &mut Self {
-        self.entry(b'5', path, mode, "", &[])
+    pub fn directory(&mut self, path: &(impl AsRef<[u8]> + ?Sized), mode: u32) -> &mut Self {
+        self.entry(b'5', path.as_ref(), mode, b"", &[])
     }
 
     /// A symbolic link.
-    pub fn symlink(&mut self, path: &str, target: &str) -> &mut Self {
-        self.entry(b'2', path, 0o777, target, &[])
+    pub fn symlink(
+        &mut self,
+        path: &(impl AsRef<[u8]> + ?Sized),
+        target: &(impl AsRef<[u8]> + ?Sized),
+    ) -> &mut Self {
+        self.entry(b'2', path.as_ref(), 0o777, target.as_ref(), &[])
     }
 
     /// A hard link.
-    pub fn hard_link(&mut self, path: &str, target: &str) -> &mut Self {
-        self.entry(b'1', path, 0o644, target, &[])
+    pub fn hard_link(
+        &mut self,
+        path: &(impl AsRef<[u8]> + ?Sized),
+        target: &(impl AsRef<[u8]> + ?Sized),
+    ) -> &mut Self {
+        self.entry(b'1', path.as_ref(), 0o644, target.as_ref(), &[])
+    }
+
+    /// A named pipe.
+    pub fn fifo(&mut self, path: &str, mode: u32) -> &mut Self {
+        self.entry(b'6', path.as_bytes(), mode, b"", &[])
+    }
+
+    /// A whiteout of the path: a file beside it whose name says so.
+    pub fn whiteout(&mut self, path: &str) -> &mut Self {
+        let (directory, name) = path.rsplit_once('/').map_or(("", path), |(above, name)| (above, name));
+        let slash = if directory.is_empty() { "" } else { "/" };
+        self.file(&format!("{directory}{slash}.wh.{name}"), 0o644, "")
     }
 
     /// A character device.
     pub fn character_device(&mut self, path: &str, mode: u32, major: u32, minor: u32) -> &mut Self {
-        self.extended(path, "");
-        let mut header = self.header(b'3', path, mode, "", 0);
+        self.device(b'3', path, mode, (major, minor))
+    }
+
+    /// A block device.
+    pub fn block_device(&mut self, path: &str, mode: u32, major: u32, minor: u32) -> &mut Self {
+        self.device(b'4', path, mode, (major, minor))
+    }
+
+    fn device(&mut self, kind: u8, path: &str, mode: u32, (major, minor): (u32, u32)) -> &mut Self {
+        self.extended(path.as_bytes(), b"");
+        let mut header = self.header(kind, path.as_bytes(), mode, b"", 0);
         octal(&mut header[329..337], u64::from(major));
         octal(&mut header[337..345], u64::from(minor));
         self.push(header, &[])
@@ -116,37 +165,42 @@ impl Tarball {
         bytes
     }
 
-    fn entry(&mut self, kind: u8, path: &str, mode: u32, target: &str, content: &[u8]) -> &mut Self {
+    fn entry(&mut self, kind: u8, path: &[u8], mode: u32, target: &[u8], content: &[u8]) -> &mut Self {
         self.extended(path, target);
         let header = self.header(kind, path, mode, target, content.len());
         self.push(header, content)
     }
 
-    /// Writes a pax header if the next entry needs one: for long names and for extended attributes.
-    fn extended(&mut self, path: &str, target: &str) {
+    /// Writes a pax header if the next entry needs one: for long names, for times that a header has no digits for, and
+    /// for what was asked for.
+    fn extended(&mut self, path: &[u8], target: &[u8]) {
         let mut records = Vec::new();
         for (key, value) in [("path", path), ("linkpath", target)] {
             if value.len() > 100 {
-                records.extend(record(key, value.as_bytes()));
+                records.extend(record(key, value));
             }
         }
-        for (key, value) in std::mem::take(&mut self.attributes) {
+        if let Some((seconds, nanoseconds)) = self.time.filter(|time| time.0 < 0 || time.1 > 0) {
+            records.extend(record("mtime", decimal(seconds, nanoseconds).as_bytes()));
+        }
+        for (key, value) in std::mem::take(&mut self.records) {
             records.extend(record(&key, &value));
         }
         if !records.is_empty() {
-            let header = self.header(b'x', "pax", 0o644, "", records.len());
+            let header = self.header(b'x', b"pax", 0o644, b"", records.len());
             self.push(header, &records);
         }
     }
 
-    fn header(&self, kind: u8, path: &str, mode: u32, target: &str, size: usize) -> [u8; BLOCK] {
+    fn header(&self, kind: u8, path: &[u8], mode: u32, target: &[u8], size: usize) -> [u8; BLOCK] {
         let mut header = [0; BLOCK];
         text(&mut header[..100], path);
         octal(&mut header[100..108], u64::from(mode));
         octal(&mut header[108..116], u64::from(self.owner.0));
         octal(&mut header[116..124], u64::from(self.owner.1));
         octal(&mut header[124..136], size as u64);
-        octal(&mut header[136..148], 1_700_000_000);
+        let seconds = self.time.map_or(TIME, |(seconds, _)| seconds);
+        octal(&mut header[136..148], u64::try_from(seconds).unwrap_or_default());
         header[156] = kind;
         text(&mut header[157..257], target);
         header[257..265].copy_from_slice(b"ustar\x0000");
@@ -177,15 +231,22 @@ fn record(key: &str, value: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// A time as pax writes it: nanoseconds behind a point, counted away from 0 before 1970.
+fn decimal(seconds: i64, nanoseconds: u32) -> String {
+    let whole = i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
+    let (sign, size) = (if whole < 0 { "-" } else { "" }, whole.unsigned_abs());
+    format!("{sign}{}.{:09}", size / 1_000_000_000, size % 1_000_000_000)
+}
+
 /// Writes as much of a text as fits.
-fn text(field: &mut [u8], value: &str) {
+fn text(field: &mut [u8], value: &[u8]) {
     let count = value.len().min(field.len());
-    field[..count].copy_from_slice(&value.as_bytes()[..count]);
+    field[..count].copy_from_slice(&value[..count]);
 }
 
 /// Writes a number in octal digits with a NUL behind them.
 fn octal(field: &mut [u8], value: u64) {
     let mut digits = String::new();
     write!(digits, "{value:0width$o}", width = field.len() - 1).expect("a string takes all");
-    text(field, &digits);
+    text(field, digits.as_bytes());
 }

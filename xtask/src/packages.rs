@@ -50,6 +50,7 @@ impl Purpose {
                 "skopeo",
                 "strace",
                 "tar",
+                "umoci",
                 "util-linux",
                 "xz-utils",
                 "zstd",
