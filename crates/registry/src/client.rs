@@ -191,9 +191,9 @@ impl Client {
                 "" => format!("{target}?n={A_PAGE}"),
                 last => format!("{target}?n={A_PAGE}&last={last}"),
             };
-            let answer = self.send(&Call::new(Method::GET, target, scope, doing))?;
-            let more = answer.headers().contains_key("link");
-            let content = self.read(answer, DOCUMENT_LIMIT)?;
+            let (headers, content) =
+                self.fetch(&Call::new(Method::GET, target, scope, doing), DOCUMENT_LIMIT)?;
+            let more = headers.contains_key("link");
             let page = words(&content)
                 .map_err(|error| Error::because(Kind::Invalid, format!("{doing}: read the answer"), error))?;
             let page = page.unwrap_or_default();
@@ -349,6 +349,25 @@ impl Client {
         self.authorized.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Makes a request and reads its answer of at most `limit` bytes; what breaks off is asked for again.
+    ///
+    /// # Errors
+    /// As [`Client::send`] and [`Client::read`].
+    pub fn fetch(&self, call: &Call<'_>, limit: u64) -> Result<(HeaderMap, Vec<u8>)> {
+        for attempt in 1.. {
+            let answer = self.send(call)?;
+            let headers = answer.headers().clone();
+            match self.read(answer, limit) {
+                Err(error) if attempt < call.attempts && error.kind() == Kind::Broken => {
+                    tracing::info!("{}: {error}; again", call.doing);
+                    sleep(FIRST_PAUSE * attempt);
+                }
+                read => return read.map(|content| (headers, content)),
+            }
+        }
+        unreachable!("the last attempt returns")
+    }
+
     /// Reads the body of an answer of at most `limit` bytes.
     ///
     /// # Errors
@@ -493,7 +512,10 @@ fn read_token(answer: Response<Body>) -> Result<String> {
         answer.into_body().into_with_config().limit(ANSWER_LIMIT).read_to_vec().map_err(transport)?;
     let content: Value = serde_json::from_slice(&content).map_err(|_| invalid())?;
     let text = |key: &str| content.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
-    let token = text("token").or_else(|| text("access_token")).ok_or_else(invalid)?;
+    let token = text("token").or_else(|| text("access_token"));
+    // It goes into a line of a request's head.
+    let token =
+        token.filter(|token| token.bytes().all(|byte| byte.is_ascii_graphic())).ok_or_else(invalid)?;
     Ok(format!("Bearer {token}"))
 }
 

@@ -10,7 +10,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use holm_spec::image::{ImageConfiguration, ImageManifest};
+use holm_spec::image::{Descriptor, ImageConfiguration, ImageManifest};
 use holm_spec::platform::Platform;
 use holm_spec::{Digest, Reference};
 use holm_store::{ExpectedLayer, ReceivedImage, Store, is_image_config};
@@ -208,8 +208,10 @@ impl Pull<'_> {
         let (index, manifest_digest, manifest) = match document::parse(&first)? {
             Document::Manifest(_) => (None, digest, first),
             Document::Index(index) => {
-                let chosen = document::digest_of(document::choose(index.manifests(), &self.platform())?)?;
+                let entry = document::choose(index.manifests(), &self.platform())?;
+                let chosen = document::digest_of(entry)?;
                 let (_, manifest) = self.repository.manifest(&chosen.to_string(), Some(chosen))?;
+                self.check_size("manifest", entry, &manifest)?;
                 self.accept(&chosen, &manifest)?;
                 (Some(first), chosen, manifest)
             }
@@ -233,6 +235,7 @@ impl Pull<'_> {
     /// The configuration, and what it and the manifest say of the rest.
     fn content(&self, manifest: Box<ImageManifest>) -> Result<(Vec<u8>, Content)> {
         let content = self.repository.document(&document::digest_of(manifest.config())?)?;
+        self.check_size("configuration", manifest.config(), &content)?;
         if !is_image_config(&manifest) {
             return Ok((content, Content::Artifact(manifest)));
         }
@@ -240,6 +243,16 @@ impl Pull<'_> {
         self.check_platform(&config)?;
         let layers = document::layers(&manifest, &config)?;
         Ok((content, Content::Layers(layers)))
+    }
+
+    fn check_size(&self, what: &str, descriptor: &Descriptor, content: &[u8]) -> Result<()> {
+        let (told, is, registry) = (descriptor.size(), content.len(), self.repository.domain());
+        if told == is as u64 {
+            return Ok(());
+        }
+        let digest = descriptor.digest();
+        let text = format!("the {what} {digest} from {registry} has {is} bytes, not {told}");
+        Err(Error::new(Kind::Invalid, text))
     }
 
     fn check_platform(&self, config: &ImageConfiguration) -> Result<()> {

@@ -49,10 +49,9 @@ impl<'a> Repository<'a> {
     pub fn manifest(&self, wanted: &str, pinned: Option<Digest>) -> Result<(Digest, Vec<u8>)> {
         let mut call = self.call(Method::GET, &format!("manifests/{wanted}"), "ask for the image");
         call.headers.push(("Accept", document::ACCEPT.to_owned()));
-        let answer = self.client.send(&call)?;
-        let told = answer.headers().get("docker-content-digest").and_then(|value| value.to_str().ok());
+        let (headers, content) = self.client.fetch(&call, DOCUMENT_LIMIT)?;
+        let told = headers.get("docker-content-digest").and_then(|value| value.to_str().ok());
         let told = pinned.or_else(|| told?.parse().ok());
-        let content = self.client.read(answer, DOCUMENT_LIMIT)?;
         let digest = Digest::of(&content);
         self.expect("manifest", told.unwrap_or(digest), digest)?;
         Ok((digest, content))
@@ -111,8 +110,8 @@ impl<'a> Repository<'a> {
     /// As [`Repository::manifest`].
     pub fn document(&self, digest: &Digest) -> Result<Vec<u8>> {
         let doing = format!("ask for the configuration {digest}");
-        let answer = self.client.send(&self.call(Method::GET, &format!("blobs/{digest}"), doing))?;
-        let content = self.client.read(answer, DOCUMENT_LIMIT)?;
+        let call = self.call(Method::GET, &format!("blobs/{digest}"), doing);
+        let (_, content) = self.client.fetch(&call, DOCUMENT_LIMIT)?;
         self.expect("configuration", *digest, Digest::of(&content))?;
         Ok(content)
     }
