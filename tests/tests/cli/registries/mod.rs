@@ -1,9 +1,13 @@
 //! Registries: `pull`, `push`, `login`, and workloads of images that are elsewhere. From and to Debian's docker-registry,
 //! and from servers that lie.
 
+mod attempt;
+mod contents;
 mod liars;
 mod pull;
 mod push;
+mod tokens;
+mod transport;
 
 use std::collections::BTreeMap;
 use std::fs;
