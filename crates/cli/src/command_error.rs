@@ -254,6 +254,9 @@ fn registry_hint(kind: registry::Kind) -> Option<&'static str> {
         Kind::Busy => "the registry limits how often it is asked: try again later, or with credentials",
         Kind::Server => "the registry itself failed: try again later",
         Kind::Unreachable => "look at the registry's name, at the network and at HTTPS_PROXY",
+        Kind::Untrusted => {
+            "in registries.toml, `ca` names who may vouch for the registry, and `insecure` does without that"
+        }
         Kind::Blocked => "a mirror that registries.toml names is asked instead, if there is one",
         Kind::Stale | Kind::Broken => "what was there already is kept: try again",
         Kind::Platform => "--platform chooses another one of those that there are",

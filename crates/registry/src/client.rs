@@ -438,9 +438,25 @@ fn certificates(content: &[u8]) -> Vec<Certificate<'static>> {
     parse_pem(content).filter_map(certificate).collect()
 }
 
-/// Whether a registry on this machine speaks TLS. One that does not answer is asked by plain HTTP for the error.
+/// Whether a registry on this machine speaks TLS, also with a certificate that is refused then. One that does not answer is
+/// asked by plain HTTP for the error.
 fn speaks_tls(agent: &Agent, host: &str) -> bool {
-    agent.get(format!("https://{host}/v2/")).call().is_ok()
+    agent.get(format!("https://{host}/v2/")).call().err().is_none_or(|error| shows_bad_certificate(&error))
+}
+
+fn shows_bad_certificate(error: &ureq::Error) -> bool {
+    tls_failure(error).is_some_and(|text| text.contains("peer certificate"))
+}
+
+/// What failed in TLS. Where that is an error of reading, the library tells it from others by its text alone.
+fn tls_failure(error: &ureq::Error) -> Option<String> {
+    let text = error.to_string();
+    let is_one = match error {
+        ureq::Error::Io(_) => text.contains("peer certificate") || text.contains("corrupt message"),
+        ureq::Error::Tls(_) | ureq::Error::Rustls(_) => true,
+        _ => false,
+    };
+    is_one.then_some(text)
 }
 
 fn transport(error: ureq::Error) -> Error {
@@ -448,6 +464,13 @@ fn transport(error: ureq::Error) -> Error {
         Ok(own) => return own,
         Err(error) => error,
     };
+    if let Some(text) = tls_failure(&error) {
+        let context = match text.contains("corrupt message") {
+            true => "it does not speak TLS",
+            false => "its certificate is not to be trusted",
+        };
+        return Error::because(Kind::Untrusted, context, error);
+    }
     let kind = match &error {
         ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => Kind::Unreachable,
         ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => Kind::Unreachable,
@@ -462,7 +485,6 @@ fn transport(error: ureq::Error) -> Error {
             _ => Kind::Broken,
         },
         ureq::Error::Protocol(_) | ureq::Error::Timeout(_) => Kind::Broken,
-        ureq::Error::Tls(_) | ureq::Error::Rustls(_) => Kind::Unreachable,
         _ => Kind::Invalid,
     };
     Error::because(

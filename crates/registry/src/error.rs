@@ -18,6 +18,8 @@ pub enum Kind {
     Server,
     /// Nobody answers at the registry's address.
     Unreachable,
+    /// Somebody answers whose certificate proves nothing, or who does not speak TLS.
+    Untrusted,
     /// The registry is not to be asked, as `registries.toml` says.
     Blocked,
     /// The connection broke or stalled, also after some patience.
