@@ -11,11 +11,15 @@ mod registry {
     mod clients;
     mod copy;
     mod crashes;
+    mod credentials;
     mod limits;
     mod mirror;
+    mod names;
     mod protocol;
+    mod proxy;
     mod settings;
     mod sharing;
     mod together;
+    mod trust;
     mod uploads;
 }

@@ -19,7 +19,7 @@ fn skopeo(words: &[&str]) -> String {
 }
 
 /// Pushes an image with one layer that can be run; the digest of its manifest.
-fn push_base(server: &Server, repository: &str, tag: &str) -> String {
+pub fn push_base(server: &Server, repository: &str, tag: &str) -> String {
     let mut client = server.client();
     let tar = holm_tests::tarball::base_with_release("ours").finish();
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
