@@ -53,6 +53,8 @@ pub enum Bench {
     Many,
     /// CPU time of importing a tarball.
     Import,
+    /// Converting a layer's tar to EROFS, beside mkfs.erofs and tar.
+    Convert,
     /// Pulling and pushing an image of three layers.
     Pull,
     /// Each command of an OCI runtime on bundles with Docker's configuration, and the peak of its memory.

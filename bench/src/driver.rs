@@ -65,6 +65,7 @@ const BENCHES: &[(Bench, BenchFunction)] = &[
     (Bench::Memory, benches::memory::measure),
     (Bench::Many, benches::many::measure),
     (Bench::Import, benches::import::measure),
+    (Bench::Convert, benches::convert::measure),
     (Bench::Pull, benches::pull::measure),
     (Bench::Oci, benches::oci::measure),
     (Bench::OciMany, benches::oci_many::measure),

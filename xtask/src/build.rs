@@ -145,7 +145,8 @@ fn ship_foreign(workspace: &Workspace, profile: &str, dist: &Path) -> Result<Vec
 /// A binary cannot be built.
 pub fn benchmarks(workspace: &Workspace) -> Result<PathBuf> {
     let target = Target::choose(workspace)?;
-    compile(workspace, &target, "release", &[("holm-bench", "holm-bench"), ("holm-bench", "holm-floor")])
+    let binaries = ["holm-bench", "holm-floor", "holm-part"].map(|binary| ("holm-bench", binary));
+    compile(workspace, &target, "release", &binaries)
 }
 
 /// Returns the directory of the binaries.

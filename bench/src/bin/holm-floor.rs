@@ -4,6 +4,8 @@
 //! holm-floor run --image FILE --directory DIR [--memory BYTES] [--report-pid] [--print-calls] [-- COMMAND…]
 //! holm-floor exec --pid PID [--print-calls] [-- COMMAND…]
 //! holm-floor import TAR OUT [--print-calls]
+//! holm-floor read FILE
+//! holm-floor hash FILE
 //! holm-floor pull ADDRESS REPOSITORY TAG DIRECTORY
 //! holm-floor oci-run --directory DIR --group NAME [--user-namespace] [--print-calls] [-- COMMAND…]
 //! holm-floor oci-create --directory DIR --group NAME --fifo FILE [--user-namespace] [--print-calls] [-- COMMAND…]
@@ -12,7 +14,8 @@
 //! holm-floor peak -- COMMAND…
 //! ```
 //!
-//! `true` only ends: what the start of a static program takes. `peak` runs a command and prints the most memory, in
+//! `true` only ends: what the start of a static program takes. `read` reads a file, `hash` hashes it, too: what lies between
+//! them is the digest. `peak` runs a command and prints the most memory, in
 //! KiB, that it or one of its children had in use; it is here because a child begins with what its parent has.
 //!
 //! It ends with the command's status, or with 125 when it could not start one. Arguments are parsed by hand:
@@ -33,7 +36,7 @@ use rustix::process::Pid;
 
 const USAGE: &str = "usage: holm-floor run --image FILE --directory DIR [--memory BYTES] [--report-pid] \
 [--print-calls] [-- COMMAND...]\n       holm-floor exec --pid PID [--print-calls] [-- COMMAND...]\n       \
-holm-floor import TAR OUT [--print-calls]\n       holm-floor pull ADDRESS REPOSITORY TAG \
+holm-floor import TAR OUT [--print-calls]\n       holm-floor read FILE\n       holm-floor hash FILE\n       holm-floor pull ADDRESS REPOSITORY TAG \
 DIRECTORY\n       holm-floor oci-run --directory DIR --group NAME [--user-namespace] \
 [--print-calls] [-- COMMAND...]\n       holm-floor oci-create --directory DIR --group NAME --fifo FILE \
 [--user-namespace] [--print-calls] [-- COMMAND...]\n       holm-floor oci-exec --pid PID --group PATH [--print-calls] \
@@ -112,6 +115,8 @@ impl Arguments {
             "run" => self.run(calls),
             "exec" => self.exec(calls),
             "import" => self.import(),
+            "read" => self.read(false),
+            "hash" => self.read(true),
             "pull" => self.pull(),
             "oci-run" => self.oci_run(calls),
             "oci-create" => self.oci_create(calls),
@@ -160,6 +165,14 @@ impl Arguments {
 }
 
 impl Arguments {
+    fn read(self, hashed: bool) -> Result<i32> {
+        let [_, file] = self.plain.as_slice() else { return Err(USAGE.into()) };
+        let digest =
+            import::read(file.as_ref(), hashed).map_err(|error| format!("`{}`: {error}", file.display()))?;
+        writeln!(io::stdout(), "{digest}")?;
+        Ok(0)
+    }
+
     fn pull(self) -> Result<i32> {
         let [_, address, repository, tag, directory] = &self.plain[..] else { return Err(USAGE.into()) };
         let texts = [address, repository, tag].map(|word| word.to_str().ok_or(USAGE));

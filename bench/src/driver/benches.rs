@@ -1,5 +1,6 @@
 //! The benches: one file for each promise.
 
+pub mod convert;
 pub mod exec;
 pub mod import;
 pub mod many;
@@ -12,8 +13,12 @@ pub mod start;
 mod traces;
 pub mod vm;
 
+use std::path::Path;
+
+use anyhow::Context;
 use holm_bench::floor::sys;
 
+use super::host;
 use super::pairing::{Side, alternate};
 use super::process::Launch;
 use super::report::{Goal, Measure, Report};
@@ -81,4 +86,13 @@ fn take_part<T>(
 /// `back to back`, or the pause.
 fn describe_gap(gap: std::time::Duration) -> String {
     if gap.is_zero() { "back to back".to_owned() } else { format!("after {} ms each", gap.as_millis()) }
+}
+
+/// Removes a directory and all mounts in it, if it is there.
+fn discard(directory: &Path) -> anyhow::Result<()> {
+    host::detach_mounts_below(directory);
+    match std::fs::remove_dir_all(directory) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        removed => removed.with_context(|| format!("removing `{}`", directory.display())),
+    }
 }

@@ -14,23 +14,47 @@ const BLOCK_BYTES: usize = 1 << 20;
 /// # Errors
 /// When a file cannot be opened, read, written or synced.
 pub fn import(source: &Path, destination: &Path) -> io::Result<String> {
-    let mut source = File::open(source)?;
     let mut destination = File::create(destination)?;
     let mut hash = Sha256::new();
+    blocks(source, |data| {
+        hash.update(data);
+        destination.write_all(data)
+    })?;
+    destination.sync_data()?;
+    Ok(hexadecimal(hash))
+}
+
+/// Reads `source` one MiB at a time, and hashes it if `hashed`; the digest in hexadecimal, of nothing if it is not.
+///
+/// # Errors
+/// When the file cannot be opened or read.
+pub fn read(source: &Path, hashed: bool) -> io::Result<String> {
+    let mut hash = Sha256::new();
+    blocks(source, |data| {
+        if hashed {
+            hash.update(data);
+        }
+        Ok(())
+    })?;
+    Ok(hexadecimal(hash))
+}
+
+/// Hands on all of `source`, one MiB at a time.
+fn blocks(source: &Path, mut each: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    let mut source = File::open(source)?;
     let mut block = vec![0; BLOCK_BYTES];
     loop {
-        let size = match source.read(&mut block) {
-            Ok(0) => break,
-            Ok(size) => size,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+        match source.read(&mut block) {
+            Ok(0) => return Ok(()),
+            Ok(size) => each(block.get(..size).unwrap_or_default())?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
-        };
-        let data = block.get(..size).unwrap_or_default();
-        hash.update(data);
-        destination.write_all(data)?;
+        }
     }
-    destination.sync_data()?;
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn hexadecimal(hash: Sha256) -> String {
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -45,6 +69,7 @@ mod tests {
         let digest = import(&source, &destination).unwrap();
         assert_eq!(digest, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         assert_eq!(std::fs::read(&destination).unwrap(), b"abc");
+        assert_eq!(read(&source, true).unwrap(), digest);
     }
 
     #[test]

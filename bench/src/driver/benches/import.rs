@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use holm_bench::floor::sys;
 
-use super::take_part;
+use super::{discard, take_part};
 use crate::driver::Machine;
-use crate::driver::host;
 use crate::driver::pairing::{Side, alternate};
 use crate::driver::process::{Bounds, Launch};
 use crate::driver::report::{Figures, Goal, Measure, Report};
@@ -50,11 +49,6 @@ fn compare(machine: &Machine<'_>, report: &mut Report, tar: &Path) {
     let goal = Some(Goal::AtMost(1.5));
     let wanted = [("holm", "floor", Measure::Cpu, goal), ("holm", "floor", Measure::Wall, None)];
     report.compare("import", runs, series, &wanted);
-}
-
-fn discard(apart: &Path) -> Result<()> {
-    host::detach_mounts_below(apart);
-    std::fs::remove_dir_all(apart).with_context(|| format!("removing `{}`", apart.display()))
 }
 
 /// The tarball that was asked for, or the one that the demo makes too.

@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use holm_bench::floor::{LEFT_OUT_OF_PULL, sys};
 
-use super::take_part;
+use super::{discard, take_part};
 use crate::driver::Machine;
-use crate::driver::host;
 use crate::driver::pairing::{Side, alternate};
 use crate::driver::process::Launch;
 use crate::driver::report::{Figures, Goal, Measure, Report};
@@ -119,13 +118,5 @@ fn apart(machine: &Machine<'_>) -> PathBuf {
     match &machine.holm {
         Some(Ok(holm)) => holm.apart(),
         _ => machine.scratch.path().join("none"),
-    }
-}
-
-fn discard(directory: &Path) -> Result<()> {
-    host::detach_mounts_below(directory);
-    match std::fs::remove_dir_all(directory) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        removed => removed.with_context(|| format!("removing `{}`", directory.display())),
     }
 }

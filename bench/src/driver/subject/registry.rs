@@ -46,6 +46,19 @@ pub fn storage() -> Result<PathBuf> {
     Ok(storage.canonicalize()?)
 }
 
+/// The files of the image's layers, packed by gzip, the lowest first.
+///
+/// # Errors
+/// The storage does not hold the image as [`storage`] makes it.
+pub fn layers(storage: &Path) -> Result<Vec<PathBuf>> {
+    let current = repository(storage).join(format!("_manifests/tags/{TAG}/current/link"));
+    let manifest = blob(storage, &std::fs::read_to_string(current)?);
+    let manifest: Value = serde_json::from_slice(&std::fs::read(manifest)?)?;
+    let layers = manifest["layers"].as_array().context("a manifest without layers")?;
+    let digests = layers.iter().map(|layer| layer["digest"].as_str().context("a layer without a digest"));
+    digests.map(|digest| Ok(blob(storage, digest?))).collect()
+}
+
 fn fill(directory: &Path) -> Result<()> {
     let mut layers = Vec::new();
     let mut diff_ids = Vec::new();
@@ -157,6 +170,12 @@ fn base(directory: &Path) -> PathBuf {
     directory.join("docker/registry/v2")
 }
 
+/// The file of a blob.
+fn blob(directory: &Path, digest: &str) -> PathBuf {
+    let hex = digest.trim_start_matches("sha256:");
+    base(directory).join(format!("blobs/sha256/{}/{hex}/data", hex.get(..2).unwrap_or_default()))
+}
+
 fn repository(directory: &Path) -> PathBuf {
     base(directory).join("repositories").join(REPOSITORY)
 }
@@ -164,10 +183,10 @@ fn repository(directory: &Path) -> PathBuf {
 /// Moves a file to where the registry has its blobs; gives its digest.
 fn keep(directory: &Path, file: &Path) -> Result<String> {
     let hex = hex(file)?;
-    let place = base(directory).join(format!("blobs/sha256/{}/{hex}", hex.get(..2).unwrap_or_default()));
-    std::fs::create_dir_all(&place)?;
-    std::fs::rename(file, place.join("data"))?;
     let digest = format!("sha256:{hex}");
+    let place = blob(directory, &digest);
+    place.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+    std::fs::rename(file, place)?;
     link(&repository(directory).join("_layers"), &digest)?;
     Ok(digest)
 }
