@@ -55,6 +55,8 @@ pub enum Bench {
     Import,
     /// Converting a layer's tar to EROFS, beside mkfs.erofs and tar.
     Convert,
+    /// Mounting an image of two layers, ready for a container.
+    Mount,
     /// Pulling and pushing an image of three layers.
     Pull,
     /// Each command of an OCI runtime on bundles with Docker's configuration, and the peak of its memory.

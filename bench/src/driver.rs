@@ -66,6 +66,7 @@ const BENCHES: &[(Bench, BenchFunction)] = &[
     (Bench::Many, benches::many::measure),
     (Bench::Import, benches::import::measure),
     (Bench::Convert, benches::convert::measure),
+    (Bench::Mount, benches::mount::measure),
     (Bench::Pull, benches::pull::measure),
     (Bench::Oci, benches::oci::measure),
     (Bench::OciMany, benches::oci_many::measure),

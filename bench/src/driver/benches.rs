@@ -5,6 +5,7 @@ pub mod exec;
 pub mod import;
 pub mod many;
 pub mod memory;
+pub mod mount;
 pub mod oci;
 pub mod oci_many;
 pub mod pull;

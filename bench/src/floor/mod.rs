@@ -13,6 +13,7 @@
 //! | [`run`] | start a container, wait for it, release everything |
 //! | [`exec`] | a process in a running container |
 //! | [`oci`] | the same for an OCI runtime, with Docker's configuration |
+//! | [`mount`] | mount layers, and an overlay over them |
 //! | [`import`] | read, hash and write a file once |
 //! | [`pull`] | fetch, hash, inflate, hash and write layers once |
 //!
@@ -24,6 +25,7 @@ pub mod cgroup;
 pub mod confine;
 pub mod exec;
 pub mod import;
+pub mod mount;
 pub mod oci;
 pub mod pull;
 pub mod run;
@@ -50,6 +52,12 @@ pub const LEFT_OUT_OF_EXEC: &[&str] = &[
     "asking a keeper, stdio relay, logs, the exit status file",
     "joining v1 groups, rlimits, the user, the environment, a new session",
     "compiling the seccomp profile (the filter is a constant)",
+];
+
+/// What [`mount`] leaves out of what an engine does to mount an image.
+pub const LEFT_OUT_OF_MOUNT: &[&str] = &[
+    "sharing a layer's mount between containers: the lock, the mount point, attaching, looking whether it is mounted",
+    "opening the directories of layers and of the writable part by paths",
 ];
 
 /// What [`import`] leaves out of what an engine does to import a tarball.

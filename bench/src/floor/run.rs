@@ -17,15 +17,13 @@ use std::path::PathBuf;
 
 use rustix::fs::{CWD, Mode};
 use rustix::io::Errno;
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
-    UnmountFlags,
-};
+use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags};
 use rustix::process::{Signal, WaitId, WaitIdOptions};
 
 use super::calls::{Calls, Failure};
 use super::cgroup::{Group, MemoryLimit, unified_root};
 use super::confine::confine;
+use super::mount;
 use super::sys::{self, ArgumentPointers, Child};
 
 /// The status that a child ends with when it could not start its command, as in Docker.
@@ -64,8 +62,8 @@ pub fn run(request: &Request, calls: Calls) -> Result<i32, Failure> {
     let group = Group::create(unified_root(), &name, calls)?;
     let limit = request.memory.map(|bytes| MemoryLimit::set(&group, &name, bytes, calls)).transpose()?;
     let writable = Writable::create(request, &name, calls)?;
-    let layer = mount_layer(request, calls)?;
-    let root = mount_overlay(&layer, &writable, calls)?;
+    let layer = mount::layer(&request.image, calls)?;
+    let root = mount::overlay(&[&layer], &writable.upper, &writable.work, calls)?;
     let arguments = sys::argument_pointers(request.command.iter().map(CString::as_c_str));
 
     let cloned = calls.make("clone3", "all namespaces, pidfd, into cgroup", || {
@@ -150,47 +148,6 @@ impl Drop for Writable {
         // What is left after a failure lies in the directory that the caller gave and removes.
         drop(std::fs::remove_dir_all(&self.base));
     }
-}
-
-fn mount_layer(request: &Request, calls: Calls) -> Result<OwnedFd, Failure> {
-    let context =
-        calls.make("fsopen", "erofs", || rustix::mount::fsopen("erofs", FsOpenFlags::FSOPEN_CLOEXEC))?;
-    calls.make("fsconfig", "source", || {
-        rustix::mount::fsconfig_set_string(&context, "source", request.image.as_path())
-    })?;
-    calls.make("fsconfig", "ro", || rustix::mount::fsconfig_set_flag(&context, "ro"))?;
-    create_and_mount(context, "erofs", MountAttrFlags::MOUNT_ATTR_RDONLY, calls)
-}
-
-fn mount_overlay(layer: &OwnedFd, writable: &Writable, calls: Calls) -> Result<OwnedFd, Failure> {
-    let context =
-        calls.make("fsopen", "overlay", || rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC))?;
-    calls.make("fsconfig", "lowerdir+", || {
-        rustix::mount::fsconfig_set_fd(&context, "lowerdir+", layer.as_fd())
-    })?;
-    let set = |key: &'static str, value: &std::path::Path| {
-        calls.make("fsconfig", key, || rustix::mount::fsconfig_set_string(&context, key, value))
-    };
-    set("upperdir", &writable.upper)?;
-    set("workdir", &writable.work)?;
-    set("redirect_dir", "nofollow".as_ref())?;
-    set("metacopy", "off".as_ref())?;
-    calls.make("fsconfig", "volatile", || rustix::mount::fsconfig_set_flag(&context, "volatile"))?;
-    create_and_mount(context, "overlay", MountAttrFlags::empty(), calls)
-}
-
-fn create_and_mount(
-    context: OwnedFd,
-    kind: &'static str,
-    attributes: MountAttrFlags,
-    calls: Calls,
-) -> Result<OwnedFd, Failure> {
-    calls.make("fsconfig", "create", || rustix::mount::fsconfig_create(&context))?;
-    let mount = calls.make("fsmount", kind, || {
-        rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
-    })?;
-    calls.note("close", "mount context");
-    Ok(mount)
 }
 
 /// What the child does, with everything that it needs.

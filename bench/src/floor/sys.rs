@@ -232,23 +232,29 @@ pub fn shared_log() -> Result<&'static Log, Errno> {
     Ok(unsafe { &*address.cast::<Log>() })
 }
 
+/// User and system time of this process.
+pub fn time_of_this_process() -> Duration {
+    let usage = usage(libc::RUSAGE_SELF);
+    duration(usage.ru_utime) + duration(usage.ru_stime)
+}
+
 /// User and system time of all children that this process has waited for, and of theirs.
 pub fn time_of_children() -> Duration {
-    let usage = usage_of_children();
+    let usage = usage(libc::RUSAGE_CHILDREN);
     duration(usage.ru_utime) + duration(usage.ru_stime)
 }
 
 /// The most memory that any one of these children had in use, in KiB (`ru_maxrss`). A child begins with what its
 /// parent has.
 pub fn peak_of_children() -> u64 {
-    u64::try_from(usage_of_children().ru_maxrss).unwrap_or_default()
+    u64::try_from(usage(libc::RUSAGE_CHILDREN).ru_maxrss).unwrap_or_default()
 }
 
-fn usage_of_children() -> libc::rusage {
+fn usage(who: libc::c_int) -> libc::rusage {
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
     // SAFETY: the kernel fills a structure that is live; all zero is valid, should it answer an error.
     unsafe {
-        libc::getrusage(libc::RUSAGE_CHILDREN, usage.as_mut_ptr());
+        libc::getrusage(who, usage.as_mut_ptr());
         usage.assume_init()
     }
 }
