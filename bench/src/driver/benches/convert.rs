@@ -3,9 +3,11 @@
 //!
 //! The digest of the archive is counted apart, since every way to check a layer has it: it is what hashing takes beyond reading.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{BufReader, BufWriter};
 use std::path::Path;
+use std::rc::Rc;
 
 use anyhow::{Context, Result};
 use flate2::bufread::MultiGzDecoder;
@@ -72,7 +74,7 @@ fn convert(machine: &Machine<'_>, report: &mut Report, out: &Path, tar: &Path) -
         false => report.could_not_run("mkfs.erofs", "this one takes no archives: erofs-utils from 1.7 on do"),
     }
     let runs = machine.arguments.measured_runs().min(MOST_RUNS);
-    let series = run(sides, runs, out);
+    let series = run(sides, runs, out, Rc::new(discard));
     if sys::interrupted() {
         return Ok(());
     }
@@ -83,7 +85,7 @@ fn convert(machine: &Machine<'_>, report: &mut Report, out: &Path, tar: &Path) -
     Ok(())
 }
 
-/// In a comparison of its own: the kernel clears up after so many files for long, and whoever runs next would pay for it.
+/// In a comparison of its own: so many files keep the kernel busy for long, and whoever runs next would pay for it.
 fn extract(machine: &Machine<'_>, report: &mut Report, out: &Path, tar: &Path) -> Result<()> {
     let extract = Launch::new("tar").with(["--extract", "--numeric-owner", "--file"]);
     let mut sides = vec![Side::plain("tar", extract.with([tar, "--directory".as_ref(), out]))];
@@ -91,7 +93,15 @@ fn extract(machine: &Machine<'_>, report: &mut Report, out: &Path, tar: &Path) -
         sides.push(ours(floor, out, tar)?);
     }
     let runs = machine.arguments.measured_runs().min(MOST_EXTRACTIONS);
-    let series = run(sides, runs, out);
+    let kept = Cell::new(0);
+    let trash = out.with_extension("used");
+    std::fs::create_dir(&trash)?;
+    // Removed at the end: an ext4 without a journal is slow to make files for as long as others were deleted recently.
+    let put_aside = move |out: &Path| {
+        kept.set(kept.get() + 1);
+        Ok(std::fs::rename(out, trash.join(kept.get().to_string()))?)
+    };
+    let series = run(sides, runs, out, Rc::new(put_aside));
     let wanted = [("tar", "holm", Measure::Cpu, None)];
     report.compare("conversion of a layer, beside its extraction", runs, series, &wanted);
     Ok(())
@@ -102,12 +112,15 @@ fn ours(floor: &Floor, out: &Path, tar: &Path) -> Result<Side> {
     Ok(Side::plain("holm", convert.with([out.join("erofs"), out.join("tarmeta")])))
 }
 
-/// Runs by turns, each with an empty `out`.
-fn run(mut sides: Vec<Side>, runs: u32, out: &Path) -> Vec<Series> {
+/// Takes a directory away.
+type Remove = dyn Fn(&Path) -> Result<()>;
+
+/// Runs by turns, each with an empty `out`, which is then taken away.
+fn run(mut sides: Vec<Side>, runs: u32, out: &Path, remove: Rc<Remove>) -> Vec<Series> {
     for side in &mut sides {
-        let (made, removed) = (out.to_owned(), out.to_owned());
+        let (made, removed, remove) = (out.to_owned(), out.to_owned(), Rc::clone(&remove));
         side.prepare = Some(Box::new(move || Ok(std::fs::create_dir(&made)?)));
-        side.reset = Some(Box::new(move || discard(&removed)));
+        side.reset = Some(Box::new(move || remove(&removed)));
     }
     alternate(&sides.iter().collect::<Vec<_>>(), runs, std::time::Duration::ZERO)
 }
