@@ -11,6 +11,7 @@ mod oci;
 mod plain;
 mod podman;
 pub mod registry;
+pub mod server;
 
 pub use floor::{Floor, Held as HeldFloor};
 pub use holm::Holm;

@@ -1,4 +1,5 @@
-//! `pull` and `push` of an image of three layers, from and to Debian's docker-registry, beside the floor, podman and skopeo.
+//! `pull` and `push` of an image of three layers, from and to Debian's docker-registry, and to ours, beside the floor, podman
+//! and skopeo.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,9 @@ use crate::driver::Machine;
 use crate::driver::pairing::{Side, alternate};
 use crate::driver::process::Launch;
 use crate::driver::report::{Figures, Goal, Measure, Report};
+use crate::driver::subject::Holm;
 use crate::driver::subject::registry::{self, DockerRegistry, REPOSITORY, TAG};
+use crate::driver::subject::server::Server;
 
 /// Each takes seconds, so few of them say enough.
 const MOST_RUNS: u32 = 10;
@@ -81,36 +84,60 @@ fn peak(machine: &Machine<'_>, report: &mut Report, image: &str) -> Result<()> {
     Ok(())
 }
 
+/// To Debian's registry and to ours, each without the image at every push.
 fn push(machine: &Machine<'_>, report: &mut Report, scratch: &Path, image: &str) -> Result<()> {
     let Some(Ok(holm)) = &machine.holm else { return Ok(()) };
-    let storage = scratch.join("to");
-    let registry = DockerRegistry::serve(scratch, "to", &storage)?;
-    let target = format!("{}/{REPOSITORY}:{TAG}", registry.address);
     holm.apart_with(&["pull", "-q", image]).output()?;
-    holm.apart_with(&["tag", image, &target]).output()?;
     let layout = format!("oci:{}:{TAG}", scratch.join("layout").display());
-    let skopeo = || Launch::new("skopeo").with(["copy", "--quiet", "--insecure-policy"]);
     let from = format!("docker://{image}");
-    let mut sides = vec![Side::plain("holm", holm.apart_with(&["push", "-q", &target]))];
-    match skopeo().with(["--src-tls-verify=false", &from, &layout]).output() {
-        Ok(_) => {
-            let to = format!("docker://{target}");
-            sides.push(Side::plain("skopeo", skopeo().with(["--dest-tls-verify=false", &layout, &to])));
-        }
-        Err(error) => report.could_not_run("skopeo", format!("{error:#}")),
-    }
-    for side in &mut sides {
-        let storage = storage.join("docker");
-        side.reset = Some(Box::new(move || discard(&storage)));
-    }
-    let runs = runs(machine);
-    let series = alternate(&sides.iter().collect::<Vec<_>>(), runs, std::time::Duration::ZERO);
-    let wanted = [
-        ("skopeo", "holm", Measure::Wall, Some(Goal::AtLeast(1.0))),
-        ("skopeo", "holm", Measure::Cpu, Some(Goal::AtLeast(1.0))),
-    ];
-    report.compare("push of the same image", runs, series, &wanted);
+    let copied = skopeo().with(["--src-tls-verify=false", &from, &layout]).output();
+    let layout = copied.map(|_| layout).map_err(|error| report.could_not_run("skopeo", format!("{error:#}")));
+    let push = Push { machine, holm, image, layout: layout.ok() };
+    let storage = scratch.join("to");
+    let debians = DockerRegistry::serve(scratch, "to", &storage)?;
+    push.compare(report, "docker-registry", &debians.address, &[storage.join("docker")])?;
+    let ours = Server::ours(scratch, machine.arguments.bin_dir.as_deref())?;
+    push.compare(report, "holm registry serve", &ours.address, &Server::content(scratch))?;
     discard(&apart(machine))
+}
+
+fn skopeo() -> Launch {
+    Launch::new("skopeo").with(["copy", "--quiet", "--insecure-policy"])
+}
+
+/// An image that is pushed.
+struct Push<'a> {
+    machine: &'a Machine<'a>,
+    holm: &'a Holm,
+    /// Its name in the store.
+    image: &'a str,
+    /// The same as an OCI layout, for skopeo.
+    layout: Option<String>,
+}
+
+impl Push<'_> {
+    /// To the registry `name` at `address`, whose `content` is removed after each.
+    fn compare(&self, report: &mut Report, name: &str, address: &str, content: &[PathBuf]) -> Result<()> {
+        let target = format!("{address}/{REPOSITORY}:{TAG}");
+        self.holm.apart_with(&["tag", self.image, &target]).output()?;
+        let mut sides = vec![Side::plain("holm", self.holm.apart_with(&["push", "-q", &target]))];
+        if let Some(layout) = &self.layout {
+            let to = format!("docker://{target}");
+            sides.push(Side::plain("skopeo", skopeo().with(["--dest-tls-verify=false", layout, &to])));
+        }
+        for side in &mut sides {
+            let content = content.to_vec();
+            side.reset = Some(Box::new(move || content.iter().try_for_each(|place| discard(place))));
+        }
+        let runs = runs(self.machine);
+        let series = alternate(&sides.iter().collect::<Vec<_>>(), runs, std::time::Duration::ZERO);
+        let wanted = [
+            ("skopeo", "holm", Measure::Wall, Some(Goal::AtLeast(1.0))),
+            ("skopeo", "holm", Measure::Cpu, Some(Goal::AtLeast(1.0))),
+        ];
+        report.compare(&format!("push of the same image to {name}"), runs, series, &wanted);
+        Ok(())
+    }
 }
 
 /// The store of Holm that is cold each time.

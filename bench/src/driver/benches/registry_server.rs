@@ -4,7 +4,6 @@
 //! server's process, from `/proc`; the client's is not in it.
 
 mod client;
-mod server;
 
 use std::time::Instant;
 
@@ -14,8 +13,8 @@ use holm_bench::floor::sys;
 use crate::driver::Machine;
 use crate::driver::pairing::Spread;
 use crate::driver::report::{Figures, Goal, Report};
+use crate::driver::subject::server::Server;
 use client::Client;
-use server::Server;
 
 /// Small blobs, and their size in bytes.
 const SMALL: usize = 64;

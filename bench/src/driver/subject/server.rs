@@ -1,7 +1,7 @@
-//! The two servers, each with an empty storage in the driver's scratch directory.
+//! Servers of registries, each with an empty storage: ours, and Debian's docker-registry.
 
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,10 @@ pub struct Server {
 }
 
 impl Server {
-    /// `holm registry serve`.
+    /// `holm registry serve`, with its storage in `base`.
+    ///
+    /// # Errors
+    /// It is not built, or does not listen.
     pub fn ours(base: &Path, bin_dir: Option<&Path>) -> Result<Self> {
         let program = bin_dir.unwrap_or(Path::new("target/dist")).join("holm");
         if !program.exists() {
@@ -35,6 +38,9 @@ impl Server {
     }
 
     /// Debian's docker-registry, as Debian sets it up, without logs.
+    ///
+    /// # Errors
+    /// It is not installed, or does not listen.
     pub fn debians(base: &Path) -> Result<Self> {
         let address = free_address()?;
         let storage = base.join("docker-registry");
@@ -62,6 +68,11 @@ impl Server {
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(server)
+    }
+
+    /// Where [`Self::ours`] keeps what was pushed, below its `base`: it makes both anew when they are gone.
+    pub fn content(base: &Path) -> [PathBuf; 2] {
+        ["blobs", "repositories"].map(|name| base.join("registry").join(name))
     }
 
     /// Seconds of processor time that it has taken (proc_pid_stat(5), the 14th and 15th field, in ticks of 10 ms).
