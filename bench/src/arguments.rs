@@ -65,6 +65,8 @@ pub enum Bench {
     OciMany,
     /// `run --rm --vm IMAGE true` beside the bare emulator; what machines add in memory, and what they share.
     Vm,
+    /// The most memory that importing, pushing and pulling large layers takes.
+    LargeLayer,
     /// What pulls cost our registry's server beside Debian's docker-registry, and the most memory that it takes.
     RegistryServer,
     /// All of them.

@@ -16,7 +16,7 @@
 //! | `driver::report` | figures, goals, tables and JSON |
 //! | `driver::subject` | holm, the floor, podman, OCI runtimes, unshare, a bare process, the test image |
 //! | `driver::host` | what `/proc` and `/sys` say: memory, mounts, groups |
-//! | `driver::benches` | start, exec, memory, many, import, convert, mount, pull, oci, oci-many, vm, registry-server |
+//! | `driver::benches` | one file for each bench that [`arguments::Bench`] names |
 
 mod arguments;
 mod driver;

@@ -3,6 +3,7 @@
 pub mod convert;
 pub mod exec;
 pub mod import;
+pub mod large_layer;
 pub mod many;
 pub mod memory;
 pub mod mount;
@@ -96,4 +97,19 @@ fn discard(directory: &Path) -> anyhow::Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         removed => removed.with_context(|| format!("removing `{}`", directory.display())),
     }
+}
+
+/// Bytes that are not like those of another `number`, nor like themselves.
+fn content(number: usize, size: usize) -> Vec<u8> {
+    let mut state = number as u64 + 1;
+    let mut next = || {
+        // Marsaglia's xorshift.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    let mut bytes: Vec<u8> = (0..size.div_ceil(8)).flat_map(|_| next()).collect();
+    bytes.truncate(size);
+    bytes
 }

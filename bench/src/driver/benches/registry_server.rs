@@ -10,6 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use holm_bench::floor::sys;
 
+use super::content;
 use crate::driver::Machine;
 use crate::driver::pairing::Spread;
 use crate::driver::report::{Figures, Goal, Report};
@@ -172,19 +173,4 @@ fn push_huge(servers: &[Server; 2], extent: &Extent, report: &mut Report) -> Res
     }
     report.add(figures);
     Ok(())
-}
-
-/// Bytes that are not like those of another `number`, nor like themselves.
-fn content(number: usize, size: usize) -> Vec<u8> {
-    let mut state = number as u64 + 1;
-    let mut next = || {
-        // Marsaglia's xorshift.
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    };
-    let mut bytes: Vec<u8> = (0..size.div_ceil(8)).flat_map(|_| next()).collect();
-    bytes.truncate(size);
-    bytes
 }
