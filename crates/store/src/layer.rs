@@ -95,6 +95,7 @@ impl Ingested {
         let options = convert::Options {
             parents: &parents,
             limits: store.layer_limits(),
+            spill: Some(ingest.path()),
             skip_received_digest: received.is_some(),
             ..convert::Options::default()
         };

@@ -57,6 +57,27 @@ impl Drop for TemporaryFile {
     }
 }
 
+/// A new file in `directory` that has no name, and goes when it is closed.
+///
+/// # Errors
+/// Any error of open.
+pub fn unnamed_file(directory: &Path) -> io::Result<File> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    let mode = Mode::RUSR | Mode::WUSR;
+    match rustix::fs::open(directory, flags | OFlags::TMPFILE, mode) {
+        Ok(file) => Ok(file.into()),
+        // The file system has none without names.
+        Err(Errno::OPNOTSUPP | Errno::ISDIR) => {
+            let path = directory.join(format!(".tmp-{:016x}", u64::from_ne_bytes(random_bytes())));
+            let file =
+                rustix::fs::open(&path, flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW, mode)?;
+            rustix::fs::unlink(&path)?;
+            Ok(file.into())
+        }
+        Err(errno) => Err(errno.into()),
+    }
+}
+
 /// Makes the entries of a directory reach the disk.
 pub fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()

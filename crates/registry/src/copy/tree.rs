@@ -5,12 +5,12 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Seek as _};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use holm_spec::digest::encode_hex;
 use holm_store::DOCUMENT_LIMIT;
 use holm_store::compression::{Compression, Decoder, detect};
+use holm_sys::file::unnamed_file;
 use holm_tar::{Entry, EntryKind, Reader};
 
 use super::place::io_error;
@@ -150,21 +150,14 @@ fn open_plain(path: &Path) -> Result<File> {
     let mut file = File::open(path).map_err(|error| io_error("open it", error))?;
     let (compression, stream) = detect(&file).map_err(not_an_archive)?;
     if compression != Compression::None {
-        let mut unpacked = unnamed_file().map_err(|error| io_error("make a temporary file", error))?;
+        let directory = std::env::temp_dir();
+        let mut unpacked =
+            unnamed_file(&directory).map_err(|error| io_error("make a temporary file", error))?;
         let mut decoder = Decoder::new(compression, stream).map_err(not_an_archive)?;
         io::copy(&mut decoder, &mut unpacked).map_err(|error| io_error("unpack it", error))?;
         file = unpacked;
     }
     file.rewind().map_err(|error| io_error("read it", error))?;
-    Ok(file)
-}
-
-/// A new file that goes when it is closed.
-fn unnamed_file() -> io::Result<File> {
-    let path =
-        std::env::temp_dir().join(format!("holm-{}", encode_hex(&holm_sys::file::random_bytes::<16>())));
-    let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
-    std::fs::remove_file(&path)?;
     Ok(file)
 }
 

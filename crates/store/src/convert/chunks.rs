@@ -7,7 +7,7 @@
 //! What is filled up is bounded by what is stored: a header of a few bytes can claim a file of 2^63 bytes
 //! with a byte here and there, and each byte would fill a chunk.
 
-use crate::erofs::{BLOCK, Content, DataWriter};
+use crate::erofs::{BLOCK, DataWriter, SparseFile};
 use holm_tar::Error;
 use holm_tar::Segment;
 
@@ -59,9 +59,7 @@ impl<'m> Plan<'m> {
 
 /// A sparse file that is being written.
 pub(super) struct Chunks<'m> {
-    size: u64,
-    bits: u8,
-    blocks: Vec<Option<u32>>,
+    file: SparseFile,
     segments: std::iter::Copied<std::slice::Iter<'m, Segment>>,
     /// What is left of the current segment.
     segment: Segment,
@@ -77,9 +75,7 @@ impl<'m> Chunks<'m> {
 
     fn begin(map: &'m [Segment], size: u64, bits: u8) -> Self {
         Self {
-            size,
-            bits,
-            blocks: vec![None; count(size, bits) as usize],
+            file: SparseFile::new(size, bits),
             segments: map.iter().copied(),
             segment: Segment { offset: 0, length: 0 },
             written: None,
@@ -87,7 +83,7 @@ impl<'m> Chunks<'m> {
     }
 
     fn chunk(&self) -> u64 {
-        BLOCK << self.bits
+        BLOCK << self.file.chunk_bits
     }
 
     /// Makes `data` stand where the next stored byte goes, and gives how many of `available` bytes may
@@ -95,16 +91,14 @@ impl<'m> Chunks<'m> {
     pub fn stand(&mut self, data: &mut DataWriter<'_>, available: usize) -> Result<usize, Error> {
         while self.segment.length == 0 {
             // The map's sum is the number of stored bytes, so there is a segment for each.
-            self.segment = self.segments.next().unwrap_or(Segment { offset: self.size, length: u64::MAX });
+            self.segment =
+                self.segments.next().unwrap_or(Segment { offset: self.file.size, length: u64::MAX });
         }
         let offset = self.segment.offset;
         let chunk = self.chunk();
         if self.written.is_none_or(|written| written.div_ceil(chunk) <= offset / chunk) {
             self.end_chunk(data)?;
-            let block = data.start_file()?;
-            if let Some(slot) = self.blocks.get_mut((offset / chunk) as usize) {
-                *slot = Some(block);
-            }
+            self.file.put(offset / chunk, data.start_file()?);
             self.written = Some(offset - offset % chunk);
         }
         data.write_zeros(offset - self.written.unwrap_or(offset))?;
@@ -118,14 +112,14 @@ impl<'m> Chunks<'m> {
     /// Fills the current chunk up, as far as the file goes.
     fn end_chunk(&mut self, data: &mut DataWriter<'_>) -> Result<(), Error> {
         let Some(written) = self.written else { return Ok(()) };
-        let end = written.next_multiple_of(self.chunk()).min(self.size);
+        let end = written.next_multiple_of(self.chunk()).min(self.file.size);
         data.write_zeros(end - written)
     }
 
     /// The file, complete.
-    pub fn finish(mut self, data: &mut DataWriter<'_>) -> Result<Content, Error> {
+    pub fn finish(mut self, data: &mut DataWriter<'_>) -> Result<SparseFile, Error> {
         self.end_chunk(data)?;
-        Ok(Content::Sparse { size: self.size, chunk_bits: self.bits, chunks: self.blocks.into() })
+        Ok(self.file)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The data of files of the parents, copied into the image.
 
-use crate::erofs::{BLOCK, Chunking, Content, DataWriter, Image, Inode};
+use crate::erofs::{BLOCK, Chunking, Content, DataWriter, Image, Inode, SparseFile};
 use holm_tar::Error;
 
 /// How much is copied at once.
@@ -19,18 +19,18 @@ pub(super) fn sparse(
     inode: &Inode,
     chunks: Chunking,
     data: &mut DataWriter<'_>,
-) -> Result<Content, Error> {
+) -> Result<SparseFile, Error> {
     let length = BLOCK << chunks.bits;
-    let mut blocks = Vec::with_capacity(chunks.count as usize);
-    for start in (0..chunks.count).map(|index| index * length) {
+    let mut file = SparseFile::new(inode.size(), chunks.bits);
+    for index in 0..chunks.count {
+        let start = index * length;
         if image.is_hole(inode, start)? {
-            blocks.push(None);
             continue;
         }
-        blocks.push(Some(data.start_file()?));
+        file.put(index, data.start_file()?);
         range(image, inode, (start, inode.size().min(start.saturating_add(length))), data)?;
     }
-    Ok(Content::Sparse { size: inode.size(), chunk_bits: chunks.bits, chunks: blocks.into() })
+    Ok(file)
 }
 
 fn range(

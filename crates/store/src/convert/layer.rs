@@ -1,12 +1,15 @@
 //! The tree of a layer, to which the entries of its archive are applied in their order.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::Path;
 
 use super::copy;
 use super::lower::{Found, Lower};
 use super::path::{self, Name};
 use super::{Limits, Options};
-use crate::erofs::{self, Content, DataWriter, FileType, Image, Inode, Metadata, Node, NodeId, Tree};
+use crate::erofs::{
+    self, Budget, Content, DataWriter, FileType, Image, Inode, Metadata, NodeId, SparseFile, Tree,
+};
 use holm_tar::{Entry, EntryKind};
 use holm_tar::{Error, Kind, shown};
 
@@ -69,10 +72,11 @@ enum Child<'a> {
 
 impl<'a> Layer<'a> {
     /// An empty layer over the parents that `options` has.
-    pub fn new(options: &Options<'a>, limits: &'a Limits) -> Self {
-        Self {
+    pub fn new(options: &Options<'a>, limits: &'a Limits) -> Result<Self, Error> {
+        let budget = Budget { directory: options.spill.map(Path::to_owned), memory: limits.memory };
+        Ok(Self {
             // The root that people see is that of the writable layer on top, so none is taken from below.
-            tree: Tree::new(Metadata { mode: 0o755, ..Metadata::default() }),
+            tree: Tree::new(&Metadata { mode: 0o755, ..Metadata::default() }, &budget)?,
             lower: Lower::new(options.parents),
             limits,
             self_contained: true,
@@ -81,7 +85,7 @@ impl<'a> Layer<'a> {
             recent: None,
             through_lower: false,
             copied: BTreeMap::new(),
-        }
+        })
     }
 
     /// Whether nothing depended on what is below.
@@ -174,7 +178,12 @@ impl<'a> Layer<'a> {
     /// Places a file whose data is in the image.
     pub fn place_file(&mut self, at: &Destination, entry: &Entry, content: Content) -> Result<(), Error> {
         let metadata = self.metadata(entry)?;
-        self.insert(at, Node { metadata, content }, entry)
+        self.insert(at, (&metadata, content), entry)
+    }
+
+    /// A file with holes whose data is in the image.
+    pub fn sparse_file(&mut self, file: &SparseFile) -> Result<Content, Error> {
+        self.tree.sparse_file(file)
     }
 
     /// Places anything else; a hard link into the parents copies its data into `data`.
@@ -197,7 +206,7 @@ impl<'a> Layer<'a> {
         if entry.kind == EntryKind::Symlink {
             metadata.mode = 0o777;
         }
-        self.insert(at, Node { metadata, content }, entry)
+        self.insert(at, (&metadata, content), entry)
     }
 
     fn symlink(&mut self, entry: &Entry) -> Result<Content, Error> {
@@ -211,7 +220,7 @@ impl<'a> Layer<'a> {
             }
             length => {
                 self.charge(entry, length as u64)?;
-                Ok(Content::Symlink(entry.link.as_slice().into()))
+                Ok(Content::Symlink(self.tree.keep(&entry.link)?))
             }
         }
     }
@@ -244,56 +253,46 @@ impl<'a> Layer<'a> {
 
     /// Gives `node` its name, in place of what had it; a directory that was there stays, with new
     /// metadata.
-    fn insert(&mut self, at: &Destination, node: Node, entry: &Entry) -> Result<(), Error> {
-        let (existing, is_directory) = (self.existing(at), matches!(node.content, Content::Directory { .. }));
-        if !matches!(node.content, Content::File { .. }) {
+    fn insert(
+        &mut self,
+        at: &Destination,
+        (metadata, content): (&Metadata, Content),
+        entry: &Entry,
+    ) -> Result<(), Error> {
+        if !matches!(content, Content::File { .. }) {
             self.recent = None;
         }
         let Destination::Name { directory, name } = at else {
-            self.tree.node_mut(Tree::ROOT).metadata = node.metadata;
-            return Ok(());
+            return self.tree.set_metadata(Tree::ROOT, metadata);
         };
-        let existing_node = existing.map(|id| self.tree.node_mut(id));
-        let over_whiteout = existing_node.as_ref().is_some_and(|existing| existing.content.is_whiteout());
-        if let Some(existing) = existing_node.filter(|_| is_directory)
-            && matches!(existing.content, Content::Directory { .. })
+        let existing = self.tree.child(*directory, name)?;
+        let known = existing.map(|id| self.tree.content(id)).transpose()?;
+        if let Some(id) = existing
+            && content.is_directory()
+            && known.is_some_and(|known| known.is_directory())
         {
-            existing.metadata = node.metadata;
-            return Ok(());
+            return self.tree.set_metadata(id, metadata);
         }
-        let id = self.add(node, entry)?;
-        if over_whiteout {
-            self.set_opaque(id);
+        let id = self.add(metadata, content, entry)?;
+        if known.is_some_and(|known| known.is_whiteout()) {
+            self.tree.set_opaque(id)?;
         }
         self.link(*directory, name, id, entry)
     }
 
-    fn existing(&self, at: &Destination) -> Option<NodeId> {
-        match at {
-            Destination::Root => Some(Tree::ROOT),
-            Destination::Name { directory, name } => self.tree.child(*directory, name),
-        }
-    }
-
-    fn add(&mut self, node: Node, entry: &Entry) -> Result<NodeId, Error> {
-        let id = if self.tree.count() < self.limits.entries { self.tree.add(node) } else { None };
+    fn add(&mut self, metadata: &Metadata, content: Content, entry: &Entry) -> Result<NodeId, Error> {
+        let has_room = self.tree.count() < self.limits.entries;
+        let id = if has_room { self.tree.add(metadata, content)? } else { None };
         id.ok_or_else(|| self.too_many(entry))
     }
 
     /// Gives a node a name, also in place of another.
     fn link(&mut self, directory: NodeId, name: &[u8], id: NodeId, entry: &Entry) -> Result<(), Error> {
         self.charge(entry, name.len() as u64 + 32)?;
-        if self.tree.child(directory, name).is_some() {
+        if self.tree.child(directory, name)?.is_some() {
             self.recent = None;
         }
-        self.tree.link(directory, name, id);
-        Ok(())
-    }
-
-    fn set_opaque(&mut self, id: NodeId) {
-        if let Content::Directory { opaque, .. } = &mut self.tree.node_mut(id).content {
-            *opaque = true;
-        }
+        self.tree.link(directory, name, id)
     }
 
     fn make_opaque(&mut self, directory: NodeId, entry: &Entry) -> Result<(), Error> {
@@ -306,7 +305,7 @@ impl<'a> Layer<'a> {
                 self.white_out(directory, &name, entry)?;
             }
         } else {
-            self.set_opaque(directory);
+            self.tree.set_opaque(directory)?;
         }
         Ok(())
     }
@@ -317,11 +316,10 @@ impl<'a> Layer<'a> {
             self.self_contained = false;
             return Ok(());
         }
-        match self.tree.child(directory, name) {
-            Some(existing) => self.set_opaque(existing),
+        match self.tree.child(directory, name)? {
+            Some(existing) => self.tree.set_opaque(existing)?,
             None => {
-                let id = self
-                    .add(Node { metadata: Metadata::default(), content: Content::Character(0, 0) }, entry)?;
+                let id = self.add(&Metadata::default(), Content::Character(0, 0), entry)?;
                 self.link(directory, name, id, entry)?;
             }
         }
@@ -340,12 +338,12 @@ impl<'a> Layer<'a> {
         let Some((last, directories)) = components.split_last() else { return Err(missing()) };
         let steps = self.walk(directories, false, entry)?.ok_or_else(missing)?;
         let id = match self.child(&steps, last)? {
-            Child::Layer(id) if self.tree.node(id).content.is_whiteout() => return Err(missing()),
+            Child::Layer(id) if self.tree.content(id)?.is_whiteout() => return Err(missing()),
             Child::Layer(id) => id,
             Child::Lower(found) => self.copy_file(&found, entry, data)?,
             Child::Missing => return Err(missing()),
         };
-        if matches!(self.tree.node(id).content, Content::Directory { .. }) {
+        if self.tree.content(id)?.is_directory() {
             return Err(refuse(Kind::Corrupt, entry, "the target of the hard link is a directory"));
         }
         self.link(*directory, name, id, entry)
@@ -368,14 +366,14 @@ impl<'a> Layer<'a> {
         let content = match inode.file_type {
             FileType::Regular => self.copy_data(image, inode, entry, data)?,
             FileType::Directory => Content::empty_directory(),
-            FileType::Symlink => Content::Symlink(image.read_link(inode)?.into()),
+            FileType::Symlink => Content::Symlink(self.tree.keep(&image.read_link(inode)?)?),
             FileType::Character => Content::Character(major, minor),
             FileType::Block => Content::Block(major, minor),
             FileType::Fifo => Content::Fifo,
             FileType::Socket => Content::Socket,
         };
         let metadata = lower_metadata(image, inode)?;
-        let id = self.add(Node { metadata, content }, entry)?;
+        let id = self.add(&metadata, content, entry)?;
         self.charge(entry, (entry.path.len() + entry.link.len() + size_of::<Copied>()) as u64)?;
         let entry = Entry { xattrs: Vec::new(), sparse: None, ..entry.clone() };
         self.copied.insert(key, Copied { node: id, entry });
@@ -393,7 +391,7 @@ impl<'a> Layer<'a> {
         match image.chunks(inode)? {
             Some(chunks) => {
                 self.charge(entry, chunks.table_size())?;
-                copy::sparse(image, inode, chunks, data)
+                self.tree.sparse_file(&copy::sparse(image, inode, chunks, data)?)
             }
             None => copy::whole(image, inode, data),
         }
@@ -470,8 +468,8 @@ impl<'a> Layer<'a> {
 
     fn link_target(&mut self, child: &Child<'_>) -> Result<Option<Box<[u8]>>, Error> {
         match child {
-            Child::Layer(id) => match &self.tree.node(*id).content {
-                Content::Symlink(target) => Ok(Some(target.clone())),
+            Child::Layer(id) => match self.tree.content(*id)? {
+                Content::Symlink(target) => Ok(Some(self.tree.bytes(target)?.into())),
                 _ => Ok(None),
             },
             Child::Lower(found) if found.inode.file_type == FileType::Symlink => {
@@ -493,7 +491,7 @@ impl<'a> Layer<'a> {
         entry: &Entry,
     ) -> Result<Option<Option<NodeId>>, Error> {
         let metadata = match child {
-            Child::Layer(id) => match &self.tree.node(id).content {
+            Child::Layer(id) => match self.tree.content(id)? {
                 Content::Directory { .. } => return Ok(Some(Some(id))),
                 content if content.is_whiteout() => Metadata { mode: 0o755, ..Metadata::default() },
                 _ if !create => return Ok(None),
@@ -533,10 +531,10 @@ impl<'a> Layer<'a> {
         }
         self.self_contained = false;
         let directory = steps.last().map_or(Some(Tree::ROOT), |step| step.node).unwrap_or(Tree::ROOT);
-        let over_whiteout = self.tree.child(directory, name).is_some();
-        let id = self.add(Node { metadata, content: Content::empty_directory() }, entry)?;
+        let over_whiteout = self.tree.child(directory, name)?.is_some();
+        let id = self.add(&metadata, Content::empty_directory(), entry)?;
         if over_whiteout {
-            self.set_opaque(id);
+            self.tree.set_opaque(id)?;
         }
         self.link(directory, name, id, entry)?;
         Ok(id)
@@ -545,13 +543,17 @@ impl<'a> Layer<'a> {
     /// The entry `name` of the directory that `steps` lead to, in the merged view.
     fn child(&self, steps: &[Step], name: &[u8]) -> Result<Child<'a>, Error> {
         let directory = steps.last().map_or(Some(Tree::ROOT), |step| step.node);
-        if let Some(id) = directory.and_then(|directory| self.tree.child(directory, name)) {
+        let own = directory.map(|directory| self.tree.child(directory, name)).transpose()?.flatten();
+        if let Some(id) = own {
             return Ok(Child::Layer(id));
         }
-        let mut above = std::iter::once(Tree::ROOT).chain(steps.iter().filter_map(|step| step.node));
-        let is_opaque = |id| matches!(self.tree.node(id).content, Content::Directory { opaque: true, .. });
-        if self.lower.is_empty() || above.any(is_opaque) {
+        if self.lower.is_empty() {
             return Ok(Child::Missing);
+        }
+        for id in std::iter::once(Tree::ROOT).chain(steps.iter().filter_map(|step| step.node)) {
+            if matches!(self.tree.content(id)?, Content::Directory { opaque: true }) {
+                return Ok(Child::Missing);
+            }
         }
         let path: Vec<&[u8]> = steps.iter().map(|step| &*step.name).chain([name]).collect();
         Ok(self.lower.find(&path)?.map_or(Child::Missing, Child::Lower))

@@ -43,6 +43,7 @@ mod stream;
 
 use std::fs::File;
 use std::io::{BufWriter, Read};
+use std::path::Path;
 
 use crate::compression::{self, Compression, Decoder};
 use crate::erofs::{DataWriter, Finished, Image};
@@ -62,9 +63,10 @@ pub struct Limits {
     /// Files and directories, counting directories that no entry names; and entries, each of which counts
     /// also if it replaces another. Default 4,000,000.
     pub entries: usize,
-    /// Bytes of names, link targets, attributes and chunk lists that are kept in memory.
-    /// Default 512 MiB.
+    /// Bytes of names, link targets, attributes and chunk lists. Default 512 MiB.
     pub metadata: u64,
+    /// Bytes of these, and of what else is known of files, in memory. Default 24 MiB.
+    pub memory: usize,
     /// Bytes of a path, at most 4095 as in Linux, which is the default.
     pub path: usize,
     /// Bytes of headers of one entry. Default 1 MiB.
@@ -75,7 +77,14 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { entries: 4_000_000, metadata: 512 << 20, path: 4095, header: 1 << 20, image: 1 << 40 }
+        Self {
+            entries: 4_000_000,
+            metadata: 512 << 20,
+            memory: 24 << 20,
+            path: 4095,
+            header: 1 << 20,
+            image: 1 << 40,
+        }
     }
 }
 
@@ -86,6 +95,8 @@ pub struct Options<'a> {
     pub parents: &'a [Image],
     /// What is taken at most.
     pub limits: Limits,
+    /// A directory for files without names, into which goes what memory may not hold; without one all stays in memory.
+    pub spill: Option<&'a Path>,
     /// Takes an archive that stops after an entry, without the blocks of zeros that mark its end: right
     /// where a digest tells that it is whole.
     pub allow_missing_end: bool,
@@ -181,7 +192,7 @@ fn write<'a>(ahead: Ahead, files: &LayerFiles<'a>, options: &'a Options<'a>) -> 
         reader: Reader::new(ahead, options.limits.header),
         recorder: Recorder::new(BufWriter::new(files.tarmeta))?,
         data: DataWriter::new(files.erofs, options.limits.image),
-        layer: Layer::new(options, &options.limits),
+        layer: Layer::new(options, &options.limits)?,
         entries: 0,
         fill_left: FILL_ALLOWANCE,
     };
@@ -204,7 +215,7 @@ impl Written<'_> {
     /// Writes the image's metadata.
     fn finish(self, compression: Compression, (diff_id, tar_size): Archive) -> Result<Converted, Error> {
         let self_contained = self.layer.is_self_contained();
-        let Finished { size, seal } = self.data.finish(&self.layer.into_tree(), &diff_id)?;
+        let Finished { size, seal } = self.data.finish(self.layer.into_tree(), &diff_id)?;
         Ok(Converted {
             diff_id,
             tar_size,
@@ -290,7 +301,7 @@ impl<R: Read> Conversion<'_, R> {
                 slice = later;
             }
         }
-        chunks.finish(&mut self.data)
+        self.layer.sparse_file(&chunks.finish(&mut self.data)?)
     }
 
     /// Data that has no place in the image.

@@ -3,6 +3,7 @@
 //! `.` and `..` in their places, so that the kernel can search by halves.
 
 use super::format::{BLOCK, FileType};
+use holm_tar::Error;
 
 const ENTRY: u64 = 12;
 
@@ -30,24 +31,33 @@ pub(super) fn size<'a>(names: impl Iterator<Item = &'a [u8]>) -> u64 {
     full * BLOCK + used
 }
 
-/// Appends the directory's blocks to `out`, which ends at a block boundary: all but the last are
-/// whole, the last is as long as it needs.
-pub(super) fn encode(entries: &[DirectoryEntry<'_>], out: &mut Vec<u8>) {
-    let mut rest = entries;
-    while !rest.is_empty() {
-        let mut used = 0;
-        let fits = |entry: &&DirectoryEntry<'_>| {
-            used += ENTRY + entry.name.len() as u64;
-            used <= BLOCK
-        };
-        let count = rest.iter().take_while(fits).count();
-        let (block, after) = rest.split_at(count);
-        encode_block(block, out);
-        if !after.is_empty() {
-            out.resize(out.len().next_multiple_of(BLOCK as usize), 0);
+/// Gives the directory's blocks one after the other, and says of the last that it is the last: all others are whole, and
+/// that is as long as it needs.
+///
+/// # Errors
+/// Those of `entries` and of `block`.
+pub(super) fn encode<'a>(
+    entries: impl Iterator<Item = Result<DirectoryEntry<'a>, Error>>,
+    mut block: impl FnMut(&[u8], bool) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let (mut here, mut used, mut bytes) = (Vec::new(), 0, Vec::new());
+    for entry in entries {
+        let entry = entry?;
+        let need = ENTRY + entry.name.len() as u64;
+        if used + need > BLOCK {
+            bytes.clear();
+            encode_block(&here, &mut bytes);
+            bytes.resize(BLOCK as usize, 0);
+            block(&bytes, false)?;
+            here.clear();
+            used = 0;
         }
-        rest = after;
+        used += need;
+        here.push(entry);
     }
+    bytes.clear();
+    encode_block(&here, &mut bytes);
+    block(&bytes, true)
 }
 
 fn encode_block(entries: &[DirectoryEntry<'_>], out: &mut Vec<u8>) {
@@ -73,7 +83,12 @@ mod tests {
             let entry = |name| DirectoryEntry { name, inode: 7, file_type: FileType::Regular };
             let entries: Vec<_> = names.iter().map(|name| entry(name.as_bytes())).collect();
             let mut bytes = Vec::new();
-            encode(&entries, &mut bytes);
+            let blocks = encode(entries.into_iter().map(Ok), |block, is_last| {
+                bytes.extend_from_slice(block);
+                assert!(is_last || block.len() as u64 == BLOCK);
+                Ok(())
+            });
+            blocks.expect("encoded");
             assert_eq!(bytes.len() as u64, size(names.iter().map(|name| name.as_bytes())), "{count}");
         }
     }

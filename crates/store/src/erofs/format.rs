@@ -58,6 +58,20 @@ impl FileType {
         }
     }
 
+    /// The type with this number, if any.
+    pub(super) const fn from_number(number: u8) -> Option<Self> {
+        Some(match number {
+            1 => Self::Regular,
+            2 => Self::Directory,
+            3 => Self::Character,
+            4 => Self::Block,
+            5 => Self::Fifo,
+            6 => Self::Socket,
+            7 => Self::Symlink,
+            _ => return None,
+        })
+    }
+
     /// The type that `mode` says, if any.
     pub const fn of_mode(mode: u16) -> Option<Self> {
         Some(match mode & 0o170000 {

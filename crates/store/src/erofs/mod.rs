@@ -3,7 +3,8 @@
 //! | file | holds |
 //! |---|---|
 //! | `format` | the structures on disk |
-//! | `tree` | the file tree in memory that becomes an image's metadata |
+//! | `tree` | the file tree that becomes an image's metadata |
+//! | `pages` | what memory cannot hold goes to a file |
 //! | `xattr` | extended attributes beside an inode |
 //! | `directory` | the blocks of a directory |
 //! | `layout` | where every inode and directory block goes |
@@ -26,14 +27,16 @@
 mod directory;
 mod format;
 mod layout;
+mod pages;
 mod reader;
 mod tree;
 mod writer;
 mod xattr;
 
 pub use format::{BLOCK, FileType};
+pub use pages::Budget;
 pub use reader::{Chunking, Image, Inode, Listed, ReadAt};
-pub use tree::{Children, Content, Metadata, Node, NodeId, Tree};
+pub use tree::{Content, Metadata, Node, NodeId, Span, SparseFile, Tree};
 pub use writer::{DataWriter, Finished};
 pub use xattr::{LIMIT as XATTR_LIMIT, OPAQUE, fit_together, fits, is_storable};
 

@@ -8,8 +8,8 @@ use sha2::{Digest, Sha256};
 
 use super::directory::{self, DirectoryEntry};
 use super::format::{BLOCK, DataLayout, NO_BLOCK, RawInode, SLOT, Superblock, encode_device};
-use super::layout::{Layout, Place, directory_names};
-use super::tree::{Content, NodeId, Tree};
+use super::layout::{Layout, Place, with_dots};
+use super::tree::{Content, Node, NodeId, Tree};
 use super::xattr;
 use holm_tar::{Error, Kind};
 
@@ -116,23 +116,24 @@ impl<'f> DataWriter<'f> {
     ///
     /// # Errors
     /// As [`write`](Self::write), and [`Kind::TooLong`] if attributes are too many.
-    pub fn finish(mut self, tree: &Tree, identity: &[u8; 32]) -> Result<Finished, Error> {
-        let layout = Layout::plan(tree)?;
+    pub fn finish(mut self, mut tree: Tree, identity: &[u8; 32]) -> Result<Finished, Error> {
+        tree.forget_names();
+        let layout = Layout::plan(&tree)?;
         let metadata = self.start_file()?;
         self.flush()?;
         self.seal = Some(Sha256::new_with_prefix(SEAL));
         let directories = u64::from(metadata) + layout.metadata_blocks;
         let blocks = u32::try_from(directories + layout.directory_blocks).map_err(|_| self.too_large())?;
-        self.write_inodes(tree, &layout, directories)?;
-        self.write_directories(tree, &layout)?;
+        self.write_inodes(&tree, &layout, directories)?;
+        self.write_directories(&tree, &layout)?;
         self.flush()?;
         let superblock = Superblock {
-            root: u16::try_from(layout.of(Tree::ROOT).slot).expect("the root has the first slot"),
-            inodes: layout.order.len() as u64,
+            root: u16::try_from(layout.of(Tree::ROOT)?.slot).expect("the root has the first slot"),
+            inodes: layout.count(),
             blocks,
             metadata,
             uuid: uuid(identity),
-            chunked: layout.order.iter().any(|id| matches!(tree.node(*id).content, Content::Sparse { .. })),
+            chunked: layout.chunked,
         };
         let first = superblock.encode();
         let context = "writing the superblock of the layer's image";
@@ -141,18 +142,22 @@ impl<'f> DataWriter<'f> {
         Ok(Finished { size: u64::from(blocks) * BLOCK, seal: seal.finalize().into() })
     }
 
-    /// The inodes with what follows each; `directories` is the first block after them.
+    /// The inodes with what follows each (of a file with holes its chunk list); `directories` is the first block after them.
     fn write_inodes(&mut self, tree: &Tree, layout: &Layout, directories: u64) -> Result<(), Error> {
         let origin = self.position();
         let mut bytes = Vec::new();
-        for (index, &id) in layout.order.iter().enumerate() {
-            let place = layout.of(id);
+        for index in 0..layout.count() {
+            let id = layout.node(index)?;
+            let (node, place) = (tree.node(id)?, layout.of(id)?);
             self.write_zeros(origin + place.slot * SLOT - self.position())?;
             bytes.clear();
-            bytes.extend_from_slice(&raw_inode(tree, id, place, directories, index as u32 + 1).encode());
-            xattr::encode(tree.node(id), &mut bytes);
-            append_inline(tree, layout, id, &mut bytes);
+            bytes.extend_from_slice(&raw_inode(&node, &place, directories, index as u32 + 1).encode());
+            xattr::encode(&node, &mut bytes);
+            append_inline((tree, layout), id, (&node, &place), &mut bytes)?;
             self.write(&bytes)?;
+            if let Content::Sparse { chunks, .. } = node.content {
+                chunks.pieces().try_for_each(|piece| self.write(&tree.bytes(piece)?))?;
+            }
         }
         let end = origin + layout.metadata_blocks * BLOCK;
         self.write_zeros(end - self.position())
@@ -160,14 +165,20 @@ impl<'f> DataWriter<'f> {
 
     /// What follows the metadata: blocks of directories and of long links.
     fn write_directories(&mut self, tree: &Tree, layout: &Layout) -> Result<(), Error> {
-        for &id in &layout.order {
-            let place = layout.of(id);
-            if place.first_block.is_some() {
-                let content = content(tree, layout, id);
-                let (blocks, _) = content.split_at(content.len() - place.inline as usize);
-                self.write(blocks)?;
-                self.write_zeros(self.position().wrapping_neg() % BLOCK)?;
+        for index in 0..layout.count() {
+            let id = layout.node(index)?;
+            let place = layout.of(id)?;
+            if place.first_block.is_none() {
+                continue;
             }
+            match tree.content(id)? {
+                Content::Symlink(target) => self.write(&tree.bytes(target)?)?,
+                _ => directory_blocks((tree, layout), id, &place, |block, is_last| {
+                    // What is left over follows the inode.
+                    if is_last && place.inline > 0 { Ok(()) } else { self.write(block) }
+                })?,
+            }
+            self.write_zeros(self.position().wrapping_neg() % BLOCK)?;
         }
         Ok(())
     }
@@ -182,8 +193,7 @@ fn uuid(identity: &[u8; 32]) -> [u8; 16] {
     uuid
 }
 
-fn raw_inode(tree: &Tree, id: NodeId, place: &Place, directories: u64, number: u32) -> RawInode {
-    let node = tree.node(id);
+fn raw_inode(node: &Node, place: &Place, directories: u64, number: u32) -> RawInode {
     let blocks = place.first_block.map_or(NO_BLOCK, |first| (directories + first) as u32);
     let flat = if place.inline > 0 { DataLayout::Inline } else { DataLayout::Plain };
     let (layout, size, address) = match &node.content {
@@ -211,41 +221,42 @@ fn raw_inode(tree: &Tree, id: NodeId, place: &Place, directories: u64, number: u
     }
 }
 
-/// What follows an inode and its attributes.
-fn append_inline(tree: &Tree, layout: &Layout, id: NodeId, out: &mut Vec<u8>) {
-    let inline = layout.of(id).inline as usize;
-    match &tree.node(id).content {
-        Content::Sparse { chunks, .. } => {
-            chunks.iter().for_each(|chunk| out.extend_from_slice(&chunk.unwrap_or(NO_BLOCK).to_le_bytes()));
+/// What of a link or a directory follows an inode and its attributes.
+fn append_inline(
+    (tree, layout): (&Tree, &Layout),
+    id: NodeId,
+    (node, place): (&Node, &Place),
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
+    match node.content {
+        Content::Symlink(target) if place.inline > 0 => {
+            let target = tree.bytes(target)?;
+            out.extend_from_slice(&target[target.len() - place.inline as usize..]);
         }
-        _ if inline > 0 => {
-            let content = content(tree, layout, id);
-            out.extend_from_slice(&content[content.len() - inline..]);
+        Content::Directory { .. } if place.inline > 0 => {
+            directory_blocks((tree, layout), id, place, |block, is_last| {
+                if is_last {
+                    out.extend_from_slice(block);
+                }
+                Ok(())
+            })?;
         }
         _ => {}
     }
+    Ok(())
 }
 
-/// All bytes of a directory or a link's target.
-fn content(tree: &Tree, layout: &Layout, id: NodeId) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    match &tree.node(id).content {
-        Content::Symlink(target) => bytes.extend_from_slice(target),
-        Content::Directory { children, .. } => {
-            let inode = |name: &[u8]| match name {
-                b"." => id,
-                b".." => layout.of(id).parent,
-                _ => children[name],
-            };
-            let entry = |name| {
-                let target = inode(name);
-                let file_type = tree.node(target).content.file_type();
-                DirectoryEntry { name, inode: layout.of(target).slot, file_type }
-            };
-            let entries: Vec<_> = directory_names(children.keys().map(|name| &**name)).map(entry).collect();
-            directory::encode(&entries, &mut bytes);
-        }
-        _ => {}
-    }
-    bytes
+/// Gives the blocks of a directory, and which of them is the last.
+fn directory_blocks(
+    (tree, layout): (&Tree, &Layout),
+    id: NodeId,
+    place: &Place,
+    block: impl FnMut(&[u8], bool) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let listing = tree.list(id)?;
+    let entry = |(name, target)| {
+        let place = layout.of(target)?;
+        Ok(DirectoryEntry { name, inode: place.slot, file_type: place.file_type })
+    };
+    directory::encode(with_dots(listing.iter(), id, place.parent).map(entry), block)
 }

@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use holm_store::convert::{Converted, Error, LayerFiles, Options, convert};
+use holm_store::convert::{Converted, Error, LayerFiles, Limits, Options, convert};
 use holm_store::erofs::{FileType, Image, Inode};
 use holm_store::tarmeta::{Expected, restore_tar};
 
@@ -26,12 +26,19 @@ impl Layer {
         Ok(Self { converted, image, erofs, tarmeta })
     }
 
-    /// Converts, and checks with `fsck.erofs`, by the seal, and by getting the archive back.
+    /// Converts, and checks with `fsck.erofs`, by the seal, by getting the archive back, and by converting once more
+    /// without memory for names.
     pub fn checked(tar: &[u8], parents: &[Image]) -> Self {
         let options = Options { parents, ..Options::default() };
         let layer = Self::make(tar, &options).unwrap_or_else(|error| panic!("{error}: {error:?}"));
         layer.check();
         assert!(layer.tar() == tar, "the archive that comes back differs");
+        let (directory, limits) = (std::env::temp_dir(), Limits { memory: 0, ..Limits::default() });
+        let options = Options { parents, limits, spill: Some(&directory), ..Options::default() };
+        let spilled = Self::make(tar, &options).unwrap_or_else(|error| panic!("{error}: {error:?}"));
+        assert_eq!(spilled.converted, layer.converted);
+        let content = |layer: &Self| std::fs::read(layer.path()).unwrap();
+        assert!(content(&spilled) == content(&layer), "memory changes the image");
         layer
     }
 
