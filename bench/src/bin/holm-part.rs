@@ -28,8 +28,10 @@ fn main() -> Result<()> {
 
 fn convert_layer(tar: &Path, erofs: &Path, tarmeta: &Path) -> Result<()> {
     let input = File::open(tar).with_context(|| format!("opening `{}`", tar.display()))?;
+    // As in the store.
+    let options = Options { spill: erofs.parent(), ..Options::default() };
     let (erofs, tarmeta) = (create(erofs)?, create(tarmeta)?);
-    convert(input, &LayerFiles { erofs: &erofs, tarmeta: &tarmeta }, &Options::default())?;
+    convert(input, &LayerFiles { erofs: &erofs, tarmeta: &tarmeta }, &options)?;
     Ok(())
 }
 
