@@ -62,6 +62,13 @@ pub fn metadata() -> Vec<Case> {
             "d 0755 0:0 1700000000.000000000 [user.empty=]",
             "Go's reader of tars takes an empty value for none",
         ),
+        one("access-lists", |tar| {
+            // Version 2; owner rw, user 1000 r, group r, mask r, others r (acl(5), in the kernel's form).
+            let list = b"\x02\0\0\0\x01\0\x06\0\xff\xff\xff\xff\x02\0\x04\0\xe8\x03\0\0\
+                \x04\0\x04\0\xff\xff\xff\xff\x10\0\x04\0\xff\xff\xff\xff\x20\0\x04\0\xff\xff\xff\xff";
+            tar.attribute("system.posix_acl_access", list).file("listed", 0o644, "x");
+            tar.attribute("system.posix_acl_default", list).directory("default", 0o755)
+        }),
         case(
             "attributes-across-layers",
             vec![

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write as _};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use holm_tests::origin::{Request, answer, content, give, head};
 use holm_tests::{Holm, OciImage, Origin};
@@ -36,7 +37,7 @@ fn begin(content: &[u8], request: &Request, length: usize, stream: &mut TcpStrea
 
 /// Closes a connection so that the other end hears of a reset.
 fn reset(stream: &TcpStream) -> io::Result<()> {
-    let linger = rustix::net::sockopt::set_socket_linger(stream, Some(std::time::Duration::ZERO));
+    let linger = rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO));
     linger.map_err(io::Error::from)
 }
 
@@ -88,12 +89,26 @@ fn resets_do_not_end_a_pull_that_gets_on() {
     let resets = strange(&image, |content, request, number, stream| {
         begin(content, request, if number < 8 { content.len() / 10 } else { content.len() }, stream)?;
         // So that what was sent arrives before the reset does.
-        std::thread::sleep(std::time::Duration::from_millis(if number < 8 { 50 } else { 0 }));
+        std::thread::sleep(Duration::from_millis(if number < 8 { 50 } else { 0 }));
         if number < 8 { reset(stream) } else { Ok(()) }
     });
     pulled(&holm, &resets);
     let starts = resets.starts(&image.layers[0]);
     assert!(starts.len() == 9 && starts.is_sorted() && starts[8] > half(&image), "{starts:?}");
+}
+
+#[test]
+#[ignore = "waits for a minute: cargo xtask test --slow"]
+fn a_server_that_stalls_is_asked_again() {
+    let (holm, image) = (Holm::bare(), image());
+    let stalls = strange(&image, |content, request, number, stream| {
+        begin(content, request, if number == 0 { content.len() / 2 } else { content.len() }, stream)?;
+        // Longer than anybody waits.
+        std::thread::sleep(Duration::from_secs(if number == 0 { 600 } else { 0 }));
+        Ok(())
+    });
+    holm.call(["pull", "-q", &name(&stalls)]).timeout(Duration::from_secs(120)).run().ok();
+    assert_eq!(stalls.starts(&image.layers[0]), [0, half(&image)]);
 }
 
 #[test]
