@@ -207,6 +207,59 @@ mod tests {
         assert_eq!(facts.media_type, "application/vnd.example+json");
     }
 
+    /// The rules of the image specification ("schema"): what a registry must understand to keep a manifest's blobs is
+    /// refused where it has not its form, and what else stands in it is kept as it came.
+    #[test]
+    fn what_descriptors_need_is_there() {
+        let image = || {
+            json!({"schemaVersion": 2, "mediaType": IMAGE,
+                "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": hash("c"), "size": 1},
+                "layers": [{"mediaType": "a/b", "digest": hash("l"), "size": 1}]})
+        };
+        for (pointer, value) in [
+            ("/schemaVersion", json!(3)),
+            ("/schemaVersion", json!("2")),
+            ("/config", json!("text")),
+            ("/config/digest", json!(5)),
+            ("/config/digest", json!("sha256")),
+            ("/config/digest", json!("sha256:")),
+            ("/config/digest", json!(":1")),
+            ("/config/digest", json!(hash("c").to_uppercase())),
+            ("/config/digest", json!(format!("sha256:{}", "g".repeat(64)))),
+            ("/config/digest", json!(format!("sha512:{}", "0".repeat(64)))),
+            ("/layers", json!({})),
+            ("/layers/0", json!(1)),
+            ("/layers/0/digest", json!("sha256:../../etc")),
+            ("/subject", json!("text")),
+            ("/subject", json!({"digest": "sha256:1"})),
+            ("/annotations", json!(["a"])),
+            ("/annotations", json!({"a": 1})),
+            ("/mediaType", json!(7)),
+        ] {
+            let mut document = image();
+            match document.pointer_mut(pointer) {
+                Some(place) => *place = value.clone(),
+                None => document[&pointer[1..]] = value.clone(),
+            }
+            assert!(!refused(&document, Some(IMAGE)).is_empty(), "{pointer} {value}");
+        }
+        for (key, value) in [
+            ("annotations", json!({"": "\n"})),
+            ("artifactType", json!("application/vnd.example")),
+            ("subject", json!({"mediaType": IMAGE, "digest": hash("s"), "size": 1})),
+            ("layers", json!([])),
+            ("com.example.extension", json!([null])),
+            (
+                "config",
+                json!({"mediaType": "x/y", "digest": format!("sha512:{}", "0".repeat(128)), "size": 1}),
+            ),
+        ] {
+            let mut document = image();
+            document[key] = value.clone();
+            read(document.to_string().as_bytes(), Some(IMAGE)).expect(key);
+        }
+    }
+
     #[test]
     fn what_is_not_one_thing_is_refused() {
         assert!(refused(&json!({"mediaType": IMAGE}), Some(INDEX)).contains("was sent as"));

@@ -20,6 +20,10 @@ pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 /// Media type of an index that says none of itself.
 pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
+/// Docker's media types of the same.
+const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+
 /// More layers than that no overlay can have.
 const LAYERS: usize = 500;
 
@@ -48,12 +52,16 @@ pub struct Layer {
 /// Reads a manifest or an index.
 ///
 /// # Errors
-/// [`Kind::Invalid`] where it is neither.
+/// [`Kind::Invalid`] where it is neither, or both: who takes it for one sees another image than who takes it for the other.
 pub fn parse(content: &[u8]) -> Result<Document> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Shape {
         schema_version: u64,
+        #[serde(default)]
+        media_type: String,
+        config: Option<serde::de::IgnoredAny>,
+        layers: Option<serde::de::IgnoredAny>,
         manifests: Option<serde::de::IgnoredAny>,
     }
     let invalid = |error| Error::because(Kind::Invalid, "read what the registry sent for a manifest", error);
@@ -61,6 +69,12 @@ pub fn parse(content: &[u8]) -> Result<Document> {
     if shape.schema_version != 2 {
         let text = format!("it is a manifest of version {}, and 2 is needed", shape.schema_version);
         return Err(Error::new(Kind::Invalid, text));
+    }
+    let is_index = shape.manifests.is_some();
+    let has_parts = shape.config.is_some() || shape.layers.is_some();
+    let others = if is_index { [MANIFEST, DOCKER_MANIFEST] } else { [INDEX, DOCKER_LIST] };
+    if is_index && has_parts || others.contains(&shape.media_type.as_str()) {
+        return Err(Error::new(Kind::Invalid, "it is a manifest and an index at once"));
     }
     match shape.manifests {
         Some(_) => serde_json::from_slice(content).map(|index| Document::Index(Box::new(index))),
