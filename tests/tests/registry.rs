@@ -12,6 +12,7 @@ mod registry {
     mod copy;
     mod crashes;
     mod credentials;
+    mod engines;
     mod limits;
     mod mirror;
     mod names;

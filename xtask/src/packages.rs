@@ -41,10 +41,12 @@ impl Purpose {
             ],
             Self::Test => &[
                 "attr",
+                "buildah",
                 "busybox-static",
                 "docker-registry",
                 "erofs-utils",
                 "openssl",
+                "podman",
                 "procps",
                 "python3",
                 "skopeo",
