@@ -57,6 +57,9 @@ impl Node {
         if shape.schema_version.is_some_and(|version| version != 2) {
             return Err(Error::new(Kind::Invalid, "a manifest of version 1 cannot be copied"));
         }
+        if shape.manifests.is_some() && (shape.config.is_some() || !shape.layers.is_empty()) {
+            return Err(Error::new(Kind::Invalid, "it is a manifest and an index at once"));
+        }
         let usual = if shape.manifests.is_some() { INDEX } else { MANIFEST };
         let config_type = shape.config.as_ref().map(|config| config.media_type().to_string());
         let blobs: Vec<_> = shape.config.into_iter().chain(shape.layers).chain(shape.blobs).collect();
@@ -144,7 +147,10 @@ mod tests {
     fn what_is_no_manifest_is_refused() {
         let other = json!({"schemaVersion": 2, "layers": [{"mediaType": "l", "size": 1,
             "digest": format!("sha512:{}", "0".repeat(128))}]});
-        for text in ["", "[]", r#"{"schemaVersion":1}"#, r#"{"layers":1}"#, &other.to_string()] {
+        let both = json!({"schemaVersion": 2, "config": descriptor("c"), "manifests": []});
+        let documents = [other.to_string(), both.to_string()];
+        let texts = ["", "[]", r#"{"schemaVersion":1}"#, r#"{"layers":1}"#];
+        for text in texts.into_iter().chain(documents.iter().map(String::as_str)) {
             assert_eq!(Node::parse(text.into()).expect_err(text).kind(), Kind::Invalid);
         }
     }
