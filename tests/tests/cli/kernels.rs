@@ -119,7 +119,7 @@ fn kernels_are_no_images() {
         let outcome = holm.run(&words);
         let text = outcome.err();
         assert!(outcome.code() == 1 && text.contains("it is a kernel, not an image"), "{outcome}");
-        assert!(text.contains("hint: `holm images` lists images; `holm kernel`"), "{text}");
+        assert!(text.contains("hint: `holm images` lists images, `holm kernel ls` kernels"), "{text}");
     }
     holm.run(["run", "--rm", &name, "true"]).refused(125, &["it is a kernel, not an image"]);
     holm.run(["rmi", &id]).refused(1, &["there is no image"]);
