@@ -1,34 +1,48 @@
-//! `/etc/holm/config.toml`: where Holm's files lie on this machine, and how many. A small part of TOML: comments, and
-//! `key = "value"`.
+//! `/etc/holm/config.toml`: where Holm's files lie on this machine, and how many.
 //!
 //! ```toml
 //! root = "/data/holm"        # images and workloads
 //! run-root = "/run/holm"     # what is gone after a boot
-//! store.max_size = "50GB"    # of images, kernels and compressed layers together
-//! store.max_layer_size = "1TB"           # a layer that unpacks to more is refused
-//! store.max_layer_entries = "4000000"    # as one with more files and directories
+//!
+//! [store]
+//! max_size = "50GB"              # of images, kernels and compressed layers together
+//! max_layer_size = "1TB"         # a layer that unpacks to more is refused
+//! max_layer_entries = 4_000_000  # as one with more files and directories
 //! ```
 
 use std::path::PathBuf;
+
+use serde::{Deserialize, Deserializer};
 
 use crate::size;
 
 /// Where it is.
 pub const PATH: &str = "/etc/holm/config.toml";
 
-const KEYS: [&str; 5] =
-    ["root", "run-root", "store.max_size", "store.max_layer_size", "store.max_layer_entries"];
-
 /// What it says.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Configuration {
     /// State that survives a boot.
+    #[serde(default, deserialize_with = "path")]
     pub root: Option<PathBuf>,
     /// State that does not.
+    #[serde(default, rename = "run-root", deserialize_with = "path")]
     pub run_root: Option<PathBuf>,
+    /// Limits of images.
+    #[serde(default)]
+    pub store: StoreLimits,
+}
+
+/// What it says of images.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreLimits {
     /// Bytes on the disk that the store is kept to.
+    #[serde(default, deserialize_with = "bytes")]
     pub max_size: Option<u64>,
     /// Bytes that a layer unpacks to at most.
+    #[serde(default, deserialize_with = "bytes")]
     pub max_layer_size: Option<u64>,
     /// Files and directories that a layer has at most.
     pub max_layer_entries: Option<u64>,
@@ -39,57 +53,33 @@ pub struct Configuration {
 /// # Errors
 /// The first line that is not understood, with its number; an unknown key is one.
 pub fn parse(content: &str) -> Result<Configuration, String> {
-    let mut configuration = Configuration::default();
-    for (number, line) in content.lines().enumerate() {
-        set(&mut configuration, line.trim()).map_err(|reason| format!("line {}: {reason}", number + 1))?;
+    toml::from_str(content).map_err(|error| {
+        let line = error.span().map(|span| content[..span.start].matches('\n').count() + 1);
+        let reason = error.message().replace('\n', ", ");
+        line.map_or(reason.clone(), |line| format!("line {line}: {reason}"))
+    })
+}
+
+fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    let path = PathBuf::deserialize(deserializer)?;
+    match path.is_absolute() {
+        true => Ok(Some(path)),
+        false => Err(serde::de::Error::custom(format!("`{}` is no absolute path", path.display()))),
     }
-    Ok(configuration)
 }
 
-fn set(configuration: &mut Configuration, line: &str) -> Result<(), String> {
-    if line.is_empty() || line.starts_with('#') {
-        return Ok(());
+/// Bytes, as a number or as people write sizes.
+fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a size is a number of bytes, or a text like \"50GB\"")]
+    enum Size {
+        Bytes(u64),
+        Text(String),
     }
-    let (key, rest) = line.split_once('=').ok_or("`key = \"value\"` expected")?;
-    let (key, value) = (key.trim(), string(rest.trim()));
-    let is_new = match key {
-        "root" => configuration.root.replace(path(key, value?)?).is_none(),
-        "run-root" => configuration.run_root.replace(path(key, value?)?).is_none(),
-        "store.max_size" => configuration.max_size.replace(size::parse(&value?)?).is_none(),
-        "store.max_layer_size" => configuration.max_layer_size.replace(size::parse(&value?)?).is_none(),
-        "store.max_layer_entries" => configuration.max_layer_entries.replace(number(&value?)?).is_none(),
-        unknown => return Err(format!("unknown key `{unknown}`: {} are known", KEYS.join(", "))),
-    };
-    if is_new { Ok(()) } else { Err(format!("`{key}` is said twice")) }
-}
-
-fn number(value: &str) -> Result<u64, String> {
-    value.parse().map_err(|_| format!("`{value}` is no number"))
-}
-
-fn path(key: &str, value: String) -> Result<PathBuf, String> {
-    let value = PathBuf::from(value);
-    if value.is_absolute() { Ok(value) } else { Err(format!("`{key}` must be an absolute path")) }
-}
-
-/// A string in double quotes, with `\"` and `\\`, or in single quotes, where nothing is escaped; a comment may follow.
-fn string(text: &str) -> Result<String, String> {
-    let mut chars = text.chars();
-    let quote =
-        chars.next().filter(|quote| matches!(quote, '"' | '\'')).ok_or("a string in quotes expected")?;
-    let mut value = String::new();
-    loop {
-        match chars.next().ok_or("the string has no end")? {
-            c if c == quote => break,
-            '\\' if quote == '"' => match chars.next() {
-                Some(c @ ('"' | '\\')) => value.push(c),
-                _ => return Err("only \\\" and \\\\ are known in strings".to_owned()),
-            },
-            c => value.push(c),
-        }
+    match Size::deserialize(deserializer)? {
+        Size::Bytes(bytes) => Ok(Some(bytes)),
+        Size::Text(text) => size::parse(&text).map(Some).map_err(serde::de::Error::custom),
     }
-    let rest = chars.as_str().trim();
-    if rest.is_empty() || rest.starts_with('#') { Ok(value) } else { Err(format!("unexpected `{rest}`")) }
 }
 
 #[cfg(test)]
@@ -98,39 +88,42 @@ mod tests {
 
     #[test]
     fn every_key() {
-        let content = "# Holm\n\nroot = \"/data/ho\\\"lm\" # here\nrun-root='/run/h\\x'\nstore.max_size = \"1.5g\"\nstore.max_layer_size = \"1k\"\nstore.max_layer_entries = \"7\"\n";
+        let content = r#"
+            # Holm
+            root = "/data/ho\"lm" # here
+            run-root = '/run/h\x'
+            store.max_size = "1.5g"
+            store.max_layer_size = 1000
+            store.max_layer_entries = 7
+        "#;
+        let limits =
+            StoreLimits { max_size: Some(3 << 29), max_layer_size: Some(1000), max_layer_entries: Some(7) };
         let expected = Configuration {
             root: Some("/data/ho\"lm".into()),
             run_root: Some("/run/h\\x".into()),
-            max_size: Some(3 << 29),
-            max_layer_size: Some(1024),
-            max_layer_entries: Some(7),
+            store: limits.clone(),
         };
         assert_eq!(parse(content), Ok(expected));
+        let table = "[store]\nmax_size = \"1.5g\"\nmax_layer_size = 1000\nmax_layer_entries = 7\n";
+        assert_eq!(parse(table).map(|configuration| configuration.store), Ok(limits));
         assert_eq!(parse(""), Ok(Configuration::default()));
     }
 
     #[test]
     fn anything_else_is_refused() {
         for (line, reason) in [
-            ("root", "`key = \"value\"` expected"),
-            (
-                "roots = \"/a\"",
-                "unknown key `roots`: root, run-root, store.max_size, store.max_layer_size, store.max_layer_entries are known",
-            ),
-            ("root = /a", "a string in quotes expected"),
-            ("root = \"/a", "the string has no end"),
-            ("root = \"a\"", "`root` must be an absolute path"),
-            ("root = \"/a\" b", "unexpected `b`"),
-            ("root = \"/\\n\"", "only \\\" and \\\\ are known in strings"),
-            (
-                "store.max_size = \"a lot\"",
-                "`a lot` is no size: write bytes or a number with b, k, m, g, t or p",
-            ),
-            ("[section]", "`key = \"value\"` expected"),
+            ("root", "line 2: "),
+            ("roots = \"/a\"", "line 2: unknown field `roots`, expected one of `root`, `run-root`, `store`"),
+            ("root = /a", "line 2: "),
+            ("root = \"a\"", "line 2: `a` is no absolute path"),
+            ("root='/a'\nroot='/b'", "line 3: duplicate key"),
+            ("store.max_size = \"a lot\"", "line 2: `a lot` is no size"),
+            ("store.max_size = true", "line 2: a size is a number of bytes"),
+            ("store.max_layer_entries = -1", "line 2: invalid value"),
+            ("[section]", "line 2: unknown field `section`"),
         ] {
-            assert_eq!(parse(&format!("\n{line}\n")), Err(format!("line 2: {reason}")));
+            let error = parse(&format!("\n{line}\n")).expect_err(line);
+            assert!(error.starts_with(reason) && !error.contains('\n'), "{line}: {error}");
         }
-        assert_eq!(parse("root='/a'\nroot='/b'"), Err("line 2: `root` is said twice".into()));
     }
 }

@@ -12,13 +12,14 @@ use holm_engine::images::LayerLimits;
 use holm_spec::layout::Layout;
 
 use crate::command_error::CommandError;
-use crate::configuration::{self, Configuration};
+use crate::configuration::{self, Configuration, StoreLimits};
 use crate::size;
 
 const ROOT: &str = "/var/lib/holm";
 const RUN_ROOT: &str = "/run/holm";
 const MAX_SIZE: &str = "HOLM_STORE_MAX_SIZE";
 const MAX_LAYER_SIZE: &str = "HOLM_STORE_MAX_LAYER_SIZE";
+const MAX_LAYER_ENTRIES: &str = "HOLM_STORE_MAX_LAYER_ENTRIES";
 
 /// Where everything lies, and what the store is kept to.
 #[derive(Clone, Debug)]
@@ -82,13 +83,16 @@ impl Globals {
             let value = variable(name).map(|value| size::parse(&value.to_string_lossy())).transpose();
             value.map_err(|reason| CommandError::usage(format!("{name}: {reason}")))
         };
-        let environment = Configuration {
-            root: path("HOLM_ROOT"),
-            run_root: path("HOLM_RUN_ROOT"),
+        let number = |name| {
+            let value = variable(name).map(|value| value.to_string_lossy().parse()).transpose();
+            value.map_err(|_| CommandError::usage(format!("{name}: a number is expected")))
+        };
+        let store = StoreLimits {
             max_size: size(MAX_SIZE)?,
             max_layer_size: size(MAX_LAYER_SIZE)?,
-            max_layer_entries: None,
+            max_layer_entries: number(MAX_LAYER_ENTRIES)?,
         };
+        let environment = Configuration { root: path("HOLM_ROOT"), run_root: path("HOLM_RUN_ROOT"), store };
         let flags = Configuration {
             root: self.root.clone(),
             run_root: self.run_root.clone(),
@@ -97,8 +101,8 @@ impl Globals {
         let sources = [flags, environment, read_configuration()?];
         let max_size = max_size_of(&sources);
         let layers = LayerLimits {
-            size: sources.iter().find_map(|source| source.max_layer_size),
-            entries: sources.iter().find_map(|source| source.max_layer_entries),
+            size: sources.iter().find_map(|source| source.store.max_layer_size),
+            entries: sources.iter().find_map(|source| source.store.max_layer_entries),
         };
         let decided = decide(sources);
         let layout = Layout::new(absolute(&decided.root)?, absolute(&decided.run)?);
@@ -137,7 +141,7 @@ fn decide(sources: [Configuration; 3]) -> Layout {
 fn max_size_of(sources: &[Configuration; 3]) -> Option<u64> {
     let [flags, environment, file] = sources;
     let other_root = flags.root.is_some() || environment.root.is_some();
-    environment.max_size.or(file.max_size.filter(|_| !other_root))
+    environment.store.max_size.or(file.store.max_size.filter(|_| !other_root))
 }
 
 fn read_configuration() -> Result<Configuration, CommandError> {
@@ -243,7 +247,10 @@ mod tests {
 
     #[test]
     fn a_size_of_the_file_is_for_the_files_root() {
-        let sized = |root, max_size| Configuration { max_size, ..source(root, None) };
+        let sized = |root, max_size| {
+            let store = StoreLimits { max_size, ..StoreLimits::default() };
+            Configuration { store, ..source(root, None) }
+        };
         let none = || source(None, None);
         assert_eq!(max_size_of(&[none(), none(), sized(None, Some(1))]), Some(1));
         assert_eq!(max_size_of(&[none(), sized(None, Some(2)), sized(Some("/a"), Some(1))]), Some(2));

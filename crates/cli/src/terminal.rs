@@ -58,22 +58,57 @@ pub fn ask(prompt: &str) -> Result<String, Errno> {
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-/// Asks for a line that does not show while it is typed.
+/// Asks for a line that does not show while it is typed. Keys that would end the program end the question first, so that
+/// the terminal does not stay silent.
 ///
 /// # Errors
-/// Of tcsetattr(3) and read(2).
+/// `EINTR` where the question was broken off; of tcsetattr(3) and read(2).
 pub fn ask_secret(prompt: &str) -> Result<String, Errno> {
     let terminal = rustix::stdio::stdin();
     let before = tcgetattr(terminal)?;
     let mut silent = before.clone();
-    silent.local_modes.remove(LocalModes::ECHO);
+    silent.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG);
     *saved() = Some((rustix::io::fcntl_dupfd_cloexec(terminal, 3)?, before));
     HOOK.call_once(restore_on_panic);
     tcsetattr(terminal, OptionalActions::Flush, &silent)?;
-    let answer = ask(prompt);
+    // Who does not see the question may still know it.
+    let _ = crate::printer::write_all(rustix::stdio::stderr(), prompt.as_bytes());
+    let answer = read_secret();
     restore();
     let _ = crate::printer::write_all(rustix::stdio::stderr(), b"\n");
     answer
+}
+
+/// Keys up to the end of the line, with the ones that take some back.
+fn read_secret() -> Result<String, Errno> {
+    const INTERRUPT: u8 = 3;
+    const END: u8 = 4;
+    const KILL: u8 = 0x15;
+    const QUIT: u8 = 0x1c;
+    const ERASE: [u8; 2] = [8, 0x7f];
+    let mut line = Vec::new();
+    let mut key = [0];
+    loop {
+        match rustix::io::read(rustix::stdio::stdin(), &mut key) {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(Errno::INTR) => continue,
+            Err(errno) => return Err(errno),
+        }
+        match key[0] {
+            b'\n' | b'\r' | END => break,
+            INTERRUPT | QUIT => return Err(Errno::INTR),
+            KILL => line.clear(),
+            key if ERASE.contains(&key) => erase(&mut line),
+            key => line.push(key),
+        }
+    }
+    String::from_utf8(line).map_err(|_| Errno::ILSEQ)
+}
+
+/// Takes back the last character, which may be of several bytes.
+fn erase(line: &mut Vec<u8>) {
+    while line.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {}
 }
 
 /// A terminal in raw mode: keys are handed on as they are typed, signals are not made of them. One at a time.

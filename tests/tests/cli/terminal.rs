@@ -223,3 +223,20 @@ holm_tests::also_in_machines!(
     exec_has_one_of_its_own,
     exec_can_be_left
 );
+
+#[test]
+fn a_question_for_a_password_that_is_broken_off_leaves_the_terminal_as_it_was() {
+    let holm = Holm::bare();
+    let script = format!("{} login -u somebody localhost:1; echo code-$?; stty -a", holm.shell_words());
+    let mut command = std::process::Command::new("setsid");
+    command.args(["--ctty", "sh", "-c", &script]).current_dir(holm.scratch(""));
+    let mut terminal = Terminal::command(command, 24, 80);
+    terminal.expect("Password: ");
+    terminal.keys("secrex\x7ft\x03");
+    terminal.expect("code-130");
+    terminal.expect(" echo ");
+    terminal.expect("isig");
+    let screen = terminal.screen();
+    assert!(!screen.contains("secre") && !screen.contains("-isig"), "{screen}");
+    assert_eq!(terminal.finish(), 0);
+}

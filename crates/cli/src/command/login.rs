@@ -73,6 +73,13 @@ fn user(args: &Args, known: Option<String>) -> Result<String, CommandError> {
     }
 }
 
+fn broken_off(errno: rustix::io::Errno) -> CommandError {
+    match errno {
+        rustix::io::Errno::INTR => CommandError::told(130),
+        errno => CommandError::system("read the password", errno),
+    }
+}
+
 fn password(args: &Args, context: &Context) -> Result<String, CommandError> {
     let text = match &args.password {
         Some(_) if args.password_stdin => {
@@ -88,8 +95,7 @@ fn password(args: &Args, context: &Context) -> Result<String, CommandError> {
             read.map_err(|error| CommandError::system("read the password", error))?;
             text.trim_end_matches(['\r', '\n']).to_owned()
         }
-        None if terminal::is_input_terminal() => terminal::ask_secret("Password: ")
-            .map_err(|errno| CommandError::system("read the password", errno))?,
+        None if terminal::is_input_terminal() => terminal::ask_secret("Password: ").map_err(broken_off)?,
         None => return Err(CommandError::usage("--password-stdin reads the password from standard input")),
     };
     if text.is_empty() { Err(CommandError::new("a password is needed")) } else { Ok(text) }
