@@ -31,6 +31,7 @@ mod table;
 mod template;
 mod terminal;
 mod transfer;
+mod transfer_arguments;
 mod unsupported;
 mod usage;
 mod workload_arguments;

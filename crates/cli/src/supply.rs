@@ -5,6 +5,7 @@ use holm_engine::{CreateRequest, Created, Engine, Kind};
 
 use crate::command::pull::Pull;
 use crate::command_error::CommandError;
+use crate::context::Context;
 use crate::resolve::image;
 use crate::resolve::pull::Pull as When;
 use crate::transfer::Manner;
@@ -23,14 +24,19 @@ impl Supply {
     ///
     /// # Errors
     /// Those of [`Engine::create`], and of a pull.
-    pub fn create(self, engine: &Engine, request: &CreateRequest) -> Result<Created, CommandError> {
+    pub fn create(
+        self,
+        context: &Context,
+        engine: &Engine,
+        request: &CreateRequest,
+    ) -> Result<Created, CommandError> {
         let name = match self.pull {
-            When::Always => self.pull(engine, request)?,
+            When::Always => self.pull(context, engine, request)?,
             When::Never => return Ok(engine.create(request)?),
             When::Missing => match engine.create(request) {
-                Err(error) if is_absent(error.kind(), request) => {
-                    self.pull(engine, request).map_err(|failure| failure.during(&error.to_string()))?
-                }
+                Err(error) if is_absent(error.kind(), request) => self
+                    .pull(context, engine, request)
+                    .map_err(|failure| failure.during(&error.to_string()))?,
                 created => return Ok(created?),
             },
         };
@@ -38,13 +44,21 @@ impl Supply {
     }
 
     /// Pulls the image; gives its name.
-    fn pull(self, engine: &Engine, request: &CreateRequest) -> Result<String, CommandError> {
+    fn pull(
+        self,
+        context: &Context,
+        engine: &Engine,
+        request: &CreateRequest,
+    ) -> Result<String, CommandError> {
         let connections = Connections::read()?;
         let reference = image::reference(&connections.expand(&request.image))?;
         let manner = if self.quiet { Manner::Quiet } else { Manner::Talk };
         let (store, platform) = (engine.images(), request.platform.as_ref());
         let pull = Pull { store, connections: &connections, platform, manner };
         pull.one(&reference)?;
+        if let Ok(image) = store.resolve(&reference.to_string()) {
+            context.keep_to_size(engine, &image.id);
+        }
         Ok(reference.to_string())
     }
 }

@@ -9,9 +9,11 @@
 //! What was pulled goes byte for byte, as long as its layers are kept as they came or the registry has them. A layer
 //! that has no packed form is packed, and the manifest then names that: the image's id stays, its digest changes.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt as _;
+use std::sync::OnceLock;
 
 use holm_spec::image::Descriptor;
 use holm_spec::{Digest, Reference};
@@ -58,7 +60,7 @@ pub fn push(
     observer: &dyn Observer,
 ) -> Result<Pushed> {
     let repository = Repository::to_write(client, request.reference.path());
-    let push = Push { store, repository, request, observer };
+    let push = Push { store, repository, request, observer, siblings: OnceLock::new() };
     push.run().map_err(|error| error.about(format!("push `{}`", request.reference.familiar())))
 }
 
@@ -67,6 +69,8 @@ struct Push<'a> {
     repository: Repository<'a>,
     request: &'a PushRequest<'a>,
     observer: &'a dyn Observer,
+    /// Which repositories of the registry have what, as far as is known here.
+    siblings: OnceLock<BTreeMap<Digest, BTreeSet<String>>>,
 }
 
 /// A packed layer: what a descriptor says of it.
@@ -214,13 +218,22 @@ impl Push<'_> {
             return Ok(true);
         }
         let own = self.request.reference.path();
-        for path in self.store.repositories_with(self.repository.domain(), digest)? {
-            if path != own && self.repository.mount(digest, &path)? {
+        for path in self.siblings()?.get(digest).into_iter().flatten() {
+            if path != own && self.repository.mount(digest, path)? {
                 self.observer.layer(shown, Step::Mounted);
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    /// Read once, when the first blob is missing. Two threads may both read it.
+    fn siblings(&self) -> Result<&BTreeMap<Digest, BTreeSet<String>>> {
+        if let Some(known) = self.siblings.get() {
+            return Ok(known);
+        }
+        let found = self.store.repositories_by_blob(self.repository.domain())?;
+        Ok(self.siblings.get_or_init(|| found))
     }
 
     fn send(&self, form: &Form, file: &File, shown: &Digest) -> Result<()> {

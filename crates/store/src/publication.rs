@@ -4,6 +4,8 @@
 //! index (perhaps) -> manifests that are here -> configuration, and layers or the blobs of an artifact
 //! ```
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use holm_spec::image::{Descriptor, ImageIndexBuilder, ImageManifest, MediaType, PlatformBuilder};
 use holm_spec::{Digest, Reference};
 
@@ -169,27 +171,24 @@ impl Store {
         Ok(entry)
     }
 
-    /// Names in the registry `domain` of images that have a layer or blob with this digest: a registry may give it from
-    /// there to another repository.
+    /// Repositories of the registry `domain` by the layers and blobs of the images that have names there: a registry may
+    /// give a blob from one to another.
     ///
     /// # Errors
     /// [`Kind::Io`], [`Kind::Denied`].
-    pub fn repositories_with(&self, domain: &str, digest: &Digest) -> Result<Vec<String>> {
-        let mut paths = Vec::new();
+    pub fn repositories_by_blob(&self, domain: &str) -> Result<BTreeMap<Digest, BTreeSet<String>>> {
+        let mut found: BTreeMap<Digest, BTreeSet<String>> = BTreeMap::new();
         for record in self.references()?.0 {
             let Some(reference) = record.reference.filter(|reference| reference.domain() == domain) else {
                 continue;
             };
             // What cannot be read has nothing to give.
             let Ok((_, manifest)) = self.manifest(record.digest) else { continue };
-            let is_it = |layer: &Descriptor| document::digest_of(layer).is_ok_and(|found| found == *digest);
-            if manifest.layers().iter().any(is_it) {
-                paths.push(reference.path().to_owned());
+            for digest in manifest.layers().iter().filter_map(|layer| document::digest_of(layer).ok()) {
+                found.entry(digest).or_default().insert(reference.path().to_owned());
             }
         }
-        paths.sort_unstable();
-        paths.dedup();
-        Ok(paths)
+        Ok(found)
     }
 
     /// The names in the repository of `of`, sorted by their tags.

@@ -4,11 +4,11 @@ use holm_engine::registry::copy::{CopyRequest, Location, copy};
 use holm_engine::registry::{Connections, TakeAll};
 use serde_json::json;
 
-use crate::command::pull::manner;
 use crate::command_error::CommandError;
 use crate::context::Context;
 use crate::resolve::platform;
 use crate::transfer::{Direction, Transfer};
+use crate::transfer_arguments::TransferArguments;
 
 /// Copy an image from one registry or file to another
 #[derive(Debug, clap::Parser)]
@@ -31,15 +31,11 @@ Examples:
   holm copy docker-archive:app.tar localhost:5000/app:1"
 )]
 pub struct Args {
-    /// How progress is shown: text, or json for programs
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
-    format: String,
+    #[command(flatten)]
+    transfer: TransferArguments,
     /// Only what is made for this platform; all of them if absent
     #[arg(long, value_name = "OS/ARCH")]
     platform: Option<String>,
-    /// Print nothing but the digest
-    #[arg(short, long)]
-    quiet: bool,
     /// What is about it goes along: signatures, lists of contents
     #[arg(long)]
     referrers: bool,
@@ -53,7 +49,7 @@ pub struct Args {
 
 /// Copies, and prints the digest.
 pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
-    let manner = manner(&args.format, args.quiet)?;
+    let manner = args.transfer.manner()?;
     let connections = Connections::read()?;
     let platform = args.platform.as_deref().map(platform::parse).transpose();
     let platform = platform.map_err(|reason| CommandError::flag("platform", reason))?;
@@ -76,7 +72,7 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     transfer.event(
         &json!({"name": name, "digest": copied.digest, "size": copied.size, "referrers": copied.referrers}),
     )?;
-    if args.quiet {
+    if args.transfer.quiet {
         context.printer.line(copied.digest)?;
     }
     Ok(0)

@@ -53,7 +53,7 @@ pub fn create(
     context: &Context,
 ) -> Result<Created, CommandError> {
     let cidfile = cidfile.map(IdFile::reserve).transpose()?;
-    let created = supply.create(engine, request)?;
+    let created = supply.create(context, engine, request)?;
     for warning in &created.warnings {
         context.printer.warning(warning);
     }

@@ -10,6 +10,7 @@ use crate::command_error::CommandError;
 use crate::context::Context;
 use crate::resolve::{image, platform};
 use crate::transfer::{self, Direction, Manner, Transfer};
+use crate::transfer_arguments::TransferArguments;
 
 /// Fetch an image from a registry
 #[derive(Debug, clap::Parser)]
@@ -29,15 +30,11 @@ pub struct Args {
     /// All tags of the repository
     #[arg(short, long)]
     all_tags: bool,
-    /// How progress is shown: text, or json for programs
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
-    format: String,
+    #[command(flatten)]
+    transfer: TransferArguments,
     /// What the image is to be made for; this host if absent
     #[arg(long, value_name = "OS/ARCH")]
     platform: Option<String>,
-    /// Print the name only
-    #[arg(short, long)]
-    quiet: bool,
     /// Name of the image
     #[arg(value_name = "NAME")]
     name: String,
@@ -45,7 +42,7 @@ pub struct Args {
 
 /// Pulls, and prints what became of it as Docker does.
 pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
-    let manner = manner(&args.format, args.quiet)?;
+    let manner = args.transfer.manner()?;
     let connections = Connections::read()?;
     let name = connections.expand(&args.name);
     let reference = image::reference(&name)?;
@@ -71,16 +68,6 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
         }
     }
     Ok(0)
-}
-
-/// How progress is shown, by `--format` and `--quiet`.
-pub fn manner(format: &str, quiet: bool) -> Result<Manner, CommandError> {
-    match format {
-        "json" => Ok(Manner::Json),
-        "text" if quiet => Ok(Manner::Quiet),
-        "text" => Ok(Manner::Output),
-        other => Err(CommandError::flag("format", format!("`{other}` is neither text nor json"))),
-    }
 }
 
 /// A pull of one or more images.

@@ -4,11 +4,11 @@ use holm_engine::images::compression::Compression;
 use holm_engine::registry::{self, Connections, PushRequest};
 use serde_json::json;
 
-use crate::command::pull::manner;
 use crate::command_error::CommandError;
 use crate::context::Context;
 use crate::resolve::image;
 use crate::transfer::{self, Direction, Manner, Transfer};
+use crate::transfer_arguments::TransferArguments;
 
 /// Send an image to a registry
 #[derive(Debug, clap::Parser)]
@@ -31,12 +31,8 @@ pub struct Args {
     /// Pack layers so: gzip or zstd; those that are packed go as they are if absent
     #[arg(long, value_name = "NAME")]
     compression: Option<String>,
-    /// How progress is shown: text, or json for programs
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
-    format: String,
-    /// Print nothing but the name
-    #[arg(short, long)]
-    quiet: bool,
+    #[command(flatten)]
+    transfer: TransferArguments,
     /// Name of the image
     #[arg(value_name = "NAME")]
     name: String,
@@ -44,7 +40,7 @@ pub struct Args {
 
 /// Pushes, and prints what became of it as Docker does.
 pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
-    let manner = manner(&args.format, args.quiet)?;
+    let manner = args.transfer.manner()?;
     let compression = args.compression.as_deref().map(compression).transpose()?;
     let connections = Connections::read()?;
     let name = connections.expand(&args.name);

@@ -272,6 +272,9 @@ fn what_unpacks_to_more_than_is_allowed_is_refused() {
         .env("HOLM_STORE_MAX_LAYER_SIZE", "lots")
         .run()
         .refused(125, &["HOLM_STORE_MAX_LAYER_SIZE", "lots"]);
+    let outcome = call().env("HOLM_STORE_MAX_LAYER_ENTRIES", "1").run();
+    assert!(outcome.code() == 1 && outcome.err().contains("more than 1 files"), "{outcome}");
+    call().env("HOLM_STORE_MAX_LAYER_ENTRIES", "few").run().refused(125, &["HOLM_STORE_MAX_LAYER_ENTRIES"]);
     call().env("HOLM_STORE_MAX_SIZE", "1k").run().ok();
     assert_eq!(holm.ok(["run", "--rm", &name]), "second", "what has just come stays");
     assert!(!holm.root().join("blobs/sha256").join(image.layers[0].trim_start_matches("sha256:")).exists());

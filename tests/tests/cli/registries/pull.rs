@@ -46,6 +46,9 @@ fn workloads_bring_their_images() {
     holm.ok(["rmi", &name]);
     let quiet = holm.run(["run", "--rm", "-q", &name]);
     assert_eq!((quiet.ok().as_str(), quiet.err().as_str()), ("second", ""));
+    holm.ok(["rmi", &name]);
+    let kept = holm.call(["run", "--rm", "-q", &name]).env("HOLM_STORE_MAX_SIZE", "1k").run();
+    assert!(kept.ok() == "second" && kept.err().contains("larger than 1.02kB"), "{kept}");
     holm.run(["create", &format!("{}/team/none", registry.address)])
         .refused(125, &["there is no image", "404"]);
     holm.run(["run", "--pull", "often", &name]).refused(125, &["often", "missing, always and never"]);
