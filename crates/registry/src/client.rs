@@ -16,7 +16,7 @@ use holm_store::DOCUMENT_LIMIT;
 use serde_json::Value;
 use ureq::http::{HeaderMap, Method, Request, Response, StatusCode};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::{Agent, Body, SendBody};
+use ureq::{Agent, Body, ResponseExt as _, SendBody};
 
 use crate::challenge::{self, Challenge};
 use crate::configuration::{Configuration, Credentials};
@@ -245,6 +245,12 @@ impl Client {
         let answer = self.send_once(call)?;
         if answer.status() != StatusCode::UNAUTHORIZED {
             return Ok(answer);
+        }
+        // Whoever else was asked, by a redirect or by what a registry named, gets to know nothing of us.
+        if !self.is_ours(&self.url(&call.target)) || !self.is_ours(&answer.get_uri().to_string()) {
+            let text =
+                format!("{} wants to know who asks", answer.get_uri().host().unwrap_or("another host"));
+            return Err(Error::new(Kind::Denied, text));
         }
         let value = self.authorize(answer.headers(), &call.scope)?;
         self.authorizations().insert(call.scope.clone(), value);

@@ -105,10 +105,13 @@ impl Node {
     }
 }
 
-/// Whether registries keep no such blob: layers that are to be had elsewhere.
+/// Whether registries keep no such blob: a layer that is to be had elsewhere, and says where.
 pub fn is_foreign(blob: &Descriptor) -> bool {
+    const PREFIXES: [&str; 2] =
+        ["application/vnd.docker.image.rootfs.foreign.", "application/vnd.oci.image.layer.nondistributable."];
     let media_type = blob.media_type().to_string();
-    media_type.contains("foreign") || media_type.contains("nondistributable")
+    let is_elsewhere = blob.urls().as_ref().is_some_and(|urls| !urls.is_empty());
+    is_elsewhere && PREFIXES.iter().any(|prefix| media_type.starts_with(prefix))
 }
 
 #[cfg(test)]
@@ -141,6 +144,19 @@ mod tests {
         let signature = json!({"schemaVersion": 2, "config": descriptor("c/d"), "layers": [], "subject": descriptor("m")});
         let told = serde_json::to_value(node(signature).descriptor()).expect("plain");
         assert_eq!(told["artifactType"], "c/d");
+    }
+
+    #[test]
+    fn only_layers_that_say_where_they_are_are_foreign() {
+        let foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
+        let of = |media_type: &str, urls: &[&str]| {
+            let mut blob = descriptor(media_type);
+            blob["urls"] = json!(urls);
+            is_foreign(&serde_json::from_value(blob).expect("a descriptor"))
+        };
+        assert!(of(foreign, &["https://layers.example/1"]));
+        assert!(!of(foreign, &[]));
+        assert!(!of("application/x.foreign-keys", &["https://layers.example/1"]));
     }
 
     #[test]

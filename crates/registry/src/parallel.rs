@@ -1,35 +1,40 @@
 //! The same work for several things, a few at a time.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::error::Result;
 
 /// Things that are worked on at a time.
 const AT_A_TIME: usize = 2;
+/// Locks are held for assignments only.
+const UNSPOILT: &str = "nobody panics with it";
 
-/// Does the same to each of some things, a few at a time; stops at the first error.
+/// Does the same to each of some things, a few at a time; begins nothing more after the first error.
 ///
 /// # Errors
-/// That one.
+/// That one, whichever thing it was of.
 pub fn in_parallel<T: Sync, R: Send>(things: &[T], work: impl Fn(&T) -> Result<R> + Sync) -> Result<Vec<R>> {
-    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let results: Vec<Mutex<Option<Result<R>>>> = things.iter().map(|_| Mutex::default()).collect();
+    let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
+    let results: Vec<Mutex<Option<R>>> = things.iter().map(|_| Mutex::default()).collect();
     std::thread::scope(|scope| {
         for _ in 0..AT_A_TIME.min(things.len()) {
             scope.spawn(|| {
-                while !failed.load(Ordering::Relaxed) {
+                while failure.lock().expect(UNSPOILT).is_none() {
                     let place = next.fetch_add(1, Ordering::Relaxed);
                     let Some((thing, slot)) = things.get(place).zip(results.get(place)) else { return };
-                    let result = work(thing);
-                    failed.fetch_or(result.is_err(), Ordering::Relaxed);
-                    *slot.lock().expect("nobody else has it") = Some(result);
+                    match work(thing) {
+                        Ok(result) => *slot.lock().expect(UNSPOILT) = Some(result),
+                        Err(error) => drop(failure.lock().expect(UNSPOILT).get_or_insert(error)),
+                    }
                 }
             });
         }
     });
-    // After a failure some were not begun: the failure is told.
-    results.into_iter().filter_map(|slot| slot.into_inner().expect("nobody has it")).collect()
+    match failure.into_inner().expect(UNSPOILT) {
+        Some(error) => Err(error),
+        None => Ok(results.into_iter().filter_map(|slot| slot.into_inner().expect(UNSPOILT)).collect()),
+    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,9 @@ use crate::error::{Error, Kind, Result};
 use crate::node::Node;
 use holm_store::DOCUMENT_LIMIT;
 
+/// Referrers of one manifest that are looked at, at most.
+const REFERRERS: usize = 10_000;
+
 /// A repository.
 #[derive(Clone, Debug)]
 pub struct Repository<'a> {
@@ -89,7 +92,8 @@ impl<'a> Repository<'a> {
             let next = next_page(&answer);
             all.extend(entries(&self.client.read(answer, DOCUMENT_LIMIT)?)?);
             match next {
-                Some(next) => tail = next,
+                Some(next) if all.len() < REFERRERS => tail = next,
+                Some(_) => break,
                 None => return Ok(all),
             }
         }

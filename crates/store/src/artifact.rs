@@ -17,7 +17,7 @@ use holm_spec::image::{Descriptor, ImageManifest, ImageManifestBuilder, MediaTyp
 use holm_spec::{Digest, Reference, Timestamp};
 use holm_sys::file::sync_directory;
 
-use crate::document::{self, canonical, descriptor};
+use crate::document::{self, Document, canonical, descriptor};
 use crate::error::{Error, Kind, Result};
 use crate::image::{Known, Name, Sort};
 use crate::import::check_taggable;
@@ -100,13 +100,15 @@ impl Artifact {
 
     /// Bytes of all files.
     pub fn size(&self) -> u64 {
-        self.manifest.layers().iter().map(Descriptor::size).sum()
+        self.manifest.layers().iter().map(Descriptor::size).fold(0, u64::saturating_add)
     }
 }
 
 fn file_of(layer: &Descriptor) -> Result<ArtifactFile> {
     let title = layer.annotations().as_ref().and_then(|annotations| annotations.get(TITLE));
-    let is_safe = |name: &&String| !matches!(name.as_str(), "" | "." | "..") && !name.contains(['/', '\0']);
+    let is_safe = |name: &&String| {
+        !matches!(name.as_str(), "" | "." | "..") && !name.contains(|c: char| c == '/' || c.is_control())
+    };
     Ok(ArtifactFile {
         name: title.filter(is_safe).cloned(),
         media_type: layer.media_type().to_string(),
@@ -144,7 +146,13 @@ impl Store {
         let mut rows = Vec::with_capacity(found.len());
         for known in found.into_values() {
             let Some(first) = known.first() else { continue };
-            let artifact = self.open_artifact(first.record.digest, first.record.reference.clone())?;
+            let artifact = match self.open_artifact(first.record.digest, first.record.reference.clone()) {
+                Err(error) if error.kind() == Kind::Corrupt => {
+                    tracing::warn!("{error}");
+                    continue;
+                }
+                artifact => artifact?,
+            };
             let named = known.iter().map(|known| known.record.updated).max().unwrap_or_default();
             let names = known.into_iter().filter_map(|known| Name::of(known.record)).collect();
             rows.push(ArtifactSummary { artifact, names, named });
@@ -160,6 +168,7 @@ impl Store {
     /// [`Kind::Locked`], [`Kind::Io`].
     pub fn import_artifact(&self, request: &ImportArtifact<'_>) -> Result<Digest> {
         check_taggable(request.reference)?;
+        check_names(request.files)?;
         let ingest = Ingest::begin(self)?;
         let files = request.files.iter().enumerate();
         let files = files.map(|(number, (path, media_type))| take(&ingest, number, path, media_type));
@@ -203,26 +212,50 @@ impl Store {
         self.put_blob(in_use, &canonical(&builder.build().expect("every required field is set")))
     }
 
-    /// The descriptor of an image or artifact here, as the subject of others.
+    /// The descriptor of a manifest or index here, as the subject of others.
     ///
     /// # Errors
-    /// [`Kind::Corrupt`] where its manifest is missing or damaged.
-    pub fn subject(&self, manifest: &Digest) -> Result<Descriptor> {
-        let content = self.blob(manifest).map_err(Error::missing_is_damage)?;
-        let (_, parsed) = self.manifest(*manifest)?;
-        let media_type = parsed.media_type().clone().unwrap_or(MediaType::ImageManifest);
-        Ok(descriptor(media_type, content.len() as u64, manifest))
+    /// [`Kind::Corrupt`] where it is missing or damaged.
+    pub fn subject(&self, digest: &Digest) -> Result<Descriptor> {
+        let content = self.blob(digest).map_err(Error::missing_is_damage)?;
+        let (told, usual) = match document::parse(digest, &content)? {
+            Document::Manifest(manifest) => (manifest.media_type().clone(), MediaType::ImageManifest),
+            Document::Index(index) => (index.media_type().clone(), MediaType::ImageIndex),
+        };
+        Ok(descriptor(told.unwrap_or(usual), content.len() as u64, digest))
     }
 
-    /// Writes a file of an artifact to `out`.
+    /// Writes a file of an artifact to `path`, which it gets, in place of what is there, when it is whole and on the disk.
     ///
     /// # Errors
-    /// [`Kind::Corrupt`] where it is missing or damaged: what was written must be thrown away then. What `out` answers.
-    pub fn write_artifact_file(&self, file: &ArtifactFile, out: impl io::Write) -> Result<()> {
+    /// [`Kind::Corrupt`] where it is missing or damaged; [`Kind::NoSpace`], [`Kind::Io`] naming the path.
+    pub fn extract_artifact_file(&self, file: &ArtifactFile, path: &Path) -> Result<()> {
         let missing = || Error::new(Kind::Corrupt, format!("blob {} is missing", file.digest));
         let mut input = self.packed(&file.digest)?.ok_or_else(missing)?;
-        let mut out = out;
-        io::copy(&mut input, &mut out).map(drop).map_err(|error| Error::io("write the file", error))
+        let number = u64::from_ne_bytes(holm_sys::file::random_bytes());
+        let temporary = path.with_file_name(format!(".tmp-{number:016x}"));
+        let mut write = || {
+            let mut out = File::create_new(&temporary)?;
+            io::copy(&mut input, &mut out)?;
+            out.sync_data()?;
+            std::fs::rename(&temporary, path)
+        };
+        let written = write();
+        if written.is_err() {
+            // It may not be there at all.
+            let _ = std::fs::remove_file(&temporary);
+        }
+        written.map_err(|error| Error::io(format!("write `{}`", path.display()), error))
+    }
+}
+
+/// Each file has a name of its own.
+fn check_names(files: &[(&Path, &str)]) -> Result<()> {
+    let mut names: Vec<_> = files.iter().filter_map(|(path, _)| path.file_name()).collect();
+    names.sort_unstable();
+    match names.windows(2).find(|two| two[0] == two[1]) {
+        Some(two) => Err(Error::new(Kind::Invalid, format!("two files are called `{}`", two[0].display()))),
+        None => Ok(()),
     }
 }
 

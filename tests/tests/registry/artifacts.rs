@@ -94,7 +94,7 @@ fn names_of_files_lead_nowhere_else() {
         json!({"mediaType": "text/plain", "digest": blob, "size": 7,
             "annotations": {"org.opencontainers.image.title": title}})
     };
-    let titles = ["../outside", "/etc/holm-outside", "..", ".", "", "a/b"];
+    let titles = ["../outside", "/etc/holm-outside", "..", ".", "", "a/b", "x\u{1b}]0;title\u{7}"];
     let manifest = json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "artifactType": "text/x\u{1b}[31m",
         "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": config, "size": 2},
@@ -130,6 +130,9 @@ fn artifacts_are_no_images() {
     holm.run(["artifact", "extract", "none:1", "x"]).refused(1, &["there is no artifact `none:1`"]);
     holm.run(["artifact", "add", "--type", "text", "thing:2", &file]).refused(125, &["media type"]);
     holm.run(["artifact", "add", "thing:2", "/nonexistent/file"]).refused(1, &["/nonexistent/file"]);
+    fs::create_dir(holm.scratch("other")).expect("a directory of the test's");
+    let same = holm.file("other/file", "other");
+    holm.run(["artifact", "add", "thing:2", &file, &same]).refused(1, &["two files", "`file`"]);
     holm.run(["artifact", "add", "--annotation", "x", "thing:2", &file]).refused(125, &["KEY=VALUE"]);
     assert_eq!(holm.ok(["artifact", "ls", "-q"]).lines().count(), 1);
 }

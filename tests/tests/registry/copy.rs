@@ -55,7 +55,8 @@ impl Layout {
             "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": put(b"{}"), "size": 2},
             "layers": [{"mediaType": "text/plain", "digest": put(b"signed"), "size": 6}],
             "subject": {"mediaType": MANIFEST, "digest": ours, "size": ours_size},
-            "annotations": {"by": "us"}});
+            // It would take the image's name in a layout.
+            "annotations": {"by": "us", "org.opencontainers.image.ref.name": "app"}});
         let signature = signature.to_string();
         let (top, signed) = (put(index.as_bytes()), put(signature.as_bytes()));
         let list = json!({"schemaVersion": 2, "manifests": [
@@ -257,13 +258,22 @@ fn what_is_damaged_or_is_something_else_gets_no_name() {
     }
     fs::remove_file(&blob).expect("its own file");
     refused(&layout.place(), &to, &[&layout.layer]);
+    let top = layout.directory.join("blobs/sha256").join(layout.index.trim_start_matches("sha256:"));
+    let index = fs::read(&top).expect("an index");
+    fs::write(&top, [&index[..], b" "].concat()).expect("its own file");
+    refused(&layout.place(), &to, &[&layout.index, "has the digest"]);
+    fs::write(&top, index).expect("its own file");
     fs::write(&blob, &content).expect("its own file");
 
     let file = holm.file("file", "text");
     let directory = holm.scratch("full");
     fs::create_dir_all(directory.join("something")).expect("a directory of the test's");
     let place = layout.place();
+    refused(&place, "docker-archive:/dev/null", &["/dev/null", "no file"]);
+    holm.run(["copy", "-q", "--referrers", &place, &format!("dir:{}", directory.display())])
+        .refused(1, &["no referrers"]);
     refused(&place, &format!("oci:{}", directory.display()), &["something else"]);
+    assert!(!directory.join("blobs").exists(), "nothing is made beside it");
     refused(&place, &format!("dir:{}", directory.display()), &["something else"]);
     refused(&format!("oci:{}:none", layout.directory.display()), &to, &["`none`", "app"]);
     refused(&format!("oci-archive:{file}"), &to, &["tar archive"]);

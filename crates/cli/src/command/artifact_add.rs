@@ -52,7 +52,7 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     let annotations = annotations.collect::<Result<BTreeMap<_, _>, _>>()?;
     let engine = context.engine_with_repaired_images()?;
     let store = engine.images();
-    let subject = args.subject.as_deref().map(|name| manifest_of(store, name)).transpose()?;
+    let subject = args.subject.as_deref().map(|name| meaning_of(store, name)).transpose()?;
     let subject = subject.map(|digest| store.subject(&digest)).transpose()?;
     let files: Vec<(&Path, &str)> =
         args.files.iter().map(|path| (path.as_path(), args.file_type.as_str())).collect();
@@ -86,11 +86,11 @@ fn annotation(text: &str) -> Result<(String, String), CommandError> {
     }
 }
 
-/// The manifest of an image, else of an artifact.
-fn manifest_of(store: &Store, name: &str) -> Result<Digest, CommandError> {
+/// What the name of an image, else of an artifact, stands for.
+fn meaning_of(store: &Store, name: &str) -> Result<Digest, CommandError> {
     match store.resolve(name) {
-        Err(error) if error.kind() == Kind::WrongSort => Ok(store.artifact(name)?.id),
-        found => Ok(found?.manifest_digest),
+        Err(error) if error.kind() == Kind::WrongSort => Ok(store.artifact(name)?.digest),
+        found => Ok(found?.digest),
     }
 }
 

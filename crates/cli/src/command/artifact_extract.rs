@@ -1,10 +1,6 @@
 //! `holm artifact extract`: the files of an artifact.
 
-use std::fs::File;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-
-use holm_engine::images::{ArtifactFile, Store};
 
 use crate::command_error::CommandError;
 use crate::context::Context;
@@ -36,23 +32,8 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     std::fs::create_dir_all(&args.directory).map_err(|error| failed(&args.directory, error))?;
     for file in &files {
         let path = args.directory.join(file.name.clone().unwrap_or_else(|| file.digest.hex()));
-        write(store, file, &path)?;
+        store.extract_artifact_file(file, &path)?;
         context.printer.line(path.display())?;
     }
     Ok(0)
-}
-
-/// Writes a file that gets its name when it is whole.
-fn write(store: &Store, file: &ArtifactFile, path: &Path) -> Result<(), CommandError> {
-    let temporary = path.with_file_name(format!(".tmp-{}", file.digest.hex()));
-    let failed = |error| CommandError::new(format!("write `{}`: {error}", path.display()));
-    let mut out = File::create(&temporary).map_err(failed)?;
-    let written = store.write_artifact_file(file, &mut out).map_err(CommandError::from);
-    let written =
-        written.and_then(|()| out.flush().and_then(|()| std::fs::rename(&temporary, path)).map_err(failed));
-    if written.is_err() {
-        // It is of no use to anybody.
-        let _ = std::fs::remove_file(&temporary);
-    }
-    written
 }

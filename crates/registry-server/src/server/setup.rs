@@ -38,9 +38,7 @@ pub fn registry(settings: &Server) -> Result<Registry, Error> {
     let cannot = |error| Error::caused(format!("use the storage `{}`", settings.storage.display()), error);
     let mut storage = Storage::open(&settings.storage, settings.read_only).map_err(cannot)?;
     if let Some(blobs) = &settings.images {
-        storage
-            .share(blobs)
-            .map_err(|error| Error::caused(format!("share the images in `{}`", blobs.display()), error))?;
+        storage.share(blobs);
     }
     if !settings.read_only {
         storage.remove_temporaries().map_err(cannot)?;

@@ -6,7 +6,7 @@ use std::io::{self, Seek};
 use holm_sys::Errno;
 use holm_sys::fail_point;
 
-use super::place::Directory;
+use super::place::{Directory, Root};
 use super::uploads::hash;
 use super::{Storage, found, of_algorithm};
 use crate::digest::Digest;
@@ -58,18 +58,15 @@ impl Storage {
     /// Gives `to` the blob if Holm's images on the same disk have it: by a further name for their file, else by a copy that
     /// shares its blocks. It gets no name in `blobs`, where the number of names tells whether a repository has it.
     pub fn take(&self, to: &Repository, digest: &Digest) -> io::Result<Mounted> {
-        let Some(images) = &self.images else { return Ok(Mounted::Nowhere) };
-        let path = format!("{}/{}", digest.algorithm().name(), digest.hex());
-        let Some((mut file, _)) = sized(found(images.file(&path))?)? else { return Ok(Mounted::Nowhere) };
-        if hash(&mut file, digest.algorithm())?.0.finish() != *digest {
-            return Ok(Mounted::Nowhere);
+        if self.images.is_none() || self.has_blob(to, digest)? {
+            return Ok(if self.images.is_some() { Mounted::Here } else { Mounted::Nowhere });
         }
-        // There it is a cache, which may be lost.
-        file.sync_data()?;
+        // What cannot be read there can still be sent.
+        let Ok(Some(file)) = self.image_blob(digest) else { return Ok(Mounted::Nowhere) };
         let own = self.root.make_directory(&of_algorithm(to, "_blobs", digest))?;
         match own.link_file(&file, digest.hex()) {
             Ok(()) => own.sync()?,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => own.sync()?,
             Err(_) => {
                 let share = |copy: &mut File| Ok(rustix::fs::ioctl_ficlone(copy, &file)?);
                 if own.replace_with(digest.hex(), share).is_err() {
@@ -79,6 +76,20 @@ impl Storage {
         }
         fail_point::reached("registry-blob-taken");
         Ok(Mounted::Here)
+    }
+
+    /// A blob of Holm's images, whole and on the disk.
+    fn image_blob(&self, digest: &Digest) -> io::Result<Option<File>> {
+        let Some(images) = &self.images else { return Ok(None) };
+        let Some(root) = found(Root::open(images))? else { return Ok(None) };
+        let path = format!("{}/{}", digest.algorithm().name(), digest.hex());
+        let Some((mut file, _)) = sized(found(root.file(&path))?)? else { return Ok(None) };
+        if hash(&mut file, digest.algorithm())?.0.finish() != *digest {
+            return Ok(None);
+        }
+        // There it is a cache, which may be lost.
+        file.sync_data()?;
+        Ok(Some(file))
     }
 
     /// Takes the blob from the repository; whether it had it. The content goes with the last one that has it.

@@ -30,7 +30,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::fs::File;
 use std::hash::{Hash, Hasher as _};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{FlockOperation, flock};
@@ -56,7 +56,7 @@ pub struct Storage {
     _version: File,
     stripes: Vec<Mutex<()>>,
     /// Blobs of Holm's images, if pushes may take them from there.
-    images: Option<Root>,
+    images: Option<PathBuf>,
 }
 
 impl Storage {
@@ -84,12 +84,8 @@ impl Storage {
     }
 
     /// Lets pushes take blobs of Holm's images, which lie below `blobs`. There may be none yet.
-    ///
-    /// # Errors
-    /// The directory cannot be opened.
-    pub fn share(&mut self, blobs: &Path) -> io::Result<()> {
-        self.images = found(Root::open(blobs))?;
-        Ok(())
+    pub fn share(&mut self, blobs: &Path) {
+        self.images = Some(blobs.to_owned());
     }
 
     /// Keeps others from writing manifests of that repository.

@@ -20,7 +20,8 @@ use holm_tar::{Entry, EntryKind, Writer};
 use serde_json::json;
 
 use super::layout::{Entries, MARK_CONTENT, Names, path_of};
-use super::place::{Blob, Destination, OpenBlob, Put, io_error};
+use super::place::{Blob, Destination, Put, io_error};
+use crate::client::Open;
 use crate::document;
 use crate::error::{Error, Kind, Result};
 use crate::node::Node;
@@ -67,6 +68,10 @@ impl ArchiveFile {
         let number = u64::from_ne_bytes(holm_sys::file::random_bytes());
         let temporary = path.with_file_name(format!(".tmp-{number:016x}"));
         let failed = |error| io_error(format!("write `{}`", path.display()), error);
+        if path.metadata().is_ok_and(|there| !there.is_file()) {
+            let text = format!("`{}` is no file, and an archive takes the place of one", path.display());
+            return Err(Error::new(Kind::Invalid, text));
+        }
         let file = File::create_new(&temporary).map_err(failed)?;
         let writer = Some(Writer::new(BufWriter::with_capacity(BUFFER, file)));
         let content = Content { writer, written: BTreeSet::new(), images: Vec::new() };
@@ -139,7 +144,7 @@ impl Destination for ArchiveFile {
         Ok(false)
     }
 
-    fn put_blob<'b>(&self, blob: &Blob, open: &'b OpenBlob<'b>) -> Result<Put> {
+    fn put_blob<'b>(&self, blob: &Blob, open: &'b Open<'b>) -> Result<Put> {
         let mut content = self.content();
         if !content.written.insert(blob.digest) {
             return Ok(Put::Existed);

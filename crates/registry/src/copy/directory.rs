@@ -15,8 +15,9 @@ use holm_spec::image::Descriptor;
 use holm_sys::file::{ensure_directory, sync_directory};
 
 use super::layout::{put_file, replace_public};
-use super::place::{Blob, Destination, OpenBlob, Put, Source, io_error};
+use super::place::{Blob, Destination, Put, Source, io_error};
 use super::tree::Tree;
+use crate::client::Open;
 use crate::error::{Error, Kind, Result};
 use crate::node::Node;
 
@@ -76,14 +77,11 @@ impl Destination for Directory {
         Ok(false)
     }
 
-    fn put_blob<'b>(&self, blob: &Blob, open: &'b OpenBlob<'b>) -> Result<Put> {
+    fn put_blob<'b>(&self, blob: &Blob, open: &'b Open<'b>) -> Result<Put> {
         put_file(&self.path.join(blob.digest.hex()), blob, open)
     }
 
     fn put_manifest(&self, node: &Node, named: bool) -> Result<()> {
-        if node.subject.is_some() && !named {
-            return Err(Error::new(Kind::Invalid, "a directory holds no referrers"));
-        }
         let name = if named { TOP.to_owned() } else { format!("{}.{TOP}", node.digest.hex()) };
         replace_public(&self.path.join(name), &node.content)
     }

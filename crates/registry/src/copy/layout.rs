@@ -18,8 +18,9 @@ use holm_sys::file::{Durability, ensure_directory, replace, sync_directory};
 use holm_sys::lock::Lock;
 use serde_json::{Value, json};
 
-use super::place::{Blob, Destination, OpenBlob, Put, Source, io_error};
+use super::place::{Blob, Destination, Put, Source, Verified, io_error};
 use super::tree::Tree;
+use crate::client::Open;
 use crate::document::{self, INDEX};
 use crate::error::{Error, Kind, Result};
 use crate::node::Node;
@@ -105,7 +106,14 @@ fn is_named(entry: &Descriptor, name: &str) -> bool {
 
 impl Source for Layout {
     fn top(&self) -> Result<Vec<u8>> {
-        self.manifest(&self.chosen)
+        let content = self.manifest(&self.chosen)?;
+        match Digest::of(&content) == self.chosen {
+            true => Ok(content),
+            false => {
+                let text = format!("the manifest {} has the digest {}", self.chosen, Digest::of(&content));
+                Err(Error::new(Kind::Invalid, text))
+            }
+        }
     }
 
     fn manifest(&self, digest: &Digest) -> Result<Vec<u8>> {
@@ -119,7 +127,9 @@ impl Source for Layout {
     fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
         let mut found = Vec::new();
         for entry in self.index.manifests() {
-            let node = Node::parse(self.manifest(&document::digest_of(entry)?)?)?;
+            // What else is in it may be of any kind.
+            let read = document::digest_of(entry).and_then(|digest| Node::parse(self.manifest(&digest)?));
+            let Ok(node) = read else { continue };
             if node.subject == Some(*subject) {
                 found.push(node.descriptor());
             }
@@ -141,6 +151,10 @@ impl Entries {
         let mut entry = serde_json::to_value(node.descriptor()).expect("a descriptor is plain data");
         let names = named.unwrap_or_default();
         for (key, value) in [(NAME, names.short), (WHOLE_NAME, names.whole)] {
+            // What is about an image names nothing in the layout, whatever it says of itself.
+            if let Some(annotations) = entry["annotations"].as_object_mut() {
+                annotations.remove(key);
+            }
             if let Some(value) = value {
                 entry["annotations"][key] = value.into();
             }
@@ -186,14 +200,15 @@ impl LayoutDirectory {
     /// [`Kind::Invalid`] where something else is there; [`Kind::Io`].
     pub fn open(directory: &Path, name: Option<&str>) -> Result<Self> {
         let failed = |error| io_error(format!("make the layout `{}`", directory.display()), error);
-        ensure_directory(&directory.join("blobs/sha256"), 0o755).map_err(failed)?;
+        ensure_directory(directory, 0o755).map_err(failed)?;
         if !directory.join(MARK).exists() {
-            if has_more_than(directory, "blobs").map_err(failed)? {
+            if directory.read_dir().map_err(failed)?.next().is_some() {
                 let text = format!("`{}` holds something else than an image layout", directory.display());
                 return Err(Error::new(Kind::Invalid, text));
             }
-            replace(&directory.join(MARK), MARK_CONTENT.as_bytes(), Durability::Durable).map_err(failed)?;
+            replace_public(&directory.join(MARK), MARK_CONTENT.as_bytes())?;
         }
+        ensure_directory(&directory.join("blobs/sha256"), 0o755).map_err(failed)?;
         let name = name.map(str::to_owned);
         Ok(Self { directory: directory.to_owned(), name, entries: Entries::default() })
     }
@@ -210,23 +225,13 @@ impl LayoutDirectory {
     }
 }
 
-/// Whether there is anything beside `name` in a directory.
-fn has_more_than(directory: &Path, name: &str) -> io::Result<bool> {
-    for entry in std::fs::read_dir(directory)? {
-        if entry?.file_name() != name {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
 impl Destination for LayoutDirectory {
     fn has(&self, _: &Digest) -> Result<bool> {
         // Its blobs may be missing: each is looked for.
         Ok(false)
     }
 
-    fn put_blob<'b>(&self, blob: &Blob, open: &'b OpenBlob<'b>) -> Result<Put> {
+    fn put_blob<'b>(&self, blob: &Blob, open: &'b Open<'b>) -> Result<Put> {
         put_file(&self.directory.join(path_of(&blob.digest)), blob, open)
     }
 
@@ -254,9 +259,22 @@ pub fn replace_public(path: &Path, content: &[u8]) -> Result<()> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).map_err(failed)
 }
 
+/// Whether a blob is there, as it should be.
+fn is_whole(path: &Path, blob: &Blob) -> bool {
+    let verify = || {
+        let file = std::fs::File::open(path)?;
+        if file.metadata()?.len() != blob.size {
+            return Ok(false);
+        }
+        let mut content = Verified::new(Box::new(file), *blob, &|_| ()).map_err(io::Error::other)?;
+        io::copy(&mut content, &mut io::sink()).map(|_| true)
+    };
+    verify().unwrap_or(false)
+}
+
 /// Writes a blob that gets its name when it is whole and on the disk.
-pub fn put_file<'b>(path: &Path, blob: &Blob, open: &'b OpenBlob<'b>) -> Result<Put> {
-    if path.metadata().is_ok_and(|metadata| metadata.len() == blob.size) {
+pub fn put_file<'b>(path: &Path, blob: &Blob, open: &'b Open<'b>) -> Result<Put> {
+    if is_whole(path, blob) {
         return Ok(Put::Existed);
     }
     let number = u64::from_ne_bytes(holm_sys::file::random_bytes());

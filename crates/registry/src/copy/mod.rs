@@ -129,6 +129,9 @@ fn destination<'a>(
             };
             Box::new(ArchiveFile::docker(path, name.or(own))?)
         }
+        Location::Directory(_) if request.referrers => {
+            return Err(Error::new(Kind::Invalid, "a directory of that kind holds no referrers"));
+        }
         Location::Directory(path) => Box::new(Directory::make(path)?),
     })
 }
@@ -155,9 +158,17 @@ impl Copy<'_> {
     fn top(&self) -> Result<Node> {
         let top = Node::parse(self.source.top()?)?;
         match self.request.platform {
-            Some(platform) if top.is_index() => self.fetch(document::choose(&top.manifests, platform)?),
+            Some(platform) if top.is_index() => {
+                self.accept(&top)?;
+                self.fetch(document::choose(&top.manifests, platform)?)
+            }
             _ => Ok(top),
         }
+    }
+
+    fn accept(&self, node: &Node) -> Result<()> {
+        let Node { digest, media_type, content, .. } = node;
+        self.request.policy.accept(&Candidate { digest, media_type, content })
     }
 
     fn fetch(&self, entry: &Descriptor) -> Result<Node> {
@@ -174,19 +185,20 @@ impl Copy<'_> {
 
     /// Copies a manifest behind all that it names; gives how many referrers went.
     fn node(&self, node: &Node, depth: usize, named: bool) -> Result<usize> {
-        let candidate =
-            Candidate { digest: &node.digest, media_type: &node.media_type, content: &node.content };
-        self.request.policy.accept(&candidate)?;
+        self.accept(node)?;
         self.seen.lock().expect("no thread has panicked").insert(node.digest);
         let mut referrers = 0;
         for entry in host_first(&node.manifests) {
             referrers += self.further(entry, depth)?.unwrap_or(0);
         }
         if !self.destination.has(&node.digest)? {
-            let blobs: Vec<&Descriptor> = node.blobs.iter().filter(|blob| !is_foreign(blob)).collect();
+            let mut blobs: Vec<&Descriptor> = node.blobs.iter().filter(|blob| !is_foreign(blob)).collect();
+            blobs.sort_by_key(|blob| blob.digest().to_string());
+            blobs.dedup_by_key(|blob| blob.digest().to_string());
             in_parallel(&blobs, |blob| self.blob(blob))?;
             self.destination.put_manifest(node, named)?;
-        } else if named {
+        } else if named || node.subject.is_some() {
+            // It may be there without the name, or missing in the list of what is about its subject.
             self.destination.put_manifest(node, named)?;
         }
         if self.request.referrers {

@@ -6,6 +6,7 @@ use holm_spec::Digest;
 use holm_spec::image::Descriptor;
 use sha2::{Digest as _, Sha256};
 
+use crate::client::Open;
 use crate::error::{Error, Kind, Result};
 use crate::node::Node;
 
@@ -38,9 +39,6 @@ pub trait Source: Sync {
     }
 }
 
-/// Opens a blob that is to be put somewhere; it ends with an error unless all of it has come and is right.
-pub type OpenBlob<'a> = dyn Fn() -> Result<Box<dyn Read + 'a>> + 'a;
-
 /// What became of a blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Put {
@@ -59,8 +57,8 @@ pub trait Destination: Sync {
     /// Whether a manifest is there with all that it names.
     fn has(&self, manifest: &Digest) -> Result<bool>;
 
-    /// Puts a blob there, unless it is there.
-    fn put_blob<'b>(&self, blob: &Blob, open: &'b OpenBlob<'b>) -> Result<Put>;
+    /// Puts a blob there, unless it is there. What `open` gives ends with an error unless all of it has come and is right.
+    fn put_blob<'b>(&self, blob: &Blob, open: &'b Open<'b>) -> Result<Put>;
 
     /// Puts a manifest or index there, behind all that it names; `named` is what was asked for.
     fn put_manifest(&self, node: &Node, named: bool) -> Result<()>;

@@ -181,7 +181,9 @@ fn place_of(entry: &Entry, name: &str, at: u64) -> Option<Place> {
     match entry.kind {
         EntryKind::File if entry.sparse.is_none() => Some(Place::Here { at, size: entry.stored }),
         EntryKind::HardLink => normal(&entry.link, "").map(Place::Like),
-        EntryKind::Symlink => normal(&entry.link, name.rsplit_once('/')?.0).map(Place::Like),
+        EntryKind::Symlink => {
+            normal(&entry.link, name.rsplit_once('/').map_or("", |(above, _)| above)).map(Place::Like)
+        }
         _ => None,
     }
 }

@@ -46,6 +46,8 @@ pub(super) struct Layer<'a> {
     recent: Option<(Box<[u8]>, NodeId)>,
     /// Whether the walk at hand followed a link of the parents.
     through_lower: bool,
+    /// The parents' names in the root were removed.
+    root_is_emptied: bool,
     /// Files copied from the parents, by layer and inode number, so that their names stay linked.
     copied: BTreeMap<(usize, u64), Copied>,
 }
@@ -84,6 +86,7 @@ impl<'a> Layer<'a> {
             link_steps_left: MAX_LINK_STEPS,
             recent: None,
             through_lower: false,
+            root_is_emptied: false,
             copied: BTreeMap::new(),
         })
     }
@@ -105,14 +108,18 @@ impl<'a> Layer<'a> {
         for layer in 0..self.lower.count() {
             let files = copied.range((layer, 0)..=(layer, u64::MAX));
             let numbers: BTreeSet<u64> = files.map(|((_, number), _)| *number).collect();
-            for (path, number) in self.lower.names(layer, &numbers)? {
-                self.name_copy(&path, (layer, number), &copied[&(layer, number)])?;
-            }
+            let lower = self.lower;
+            lower.names(layer, &numbers, |path, number| {
+                let key = (layer, number);
+                copied.get(&key).map_or(Ok(()), |copied| self.name_copy(path, key, copied))
+            })?;
         }
         Ok(())
     }
 
     fn name_copy(&mut self, path: &[u8], key: (usize, u64), copied: &Copied) -> Result<(), Error> {
+        // Each component is looked up.
+        self.charge(&copied.entry, path.len() as u64)?;
         let components: Vec<_> = path.split(|&byte| byte == b'/').collect();
         let Some((last, directories)) = components.split_last() else { return Ok(()) };
         let Some(steps) = self.walk(directories, false, &copied.entry)? else { return Ok(()) };
@@ -299,8 +306,11 @@ impl<'a> Layer<'a> {
         if self.lower.is_empty() {
             self.self_contained = false;
         } else if directory == Tree::ROOT {
-            // Overlayfs looks for no mark on the root of a layer: each name is removed by itself.
+            // Overlayfs looks for no mark on the root of a layer: each name is removed by itself, once.
             self.self_contained = false;
+            if std::mem::replace(&mut self.root_is_emptied, true) {
+                return Ok(());
+            }
             for name in self.lower.root_names()? {
                 self.white_out(directory, &name, entry)?;
             }

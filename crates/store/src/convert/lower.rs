@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::erofs::{FileType, Image, Inode, OPAQUE};
+use crate::erofs::{FileType, Image, Inode, OPAQUE, Position};
 use holm_tar::{Error, Kind};
 
 /// The images of the layers below.
@@ -18,6 +18,17 @@ pub(super) struct Found<'a> {
     pub image: &'a Image,
     pub layer: usize,
     pub inode: Inode,
+}
+
+/// The longest path of Linux.
+const LONGEST: usize = 4095;
+
+/// A directory on the way down.
+struct Way {
+    directory: Inode,
+    at: Position,
+    /// Of its path.
+    length: usize,
 }
 
 /// A merged directory: its parts, from the top.
@@ -69,35 +80,50 @@ impl<'a> Lower<'a> {
         Ok(seen)
     }
 
-    /// All paths of the files with these inode numbers in one layer, seen or not.
-    pub fn names(self, layer: usize, numbers: &BTreeSet<u64>) -> Result<Vec<(Vec<u8>, u64)>, Error> {
-        let (image, mut names, mut pending) = (&self.images[layer], Vec::new(), Vec::new());
+    /// Calls `found` with all paths of the files with these inode numbers in one layer, seen or not, but for those that are
+    /// too long for a path. What it takes of memory grows with the depth of directories only.
+    pub fn names(
+        self,
+        layer: usize,
+        numbers: &BTreeSet<u64>,
+        mut found: impl FnMut(&[u8], u64) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let image = &self.images[layer];
+        let (mut path, mut way) = (Vec::new(), Vec::new());
         if !numbers.is_empty() {
-            pending.push((Vec::new(), image.root()?));
+            way.push(Way { directory: image.root()?, at: Position::default(), length: 0 });
         }
         let mut left = image.inode_count();
-        while let Some((path, directory)) = pending.pop() {
-            left = left.checked_sub(1).ok_or_else(|| {
-                Error::new(
-                    Kind::Corrupt,
-                    "the EROFS image has more directories than it says, or a loop of them",
-                )
-            })?;
-            image.read_directory(&directory, &mut |entry| {
-                let name = || [path.as_slice(), entry.name].join(&b"/"[..usize::from(!path.is_empty())]);
-                if numbers.contains(&entry.inode) {
-                    names.push((name(), entry.inode));
+        while let Some(here) = way.last_mut() {
+            path.truncate(here.length);
+            let mut below = None;
+            let more = image.visit_next(&here.directory, &mut here.at, &mut |entry| {
+                if !path.is_empty() {
+                    path.push(b'/');
+                }
+                path.extend_from_slice(entry.name);
+                if path.len() <= LONGEST && numbers.contains(&entry.inode) {
+                    found(&path, entry.inode)?;
                 }
                 // What the directory says of a type is only a hint.
-                let inode = (entry.file_type == FileType::Directory as u8).then(|| image.inode(entry.inode));
-                if let Some(inode) = inode.transpose()?.filter(|inode| inode.file_type == FileType::Directory)
-                {
-                    pending.push((name(), inode));
+                if path.len() <= LONGEST && entry.file_type == FileType::Directory as u8 {
+                    below = Some(image.inode(entry.inode)?);
                 }
                 Ok(())
             })?;
+            if !more {
+                way.pop();
+            } else if let Some(directory) = below.filter(|inode| inode.file_type == FileType::Directory) {
+                left = left.checked_sub(1).ok_or_else(|| {
+                    Error::new(
+                        Kind::Corrupt,
+                        "the EROFS image has more directories than it says, or a loop of them",
+                    )
+                })?;
+                way.push(Way { directory, at: Position::default(), length: path.len() });
+            }
         }
-        Ok(names)
+        Ok(())
     }
 
     /// Overlayfs heeds no mark of an opaque directory on them.

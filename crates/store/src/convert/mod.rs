@@ -65,7 +65,8 @@ pub struct Limits {
     pub entries: usize,
     /// Bytes of names, link targets, attributes and chunk lists. Default 512 MiB.
     pub metadata: u64,
-    /// Bytes of these, and of what else is known of files, in memory. Default 24 MiB.
+    /// Bytes of these, and of what else is known of files, in memory; beside it the names of one directory, the largest,
+    /// are. Default 24 MiB.
     pub memory: usize,
     /// Bytes of a path, at most 4095 as in Linux, which is the default.
     pub path: usize,

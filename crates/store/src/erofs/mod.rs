@@ -35,7 +35,7 @@ mod xattr;
 
 pub use format::{BLOCK, FileType};
 pub use pages::Budget;
-pub use reader::{Chunking, Image, Inode, Listed, ReadAt};
+pub use reader::{Chunking, Image, Inode, Listed, Position, ReadAt};
 pub use tree::{Content, Metadata, Node, NodeId, Span, SparseFile, Tree};
 pub use writer::{DataWriter, Finished};
 pub use xattr::{LIMIT as XATTR_LIMIT, OPAQUE, fit_together, fits, is_storable};

@@ -418,6 +418,34 @@ impl Image {
         Ok(())
     }
 
+    /// Calls `visit` with the entry of a directory that `at` stands before, `.` and `..` left out, and moves `at` behind it;
+    /// false behind the last one.
+    ///
+    /// # Errors
+    /// [`Kind::Corrupt`] if `directory` is none or is damaged; those of `visit`.
+    pub fn visit_next(
+        &self,
+        directory: &Inode,
+        at: &mut Position,
+        visit: &mut dyn FnMut(Listed<'_>) -> Result<(), Error>,
+    ) -> Result<bool, Error> {
+        loop {
+            let block = match &at.block {
+                Some(block) if at.entry < block.count => block,
+                _ if at.next >= self.directory_blocks(directory)? => return Ok(false),
+                _ => {
+                    (at.entry, at.next) = (0, at.next + 1);
+                    at.block.insert(DirectoryBlock::read(self, directory, at.next - 1)?)
+                }
+            };
+            let listed = block.entry(at.entry)?;
+            at.entry += 1;
+            if !matches!(listed.name, b"." | b"..") {
+                return visit(listed).map(|()| true);
+            }
+        }
+    }
+
     /// The entry `name` of a directory, found by halves.
     ///
     /// # Errors
@@ -466,6 +494,16 @@ impl Image {
         }
         Ok(directory.size().div_ceil(BLOCK))
     }
+}
+
+/// A place between the entries of a directory; the first is before all of them.
+#[derive(Default)]
+pub struct Position {
+    block: Option<DirectoryBlock>,
+    /// In that block.
+    entry: usize,
+    /// The block behind it.
+    next: u64,
 }
 
 /// One block of a directory.

@@ -25,6 +25,8 @@ enum Lie {
     Stalls,
     /// Wants a password, and leads elsewhere for the layer.
     Redirects,
+    /// The same, and there it is asked who asks.
+    RedirectsToAsker,
 }
 
 /// Paths, and the bytes that they begin with.
@@ -37,7 +39,7 @@ fn serve(image: &Image, lie: Lie) -> (String, Arc<Requests>) {
     let requests = Arc::new(Mutex::new(Vec::new()));
     let (heard, blobs, manifest) = (requests.clone(), image.blobs.clone(), image.manifest.clone());
     let victim = image.layers[0].clone();
-    let elsewhere = format!("http://{}", elsewhere(&blobs[&victim], heard.clone()));
+    let elsewhere = format!("http://{}", elsewhere(&blobs[&victim], heard.clone(), lie));
     let served = Arc::new(Served { heard, blobs, manifest, victim, lie, elsewhere });
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
@@ -60,18 +62,25 @@ struct Served {
 }
 
 /// A server that gives one thing, whatever it is asked for, and writes down whether a password came along.
-fn elsewhere(content: &[u8], heard: Arc<Requests>) -> String {
+fn elsewhere(content: &[u8], heard: Arc<Requests>, lie: Lie) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
     let address = listener.local_addr().expect("bound").to_string();
     let content = content.to_vec();
+    let realm = format!("Bearer realm=\"http://{address}/token\",service=\"elsewhere\"");
+    let status = match lie {
+        Lie::RedirectsToAsker => format!("401 Unauthorized\r\nWWW-Authenticate: {realm}"),
+        _ => "200 OK".to_owned(),
+    };
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             let lines = BufReader::new(&stream).lines().map_while(Result::ok);
             let head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
             let told = head.iter().any(|line| line.to_ascii_lowercase().starts_with("authorization"));
             heard.lock().expect("no panic").push(("elsewhere".to_owned(), usize::from(told)));
-            let answer =
-                format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", content.len());
+            let answer = format!(
+                "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                content.len()
+            );
             let _ = stream.write_all(answer.as_bytes()).and_then(|()| stream.write_all(&content));
         }
     });
@@ -106,11 +115,12 @@ fn answer(stream: &TcpStream, served: &Served) -> std::io::Result<()> {
         return out
             .write_all(head("401 Unauthorized", 0, "WWW-Authenticate: Basic realm=\"x\"\r\n").as_bytes());
     }
-    if lie == Lie::Redirects && !told {
+    let redirects = matches!(lie, Lie::Redirects | Lie::RedirectsToAsker);
+    if redirects && !told {
         return out
             .write_all(head("401 Unauthorized", 0, "WWW-Authenticate: Basic realm=\"x\"\r\n").as_bytes());
     }
-    if lie == Lie::Redirects && path.ends_with(victim.as_str()) {
+    if redirects && path.ends_with(victim.as_str()) {
         let location = format!("Location: {elsewhere}/blob\r\n");
         return out.write_all(head("307 Temporary Redirect", 0, &location).as_bytes());
     }
@@ -285,14 +295,21 @@ fn passwords_stay_with_who_asked_for_them() {
     let holm = Holm::empty();
     let image = Image::make(&holm);
     let (address, requests) = serve(&image, Lie::Redirects);
+    let (asker, asked) = serve(&image, Lie::RedirectsToAsker);
     let configuration = holm.scratch("docker");
     fs::create_dir(&configuration).expect("a directory of the test's");
     // `me:secret`
-    let auths = format!("{{\"auths\": {{\"{address}\": {{\"auth\": \"bWU6c2VjcmV0\"}}}}}}");
+    let known = serde_json::json!({"auth": "bWU6c2VjcmV0"});
+    let auths = serde_json::json!({"auths": {&address: known, &asker: known}}).to_string();
     fs::write(configuration.join("config.json"), auths).expect("a file of the test's");
     let name = format!("{address}/team/app:v1");
     let directory = configuration.to_str().expect("text");
     holm.call(["pull", "-q", &name]).env("DOCKER_CONFIG", directory).run().ok();
     assert_eq!(holm.ok(["run", "--rm", &name]), "second");
     assert_eq!(starts(&requests, "elsewhere"), [0], "asked once, without a password");
+    let other = format!("{asker}/team/other:v1");
+    holm.ok(["rmi", &name]);
+    let refused = holm.call(["pull", "-q", &other]).env("DOCKER_CONFIG", directory).run();
+    refused.refused(1, &[&image.layers[0], "wants to know who asks"]);
+    assert_eq!(starts(&asked, "elsewhere"), [0], "what another host asks is not answered");
 }
