@@ -25,7 +25,7 @@ use crate::client::Client;
 use crate::document;
 use crate::error::{Error, Kind, Result};
 use crate::node::Node;
-use crate::parallel::in_parallel;
+use crate::parallel::{AT_A_TIME, in_parallel};
 use crate::pull::{Observer, Step};
 use crate::repository::Repository;
 
@@ -126,10 +126,10 @@ impl Push<'_> {
         let forms = match &manifest.layers {
             Some(layers) => {
                 let both: Vec<(&Descriptor, &StoredLayer)> = told.iter().zip(layers).collect();
-                in_parallel(&both, |(told, layer)| self.layer(told, layer))?
+                in_parallel(&both, AT_A_TIME, |(told, layer)| self.layer(told, layer))?
             }
             None => {
-                in_parallel(told, |blob| self.blob(&document::digest_of(blob)?))?;
+                in_parallel(told, AT_A_TIME, |blob| self.blob(&document::digest_of(blob)?))?;
                 Vec::new()
             }
         };

@@ -15,7 +15,7 @@ use std::path::Path;
 
 use holm_spec::image::{Descriptor, ImageManifest, ImageManifestBuilder, MediaType};
 use holm_spec::{Digest, Reference, Timestamp};
-use holm_sys::file::sync_directory;
+use holm_sys::file::{Draft, sync_directory};
 
 use crate::document::{self, Document, canonical, descriptor};
 use crate::error::{Error, Kind, Result};
@@ -232,20 +232,12 @@ impl Store {
     pub fn extract_artifact_file(&self, file: &ArtifactFile, path: &Path) -> Result<()> {
         let missing = || Error::new(Kind::Corrupt, format!("blob {} is missing", file.digest));
         let mut input = self.packed(&file.digest)?.ok_or_else(missing)?;
-        let number = u64::from_ne_bytes(holm_sys::file::random_bytes());
-        let temporary = path.with_file_name(format!(".tmp-{number:016x}"));
         let mut write = || {
-            let mut out = File::create_new(&temporary)?;
-            io::copy(&mut input, &mut out)?;
-            out.sync_data()?;
-            std::fs::rename(&temporary, path)
+            let mut draft = Draft::begin(path)?;
+            io::copy(&mut input, draft.file())?;
+            draft.finish(path)
         };
-        let written = write();
-        if written.is_err() {
-            // It may not be there at all.
-            let _ = std::fs::remove_file(&temporary);
-        }
-        written.map_err(|error| Error::io(format!("write `{}`", path.display()), error))
+        write().map_err(|error| Error::io(format!("write `{}`", path.display()), error))
     }
 }
 

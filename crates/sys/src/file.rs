@@ -25,7 +25,7 @@ pub enum Durability {
 /// Any error of open, write, sync or rename; the old content stays.
 pub fn replace(path: &Path, content: &[u8], durability: Durability) -> io::Result<()> {
     let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let (temporary, mut file) = TemporaryFile::create(parent)?;
+    let (temporary, mut file) = TemporaryFile::create(parent, Mode::RUSR | Mode::WUSR)?;
     file.write_all(content)?;
     if durability == Durability::Durable {
         file.sync_data()?;
@@ -38,15 +38,19 @@ pub fn replace(path: &Path, content: &[u8], durability: Durability) -> io::Resul
     Ok(())
 }
 
+#[derive(Debug)]
 struct TemporaryFile(PathBuf);
 
 impl TemporaryFile {
-    /// A new file of a random name: process ids are those of a namespace, and several may share the directory.
-    fn create(parent: &Path) -> io::Result<(Self, File)> {
-        let number = u64::from_ne_bytes(random_bytes());
-        let path = parent.join(format!(".tmp-{number:016x}"));
+    /// A random name: process ids are those of a namespace, and several may share the directory.
+    fn name(parent: &Path) -> PathBuf {
+        parent.join(format!(".tmp-{:016x}", u64::from_ne_bytes(random_bytes())))
+    }
+
+    fn create(parent: &Path, mode: Mode) -> io::Result<(Self, File)> {
+        let path = Self::name(parent);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR)?;
+        let file = rustix::fs::open(&path, flags, mode)?;
         Ok((Self(path), File::from(file)))
     }
 }
@@ -54,6 +58,66 @@ impl TemporaryFile {
 impl Drop for TemporaryFile {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// A file that gets its name when it is whole and on the disk; a process that ends before leaves nothing, where the file
+/// system has files without names.
+#[derive(Debug)]
+pub struct Draft {
+    file: File,
+    directory: PathBuf,
+    /// On other file systems.
+    temporary: Option<TemporaryFile>,
+}
+
+impl Draft {
+    /// Begins a file that will be at `path`, with the mode that the process gives new files.
+    ///
+    /// # Errors
+    /// Any error of open.
+    pub fn begin(path: &Path) -> io::Result<Self> {
+        let directory = match path.parent() {
+            Some(parent) if parent.as_os_str().is_empty() => PathBuf::from("."),
+            Some(parent) => parent.to_owned(),
+            None => return Err(io::ErrorKind::InvalidInput.into()),
+        };
+        let mode = Mode::from_raw_mode(0o666);
+        match rustix::fs::open(&directory, OFlags::WRONLY | OFlags::CLOEXEC | OFlags::TMPFILE, mode) {
+            Ok(file) => Ok(Self { file: file.into(), directory, temporary: None }),
+            Err(Errno::OPNOTSUPP | Errno::ISDIR) => {
+                let (temporary, file) = TemporaryFile::create(&directory, mode)?;
+                Ok(Self { file, directory, temporary: Some(temporary) })
+            }
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Where its content goes.
+    pub fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+
+    /// Gives it the name `path`, in the directory that it was begun in, in place of what has that.
+    ///
+    /// # Errors
+    /// Any error of sync, link or rename; what was at `path` stays.
+    pub fn finish(mut self, path: &Path) -> io::Result<()> {
+        use std::os::fd::AsRawFd as _;
+        self.file.sync_data()?;
+        let temporary = match self.temporary.take() {
+            Some(temporary) => temporary,
+            None => {
+                let temporary = TemporaryFile(TemporaryFile::name(&self.directory));
+                let own = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+                let (from, to) = (rustix::fs::CWD, rustix::fs::CWD);
+                rustix::fs::linkat(from, own, to, &temporary.0, AtFlags::SYMLINK_FOLLOW)?;
+                temporary
+            }
+        };
+        rustix::fs::rename(&temporary.0, path)?;
+        std::mem::forget(temporary);
+        sync_directory(&self.directory)
     }
 }
 
@@ -68,7 +132,7 @@ pub fn unnamed_file(directory: &Path) -> io::Result<File> {
         Ok(file) => Ok(file.into()),
         // The file system has none without names.
         Err(Errno::OPNOTSUPP | Errno::ISDIR) => {
-            let path = directory.join(format!(".tmp-{:016x}", u64::from_ne_bytes(random_bytes())));
+            let path = TemporaryFile::name(directory);
             let file =
                 rustix::fs::open(&path, flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW, mode)?;
             rustix::fs::unlink(&path)?;
@@ -261,6 +325,21 @@ pub fn random_bytes<const N: usize>() -> [u8; N] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_draft_gets_its_name_when_it_is_whole() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("file");
+        std::fs::write(&path, "old").expect("written");
+        let mut draft = Draft::begin(&path).expect("begun");
+        draft.file().write_all(b"new").expect("written");
+        assert_eq!(std::fs::read(&path).expect("there"), b"old");
+        draft.finish(&path).expect("named");
+        assert_eq!(std::fs::read(&path).expect("there"), b"new");
+        drop(Draft::begin(&path).expect("begun"));
+        assert!(Draft::begin(&directory.path().join("none/file")).is_err());
+        assert_eq!(std::fs::read_dir(directory.path()).expect("listed").count(), 1, "nothing else stays");
+    }
 
     #[test]
     fn real_paths_are_absolute_and_without_links() {

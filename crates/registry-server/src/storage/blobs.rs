@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Seek};
+use std::path::Path;
 
 use holm_sys::Errno;
 use holm_sys::fail_point;
@@ -58,11 +59,12 @@ impl Storage {
     /// Gives `to` the blob if Holm's images on the same disk have it: by a further name for their file, else by a copy that
     /// shares its blocks. It gets no name in `blobs`, where the number of names tells whether a repository has it.
     pub fn take(&self, to: &Repository, digest: &Digest) -> io::Result<Mounted> {
-        if self.images.is_none() || self.has_blob(to, digest)? {
-            return Ok(if self.images.is_some() { Mounted::Here } else { Mounted::Nowhere });
+        let Some(images) = &self.images else { return Ok(Mounted::Nowhere) };
+        if self.has_blob(to, digest)? {
+            return Ok(Mounted::Here);
         }
         // What cannot be read there can still be sent.
-        let Ok(Some(file)) = self.image_blob(digest) else { return Ok(Mounted::Nowhere) };
+        let Ok(Some(file)) = image_blob(images, digest) else { return Ok(Mounted::Nowhere) };
         let own = self.root.make_directory(&of_algorithm(to, "_blobs", digest))?;
         match own.link_file(&file, digest.hex()) {
             Ok(()) => own.sync()?,
@@ -76,20 +78,6 @@ impl Storage {
         }
         fail_point::reached("registry-blob-taken");
         Ok(Mounted::Here)
-    }
-
-    /// A blob of Holm's images, whole and on the disk.
-    fn image_blob(&self, digest: &Digest) -> io::Result<Option<File>> {
-        let Some(images) = &self.images else { return Ok(None) };
-        let Some(root) = found(Root::open(images))? else { return Ok(None) };
-        let path = format!("{}/{}", digest.algorithm().name(), digest.hex());
-        let Some((mut file, _)) = sized(found(root.file(&path))?)? else { return Ok(None) };
-        if hash(&mut file, digest.algorithm())?.0.finish() != *digest {
-            return Ok(None);
-        }
-        // There it is a cache, which may be lost.
-        file.sync_data()?;
-        Ok(Some(file))
     }
 
     /// Takes the blob from the repository; whether it had it. The content goes with the last one that has it.
@@ -153,6 +141,19 @@ impl Storage {
         fail_point::reached("registry-blob-given");
         Ok(Mounted::Here)
     }
+}
+
+/// A blob of Holm's images, whole and on the disk.
+fn image_blob(images: &Path, digest: &Digest) -> io::Result<Option<File>> {
+    let Some(root) = found(Root::open(images))? else { return Ok(None) };
+    let path = format!("{}/{}", digest.algorithm().name(), digest.hex());
+    let Some((mut file, _)) = sized(found(root.file(&path))?)? else { return Ok(None) };
+    if hash(&mut file, digest.algorithm())?.0.finish() != *digest {
+        return Ok(None);
+    }
+    // There it is a cache, which may be lost.
+    file.sync_data()?;
+    Ok(Some(file))
 }
 
 fn path(repository: &Repository, digest: &Digest) -> String {

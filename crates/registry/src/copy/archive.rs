@@ -8,14 +8,14 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, BufWriter, Read as _};
+use std::io::{self, BufWriter, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use holm_spec::image::ImageManifest;
 use holm_spec::{Digest, Reference};
 use holm_store::is_image_config;
-use holm_sys::file::sync_directory;
+use holm_sys::file::Draft;
 use holm_tar::{Entry, EntryKind, Writer};
 use serde_json::json;
 
@@ -31,7 +31,6 @@ const BUFFER: usize = 256 << 10;
 /// An archive that is being written.
 pub struct ArchiveFile {
     path: PathBuf,
-    temporary: PathBuf,
     name: Option<String>,
     /// The name for Docker; none in an archive that is not for it.
     docker: Option<Option<Reference>>,
@@ -40,6 +39,7 @@ pub struct ArchiveFile {
 }
 
 struct Content {
+    draft: Option<Draft>,
     writer: Option<Writer<BufWriter<File>>>,
     written: BTreeSet<Digest>,
     /// What `manifest.json` says of the images.
@@ -65,19 +65,17 @@ impl ArchiveFile {
     }
 
     fn begin(path: &Path, name: Option<String>, docker: Option<Option<Reference>>) -> Result<Self> {
-        let number = u64::from_ne_bytes(holm_sys::file::random_bytes());
-        let temporary = path.with_file_name(format!(".tmp-{number:016x}"));
         let failed = |error| io_error(format!("write `{}`", path.display()), error);
         if path.metadata().is_ok_and(|there| !there.is_file()) {
             let text = format!("`{}` is no file, and an archive takes the place of one", path.display());
             return Err(Error::new(Kind::Invalid, text));
         }
-        let file = File::create_new(&temporary).map_err(failed)?;
+        let mut draft = Draft::begin(path).map_err(failed)?;
+        let file = draft.file().try_clone().map_err(failed)?;
         let writer = Some(Writer::new(BufWriter::with_capacity(BUFFER, file)));
-        let content = Content { writer, written: BTreeSet::new(), images: Vec::new() };
+        let content = Content { draft: Some(draft), writer, written: BTreeSet::new(), images: Vec::new() };
         let entries = Entries::default();
-        let archive =
-            Self { path: path.to_owned(), temporary, name, docker, entries, content: Mutex::new(content) };
+        let archive = Self { path: path.to_owned(), name, docker, entries, content: Mutex::new(content) };
         archive.document("oci-layout", MARK_CONTENT.as_bytes())?;
         Ok(archive)
     }
@@ -111,12 +109,10 @@ impl ArchiveFile {
     }
 
     fn end(&self) -> io::Result<()> {
-        let writer = self.content().writer.take().ok_or(io::ErrorKind::BrokenPipe)?;
-        let file = writer.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
-        file.sync_data()?;
-        std::fs::rename(&self.temporary, &self.path)?;
-        let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        sync_directory(parent.unwrap_or(Path::new(".")))
+        let mut content = self.content();
+        let writer = content.writer.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        writer.finish()?.flush()?;
+        content.draft.take().ok_or(io::ErrorKind::BrokenPipe)?.finish(&self.path)
     }
 }
 
@@ -154,6 +150,11 @@ impl Destination for ArchiveFile {
         Ok(Put::Sent)
     }
 
+    fn at_a_time(&self) -> usize {
+        // What fails in one would fail in all others.
+        1
+    }
+
     fn put_manifest(&self, node: &Node, named: bool) -> Result<()> {
         if self.content().written.insert(node.digest) {
             self.document(&path_of(&node.digest), &node.content)?;
@@ -179,12 +180,5 @@ impl Destination for ArchiveFile {
             self.document("manifest.json", json!([image]).to_string().as_bytes())?;
         }
         self.end().map_err(self.failed())
-    }
-}
-
-impl Drop for ArchiveFile {
-    fn drop(&mut self) {
-        // When all went well it is not there any more.
-        let _ = std::fs::remove_file(&self.temporary);
     }
 }

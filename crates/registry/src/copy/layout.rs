@@ -14,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 
 use holm_spec::image::{Descriptor, ImageIndex};
 use holm_spec::{Digest, Reference};
-use holm_sys::file::{Durability, ensure_directory, replace, sync_directory};
+use holm_sys::file::{Draft, Durability, ensure_directory, replace, sync_directory};
 use holm_sys::lock::Lock;
 use serde_json::{Value, json};
 
@@ -277,21 +277,14 @@ pub fn put_file<'b>(path: &Path, blob: &Blob, open: &'b Open<'b>) -> Result<Put>
     if is_whole(path, blob) {
         return Ok(Put::Existed);
     }
-    let number = u64::from_ne_bytes(holm_sys::file::random_bytes());
-    let temporary = path.with_file_name(format!(".tmp-{number:016x}"));
-    let failed = |error| io_error(format!("write `{}`", path.display()), error);
-    let write = || {
-        let mut file = std::fs::File::create_new(&temporary)?;
-        io::copy(&mut open().map_err(io::Error::other)?, &mut file)?;
-        file.sync_data()?;
-        std::fs::rename(&temporary, path)
+    let mut input = open()?;
+    let mut write = || {
+        let mut draft = Draft::begin(path)?;
+        io::copy(&mut input, draft.file())?;
+        draft.finish(path)
     };
-    let written = write();
-    if written.is_err() {
-        // It may not be there at all.
-        let _ = std::fs::remove_file(&temporary);
-    }
-    written.map(|()| Put::Sent).map_err(failed)
+    let failed = |error| io_error(format!("write `{}`", path.display()), error);
+    write().map(|()| Put::Sent).map_err(failed)
 }
 
 #[cfg(test)]

@@ -195,7 +195,7 @@ impl Copy<'_> {
             let mut blobs: Vec<&Descriptor> = node.blobs.iter().filter(|blob| !is_foreign(blob)).collect();
             blobs.sort_by_key(|blob| blob.digest().to_string());
             blobs.dedup_by_key(|blob| blob.digest().to_string());
-            in_parallel(&blobs, |blob| self.blob(blob))?;
+            in_parallel(&blobs, self.destination.at_a_time(), |blob| self.blob(blob))?;
             self.destination.put_manifest(node, named)?;
         } else if named || node.subject.is_some() {
             // It may be there without the name, or missing in the list of what is about its subject.

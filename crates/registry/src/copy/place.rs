@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 use crate::client::Open;
 use crate::error::{Error, Kind, Result};
 use crate::node::Node;
+use crate::parallel::AT_A_TIME;
 
 /// A blob by its digest and its size in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +60,11 @@ pub trait Destination: Sync {
 
     /// Puts a blob there, unless it is there. What `open` gives ends with an error unless all of it has come and is right.
     fn put_blob<'b>(&self, blob: &Blob, open: &'b Open<'b>) -> Result<Put>;
+
+    /// How many blobs may be put there at a time.
+    fn at_a_time(&self) -> usize {
+        AT_A_TIME
+    }
 
     /// Puts a manifest or index there, behind all that it names; `named` is what was asked for.
     fn put_manifest(&self, node: &Node, named: bool) -> Result<()>;
