@@ -2,10 +2,9 @@
 
 use holm_engine::images::Kind;
 
-use super::rmi::{Failure, line};
+use super::rmi::{Failure, each};
 use crate::command_error::CommandError;
 use crate::context::Context;
-use crate::several;
 
 /// Remove artifacts
 #[derive(Debug, clap::Parser)]
@@ -31,13 +30,5 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
         let users = engine.image_users().map_err(Failure::Workloads)?;
         exclusive.remove_artifact(name, args.force, &users).map_err(Failure::Images)
     };
-    several::each(context, &args.artifacts, |name| match remove(name) {
-        Ok(removed) => context.printer.data(removed.iter().map(line).collect::<String>()),
-        Err(Failure::Images(error)) if args.force && error.kind() == Kind::NoArtifact => {
-            context.printer.error(&context.command, &error.into());
-            Ok(())
-        }
-        Err(Failure::Images(error)) => Err(error.into()),
-        Err(Failure::Workloads(error)) => Err(error.into()),
-    })
+    each(context, &args.artifacts, args.force.then_some(Kind::NoArtifact), remove)
 }

@@ -1,12 +1,11 @@
 //! `holm kernel rm`: removes names of kernels, and kernels without one.
 
 use holm_engine::Engine;
-use holm_engine::images::Kind;
+use holm_engine::images::{Kind, Removed};
 
-use super::rmi::{Failure, line};
+use super::rmi::{Failure, each};
 use crate::command_error::CommandError;
 use crate::context::Context;
-use crate::several;
 
 /// Remove kernels
 #[derive(Debug, clap::Parser)]
@@ -27,22 +26,14 @@ pub struct Args {
 /// Removes each, and says what went.
 pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     let engine = context.engine_with_repaired_images()?;
-    several::each(context, &args.kernels, |name| match remove(&engine, name, args.force) {
-        Ok(text) => context.printer.data(text),
-        Err(Failure::Images(error)) if args.force && error.kind() == Kind::NoKernel => {
-            context.printer.error(&context.command, &error.into());
-            Ok(())
-        }
-        Err(Failure::Images(error)) => Err(error.into()),
-        Err(Failure::Workloads(error)) => Err(error.into()),
-    })
+    let remove = |name: &str| remove(&engine, name, args.force);
+    each(context, &args.kernels, args.force.then_some(Kind::NoKernel), remove)
 }
 
-fn remove(engine: &Engine, name: &str, force: bool) -> Result<String, Failure> {
+fn remove(engine: &Engine, name: &str, force: bool) -> Result<Vec<Removed>, Failure> {
     // Workloads are listed under the lock, so that none begins to use it meanwhile.
     let exclusive = engine.images().exclusive().map_err(Failure::Images)?;
     let machines = engine.kernel_users().map_err(Failure::Workloads)?;
     let users = engine.image_users().map_err(Failure::Workloads)?;
-    let removed = exclusive.remove_kernel(name, force, &machines, &users).map_err(Failure::Images)?;
-    Ok(removed.iter().map(line).collect())
+    exclusive.remove_kernel(name, force, &machines, &users).map_err(Failure::Images)
 }

@@ -29,17 +29,31 @@ pub struct Args {
 /// Removes each, and says what went.
 pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     let engine = context.engine_with_repaired_images()?;
-    let code = several::each(context, &args.images, |name| match remove(&engine, name, args.force) {
+    let remove = |name: &str| remove(&engine, name, args.force);
+    let code = each(context, &args.images, args.force.then_some(Kind::NotFound), remove);
+    engine.forget_layers();
+    code
+}
+
+/// Removes each by `remove`, and says what went. What fails with `fine` is told, and no failure.
+///
+/// # Errors
+/// As [`several::each`].
+pub fn each(
+    context: &Context,
+    names: &[String],
+    fine: Option<Kind>,
+    remove: impl Fn(&str) -> Result<Vec<Removed>, Failure>,
+) -> Result<u8, CommandError> {
+    several::each(context, names, |name| match remove(name) {
         Ok(removed) => context.printer.data(removed.iter().map(line).collect::<String>()),
-        Err(Failure::Images(error)) if args.force && error.kind() == Kind::NotFound => {
+        Err(Failure::Images(error)) if Some(error.kind()) == fine => {
             context.printer.error(&context.command, &error.into());
             Ok(())
         }
         Err(Failure::Images(error)) => Err(error.into()),
         Err(Failure::Workloads(error)) => Err(error.into()),
-    });
-    engine.forget_layers();
-    code
+    })
 }
 
 /// Why something could not be removed.
@@ -58,7 +72,7 @@ fn remove(engine: &Engine, name: &str, force: bool) -> Result<Vec<Removed>, Fail
 }
 
 /// A line that says what went.
-pub fn line(removed: &Removed) -> String {
+fn line(removed: &Removed) -> String {
     match removed {
         Removed::Untagged(reference) => format!("Untagged: {}\n", reference.familiar()),
         Removed::Deleted(digest) => format!("Deleted: {digest}\n"),

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::place::{Blob, Source, io_error};
+use super::place::{Blob, Source, io_error, not_there};
 use super::tree::Tree;
 use crate::document::{MANIFEST, layer_type};
 use crate::error::{Error, Kind, Result};
@@ -96,12 +96,7 @@ fn choose<'i>(images: &'i [Described], name: Option<&str>) -> Result<&'i Describ
     found.ok_or_else(|| {
         let known: Vec<&str> =
             images.iter().flat_map(|image| image.repo_tags.iter().flatten()).map(String::as_str).collect();
-        let known = if known.is_empty() { "none has a name".to_owned() } else { known.join(", ") };
-        let text = match name {
-            Some(name) => format!("there is no `{name}` in it; there are: {known}"),
-            None => format!("it holds {} images, and one must be named; there are: {known}", images.len()),
-        };
-        Error::new(Kind::NotFound, text)
+        not_there(name, images.len(), &known)
     })
 }
 

@@ -18,7 +18,7 @@ use holm_sys::file::{Draft, Durability, ensure_directory, replace, sync_director
 use holm_sys::lock::Lock;
 use serde_json::{Value, json};
 
-use super::place::{Blob, Destination, Put, Source, Verified, io_error};
+use super::place::{Blob, Destination, Put, Source, Verified, check_manifest, io_error, not_there};
 use super::tree::Tree;
 use crate::client::Open;
 use crate::document::{self, INDEX};
@@ -81,14 +81,7 @@ fn choose<'i>(index: &'i ImageIndex, name: Option<&str>) -> Result<&'i Descripto
         [.., last] if name.is_some() => Ok(last),
         _ => {
             let known: Vec<&str> = entries.iter().filter_map(|entry| annotation(entry, NAME)).collect();
-            let known = if known.is_empty() { "none has a name".to_owned() } else { known.join(", ") };
-            let text = match name {
-                Some(name) => format!("there is no `{name}` in it; there are: {known}"),
-                None => {
-                    format!("it holds {} images, and one must be named; there are: {known}", entries.len())
-                }
-            };
-            Err(Error::new(Kind::NotFound, text))
+            Err(not_there(name, entries.len(), &known))
         }
     }
 }
@@ -107,13 +100,8 @@ fn is_named(entry: &Descriptor, name: &str) -> bool {
 impl Source for Layout {
     fn top(&self) -> Result<Vec<u8>> {
         let content = self.manifest(&self.chosen)?;
-        match Digest::of(&content) == self.chosen {
-            true => Ok(content),
-            false => {
-                let text = format!("the manifest {} has the digest {}", self.chosen, Digest::of(&content));
-                Err(Error::new(Kind::Invalid, text))
-            }
-        }
+        check_manifest(&self.chosen, &content)?;
+        Ok(content)
     }
 
     fn manifest(&self, digest: &Digest) -> Result<Vec<u8>> {

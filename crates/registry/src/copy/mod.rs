@@ -39,7 +39,7 @@ use self::archive::ArchiveFile;
 use self::directory::Directory;
 use self::docker_archive::DockerArchive;
 use self::layout::{Layout, LayoutDirectory};
-use self::place::{Blob, Destination, Put, Source, Verified};
+use self::place::{Blob, Destination, Put, Source, Verified, check_manifest};
 use self::remote::{Origin, Target};
 use self::tree::Tree;
 use crate::connections::Connections;
@@ -173,14 +173,9 @@ impl Copy<'_> {
 
     fn fetch(&self, entry: &Descriptor) -> Result<Node> {
         let digest = document::digest_of(entry)?;
-        let node = Node::parse(self.source.manifest(&digest)?)?;
-        match node.digest == digest {
-            true => Ok(node),
-            false => {
-                let text = format!("the manifest {digest} has the digest {}", node.digest);
-                Err(Error::new(Kind::Invalid, text))
-            }
-        }
+        let content = self.source.manifest(&digest)?;
+        check_manifest(&digest, &content)?;
+        Node::parse(content)
     }
 
     /// Copies a manifest behind all that it names; gives how many referrers went.

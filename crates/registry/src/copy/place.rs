@@ -127,6 +127,28 @@ impl Read for Verified<'_> {
     }
 }
 
+/// Looks whether a manifest is the one with this digest.
+///
+/// # Errors
+/// [`Kind::Invalid`].
+pub fn check_manifest(digest: &Digest, content: &[u8]) -> Result<()> {
+    let actual = Digest::of(content);
+    match actual == *digest {
+        true => Ok(()),
+        false => Err(Error::new(Kind::Invalid, format!("the manifest {digest} has the digest {actual}"))),
+    }
+}
+
+/// No image, or no one of `count` images with these names, is what was asked for.
+pub fn not_there(name: Option<&str>, count: usize, names: &[&str]) -> Error {
+    let known = if names.is_empty() { "none has a name".to_owned() } else { names.join(", ") };
+    let text = match name {
+        Some(name) => format!("there is no `{name}` in it; there are: {known}"),
+        None => format!("it holds {count} images, and one must be named; there are: {known}"),
+    };
+    Error::new(Kind::NotFound, text)
+}
+
 /// An error of a file.
 pub fn io_error(context: impl Into<String>, error: io::Error) -> Error {
     let kind = match error.kind() {

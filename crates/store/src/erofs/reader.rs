@@ -406,15 +406,8 @@ impl Image {
         directory: &Inode,
         visit: &mut dyn FnMut(Listed<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        for index in 0..self.directory_blocks(directory)? {
-            let block = DirectoryBlock::read(self, directory, index)?;
-            for position in 0..block.count {
-                let listed = block.entry(position)?;
-                if !matches!(listed.name, b"." | b"..") {
-                    visit(listed)?;
-                }
-            }
-        }
+        let mut at = Position::default();
+        while self.visit_next(directory, &mut at, visit)? {}
         Ok(())
     }
 
