@@ -8,6 +8,7 @@ mod cli {
     mod bad_images;
     mod clients;
     mod compare;
+    mod directories;
     mod doctor;
     mod exec;
     mod exit_codes;

@@ -8,11 +8,14 @@
 //! max_size = "50GB"              # of images, kernels and compressed layers together
 //! max_layer_size = "1TB"         # a layer that unpacks to more is refused
 //! max_layer_entries = 4_000_000  # as one with more files and directories
+//! mount = "auto"                 # layers from their images, or, where the kernel has no EROFS, from directories
 //! ```
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer};
+
+use holm_engine::images::LayerForm;
 
 use crate::size;
 
@@ -29,15 +32,15 @@ pub struct Configuration {
     /// State that does not.
     #[serde(default, rename = "run-root", deserialize_with = "path")]
     pub run_root: Option<PathBuf>,
-    /// Limits of images.
+    /// Images.
     #[serde(default)]
-    pub store: StoreLimits,
+    pub store: StoreSettings,
 }
 
 /// What it says of images.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct StoreLimits {
+pub struct StoreSettings {
     /// Bytes on the disk that the store is kept to.
     #[serde(default, deserialize_with = "bytes")]
     pub max_size: Option<u64>,
@@ -46,6 +49,30 @@ pub struct StoreLimits {
     pub max_layer_size: Option<u64>,
     /// Files and directories that a layer has at most.
     pub max_layer_entries: Option<u64>,
+    /// What layers are mounted from.
+    pub mount: Option<MountForm>,
+}
+
+/// What layers are mounted from: see [`LayerForm`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MountForm {
+    /// Images if the kernel can, else directories.
+    Auto,
+    /// Images.
+    Images,
+    /// Directories.
+    Directories,
+}
+
+impl From<MountForm> for LayerForm {
+    fn from(form: MountForm) -> Self {
+        match form {
+            MountForm::Auto => Self::Auto,
+            MountForm::Images => Self::Image,
+            MountForm::Directories => Self::Directory,
+        }
+    }
 }
 
 /// Parses the file's content.
@@ -95,16 +122,21 @@ mod tests {
             store.max_size = "1.5g"
             store.max_layer_size = 1000
             store.max_layer_entries = 7
+            store.mount = "directories"
         "#;
-        let limits =
-            StoreLimits { max_size: Some(3 << 29), max_layer_size: Some(1000), max_layer_entries: Some(7) };
+        let limits = StoreSettings {
+            max_size: Some(3 << 29),
+            max_layer_size: Some(1000),
+            max_layer_entries: Some(7),
+            mount: Some(MountForm::Directories),
+        };
         let expected = Configuration {
             root: Some("/data/ho\"lm".into()),
             run_root: Some("/run/h\\x".into()),
             store: limits.clone(),
         };
         assert_eq!(parse(content), Ok(expected));
-        let table = "[store]\nmax_size = \"1.5g\"\nmax_layer_size = 1000\nmax_layer_entries = 7\n";
+        let table = "[store]\nmax_size = \"1.5g\"\nmax_layer_size = 1000\nmax_layer_entries = 7\nmount = \"directories\"\n";
         assert_eq!(parse(table).map(|configuration| configuration.store), Ok(limits));
         assert_eq!(parse(""), Ok(Configuration::default()));
     }
@@ -120,6 +152,7 @@ mod tests {
             ("store.max_size = \"a lot\"", "line 2: `a lot` is no size"),
             ("store.max_size = true", "line 2: a size is a number of bytes"),
             ("store.max_layer_entries = -1", "line 2: invalid value"),
+            ("store.mount = \"loop\"", "line 2: unknown variant `loop`, expected one of `auto`, `images`"),
             ("[section]", "line 2: unknown field `section`"),
         ] {
             let error = parse(&format!("\n{line}\n")).expect_err(line);

@@ -26,7 +26,7 @@ impl Context {
     /// # Errors
     /// Not root, or the roots cannot be used.
     pub fn engine(&self) -> Result<Engine, CommandError> {
-        Ok(Engine::open(self.place.layout.clone())?.limit_layers(self.place.layers))
+        Ok(Engine::open(self.place.layout.clone())?.take_layers(self.place.layers, self.place.form))
     }
 
     /// The engine after what a crash left was put right; says what that was.

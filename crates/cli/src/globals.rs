@@ -8,11 +8,14 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use holm_engine::images::LayerLimits;
+use holm_engine::images::{LayerForm, LayerLimits};
 use holm_spec::layout::Layout;
 
 use crate::command_error::CommandError;
-use crate::configuration::{self, Configuration, StoreLimits};
+use serde::Deserialize;
+use serde::de::IntoDeserializer;
+
+use crate::configuration::{self, Configuration, MountForm, StoreSettings};
 use crate::size;
 
 const ROOT: &str = "/var/lib/holm";
@@ -20,6 +23,7 @@ const RUN_ROOT: &str = "/run/holm";
 const MAX_SIZE: &str = "HOLM_STORE_MAX_SIZE";
 const MAX_LAYER_SIZE: &str = "HOLM_STORE_MAX_LAYER_SIZE";
 const MAX_LAYER_ENTRIES: &str = "HOLM_STORE_MAX_LAYER_ENTRIES";
+const MOUNT: &str = "HOLM_STORE_MOUNT";
 
 /// Where everything lies, and what the store is kept to.
 #[derive(Clone, Debug)]
@@ -30,6 +34,8 @@ pub struct Place {
     pub max_size: Option<u64>,
     /// What a layer may be at most.
     pub layers: LayerLimits,
+    /// What layers are mounted from.
+    pub form: LayerForm,
 }
 
 /// Options of every command.
@@ -87,10 +93,11 @@ impl Globals {
             let value = variable(name).map(|value| value.to_string_lossy().parse()).transpose();
             value.map_err(|_| CommandError::usage(format!("{name}: a number is expected")))
         };
-        let store = StoreLimits {
+        let store = StoreSettings {
             max_size: size(MAX_SIZE)?,
             max_layer_size: size(MAX_LAYER_SIZE)?,
             max_layer_entries: number(MAX_LAYER_ENTRIES)?,
+            mount: variable(MOUNT).map(|value| mount_form(&value.to_string_lossy())).transpose()?,
         };
         let environment = Configuration { root: path("HOLM_ROOT"), run_root: path("HOLM_RUN_ROOT"), store };
         let flags = Configuration {
@@ -104,9 +111,10 @@ impl Globals {
             size: sources.iter().find_map(|source| source.store.max_layer_size),
             entries: sources.iter().find_map(|source| source.store.max_layer_entries),
         };
+        let form = sources.iter().find_map(|source| source.store.mount).map(LayerForm::from);
         let decided = decide(sources);
         let layout = Layout::new(absolute(&decided.root)?, absolute(&decided.run)?);
-        Ok(Place { layout, max_size, layers })
+        Ok(Place { layout, max_size, layers, form: form.unwrap_or_default() })
     }
 
     /// Begins to log if asked to.
@@ -142,6 +150,11 @@ fn max_size_of(sources: &[Configuration; 3]) -> Option<u64> {
     let [flags, environment, file] = sources;
     let other_root = flags.root.is_some() || environment.root.is_some();
     environment.store.max_size.or(file.store.max_size.filter(|_| !other_root))
+}
+
+fn mount_form(value: &str) -> Result<MountForm, CommandError> {
+    MountForm::deserialize(value.into_deserializer())
+        .map_err(|error: serde::de::value::Error| CommandError::usage(format!("{MOUNT}: {error}")))
 }
 
 fn read_configuration() -> Result<Configuration, CommandError> {
@@ -248,7 +261,7 @@ mod tests {
     #[test]
     fn a_size_of_the_file_is_for_the_files_root() {
         let sized = |root, max_size| {
-            let store = StoreLimits { max_size, ..StoreLimits::default() };
+            let store = StoreSettings { max_size, ..StoreSettings::default() };
             Configuration { store, ..source(root, None) }
         };
         let none = || source(None, None);

@@ -73,6 +73,7 @@ impl Engine {
     fn image_root(&self, image: &Image) -> Result<Root> {
         let nothing = Writable { upper: PathBuf::new(), work: PathBuf::new() };
         let root = RootFs { layers: self.store.layer_mounts(image)?, writable: nothing, volatile: false };
+        self.store.prepare_layers(&root.layers)?;
         let layers = holm_runtime::layers::mount(&root)?;
         let root = holm_runtime::layers::mounted(&root, &layers);
         Ok(Root { root: overlay::mount_read_only(&root, false)?, _layers: layers })

@@ -10,7 +10,9 @@ use holm_spec::Id;
 use holm_spec::keeper::{ExecProcess, PROTOCOL, Request, Streams, WindowSize};
 use holm_spec::layout::{SOCKET_NAME, STAGED_PREFIX, SandboxPaths, keepers_cgroup};
 use holm_spec::machine::Machine;
+use holm_spec::rootfs::LayerMount;
 use holm_spec::signal;
+use holm_spec::workload::Config;
 use holm_sys::exec::{StringArray, execute_descriptor};
 use holm_sys::file::{ensure_directory, remove_tree};
 use holm_sys::lock::{Lock, Mode};
@@ -28,6 +30,28 @@ const EXEC_PATIENCE: Duration = Duration::from_secs(2);
 /// How long SIGKILL may take to end a workload.
 const KILL_PATIENCE: Duration = Duration::from_secs(30);
 
+/// What is prepared on this host for each start of a workload.
+#[derive(Debug)]
+pub(crate) enum Ground {
+    /// The layers of a container's root.
+    Layers(Vec<LayerMount>),
+    /// A virtual machine.
+    Machine(Machine),
+}
+
+impl Ground {
+    pub(crate) fn of(config: Config) -> Self {
+        config.machine.map_or(Self::Layers(config.root.layers), Self::Machine)
+    }
+
+    pub(crate) fn machine(&self) -> Option<&Machine> {
+        match self {
+            Self::Layers(_) => None,
+            Self::Machine(machine) => Some(machine),
+        }
+    }
+}
+
 impl Engine {
     /// Starts a created or exited workload and joins it; its program runs when this returns.
     ///
@@ -36,8 +60,7 @@ impl Engine {
     /// the keeper met.
     pub fn start(&self, id: &Id, beginning: Beginning<'_>) -> Result<Session> {
         let _lock = self.lock_workload(id)?;
-        let machine = self.config(id)?.machine;
-        self.start_locked(id, machine.as_ref(), beginning)
+        self.start_locked(id, &Ground::of(self.config(id)?), beginning)
     }
 
     /// Starts a workload right after its creation, before anybody else can touch it.
@@ -45,16 +68,18 @@ impl Engine {
     /// # Errors
     /// As [`Engine::start`].
     pub fn start_created(&self, created: Created, beginning: Beginning<'_>) -> Result<Session> {
-        self.start_locked(&created.id, created.machine.as_ref(), beginning)
+        self.start_locked(&created.id, &created.ground, beginning)
     }
 
-    fn start_locked(&self, id: &Id, machine: Option<&Machine>, beginning: Beginning<'_>) -> Result<Session> {
+    fn start_locked(&self, id: &Id, ground: &Ground, beginning: Beginning<'_>) -> Result<Session> {
         let Beginning { streams, window, signals } = beginning;
         let sandbox = self.stage_sandbox(id)?;
         let undo = |_: &Error| drop(remove_tree(&sandbox.paths.dir));
-        if let Some(machine) = machine {
-            self.prepare_launch(machine, &sandbox.paths).inspect_err(undo)?;
+        match ground {
+            Ground::Machine(machine) => self.prepare_launch(machine, &sandbox.paths),
+            Ground::Layers(layers) => Ok(self.store.prepare_layers(layers)?),
         }
+        .inspect_err(undo)?;
         let (ours, theirs) =
             socket::packet_pair().map_err(|errno| Error::io("make a socket for the keeper", errno))?;
         // Lies in the socket before the keeper looks.

@@ -103,10 +103,10 @@ impl Engine {
         Ok(Self { layout, store })
     }
 
-    /// The same, but no larger layers come in.
+    /// The same, but no larger layers come in, and they are mounted in this form.
     #[must_use]
-    pub fn limit_layers(self, layers: holm_store::LayerLimits) -> Self {
-        Self { store: self.store.limit_layers(layers), ..self }
+    pub fn take_layers(self, limits: holm_store::LayerLimits, form: holm_store::LayerForm) -> Self {
+        Self { store: self.store.limit_layers(limits).mount_layers_as(form), ..self }
     }
 
     /// Parent of every cgroup of ours, relative to each hierarchy's root.

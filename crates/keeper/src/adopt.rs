@@ -7,12 +7,12 @@
 use std::fs;
 
 use holm_runtime::cgroup::{Group, Hierarchies};
+use holm_runtime::layers;
 use holm_runtime::streams::{Streams, reopen_fifos};
 use holm_runtime::watched::{Newborn, Watched};
 use holm_spec::Id;
 use holm_spec::workload::{Isolation, State};
 use holm_sys::process::open_pidfd;
-use holm_sys::shared_mount::SharedMount;
 
 use crate::log::Log;
 use crate::server::Server;
@@ -27,12 +27,9 @@ impl Server {
         let log = Log::open(&self.layout.workload(&workload).log()).ok()?;
         // The limits stand and the devices are guarded: only where the groups are must be known.
         let group = Group::find(&Hierarchies::detect().ok()?, &group_path(&config), &[], None).ok()?;
-        let acquire = |layer: &holm_spec::rootfs::LayerMount| {
-            SharedMount::acquire(&layer.source, &layer.lock, &layer.target).ok()
-        };
         // A machine reads the layers' files itself.
         let mounted = config.root.layers.iter().filter(|_| config.isolation == Isolation::Container);
-        let layers = mounted.filter_map(acquire).collect();
+        let layers = mounted.filter_map(|layer| layers::share(layer).ok()).collect();
         let streams =
             if config.tty { Streams::default() } else { reopen_fifos(&self.paths.workload(&workload)) };
         let main =

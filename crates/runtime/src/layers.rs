@@ -10,11 +10,18 @@ use crate::error::{Error, Kind, Result};
 /// # Errors
 /// [`Kind::System`]: a layer cannot be mounted.
 pub fn mount(root: &RootFs) -> Result<Vec<SharedMount>> {
-    let acquire = |layer: &LayerMount| {
-        SharedMount::acquire(&layer.source, &layer.lock, &layer.target)
-            .map_err(|error| Error::caused(Kind::System, "mount the image", error))
-    };
-    root.layers.iter().map(acquire).collect()
+    root.layers.iter().map(share).collect()
+}
+
+/// Takes a share of one layer's mount.
+///
+/// # Errors
+/// As [`mount`].
+pub fn share(layer: &LayerMount) -> Result<SharedMount> {
+    let unpacked = layer.unpacked();
+    let source = if unpacked.is_dir() { &unpacked } else { &layer.source };
+    SharedMount::acquire(source, &layer.lock, &layer.target)
+        .map_err(|error| Error::caused(Kind::System, "mount the image", error))
 }
 
 /// The root with its layers where they are mounted for this process's mount namespace.

@@ -24,12 +24,22 @@ pub struct RootFs {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LayerMount {
-    /// The EROFS image, or the directory of a layer that was unpacked.
+    /// The EROFS image.
     pub source: PathBuf,
     /// Lock file of the shared mount.
     pub lock: PathBuf,
     /// Mount point of the shared mount.
     pub target: PathBuf,
+}
+
+/// What the name of a layer's directory ends with.
+pub const UNPACKED: &str = "dir";
+
+impl LayerMount {
+    /// The directory with the files of the layer: where it is there, it is mounted in place of the image.
+    pub fn unpacked(&self) -> PathBuf {
+        self.source.with_extension(UNPACKED)
+    }
 }
 
 /// Upper and work directory of an overlay mount, on one file system.

@@ -42,6 +42,8 @@ pub enum Object {
     Compressed(Digest),
     /// A layer, by its key, or by its diff-id where it is missing.
     Layer(Digest),
+    /// The directory of a layer, by the layer's key.
+    Directory(Digest),
     /// What a manifest or index describes.
     Image(Digest),
 }
@@ -53,6 +55,7 @@ impl fmt::Display for Object {
             Self::Blob(digest) => write!(f, "blob {digest}"),
             Self::Compressed(digest) => write!(f, "compressed layer {digest}"),
             Self::Layer(key) => write!(f, "layer {key}"),
+            Self::Directory(key) => write!(f, "directory of layer {key}"),
             Self::Image(digest) => write!(f, "image {digest}"),
         }
     }
@@ -162,7 +165,13 @@ impl Store {
                 || self.look_at_layer(&key, observer),
                 &mut checked,
             )?;
-            checked.note(look, Object::Layer(key), owners);
+            let whole = matches!(look, Look::Well);
+            checked.note(look, Object::Layer(key), owners.clone());
+            if whole {
+                let path = self.layer_mount(&key).unpacked();
+                let look = self.looks(|| path.clone(), || self.look_at_directory(&key), &mut checked)?;
+                checked.note(look, Object::Directory(key), owners);
+            }
         }
         self.note_missing(&needs, &mut checked);
         checked.add_unexplained(broken);
@@ -306,6 +315,17 @@ impl Store {
                 Ok(Look::Broken(crate::error::chain(&error)))
             }
             Err(error) => unreadable(io::Error::other(error), || format!("read layer {key}")),
+        }
+    }
+
+    /// Nothing is wrong with a directory that is not there.
+    fn look_at_directory(&self, key: &Digest) -> Result<Look> {
+        match self.verify_unpacked(key) {
+            Ok(()) => Ok(Look::Well),
+            Err(error) if error.kind() == Kind::Corrupt => Ok(Look::Broken(crate::error::chain(&error))),
+            Err(error) => {
+                unreadable(io::Error::other(error), || format!("read the directory of layer {key}"))
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use holm_spec::Digest;
 use holm_spec::image::{ImageConfiguration, ImageManifest, MediaType};
 use holm_sys::fail_point;
+use holm_sys::file::remove_tree;
 use holm_sys::usage::Usage;
 
 use crate::document::{self, Document};
@@ -150,15 +151,17 @@ impl Exclusive<'_> {
         })
     }
 
-    /// Removes temporary files whose writers died: writers hold the store lock. Gives their number.
+    /// Removes temporary files whose writers died: writers hold the store lock; and directories of layers that were being
+    /// removed. Gives their number.
     pub(crate) fn remove_temporary_files(&self) -> Result<usize> {
         let paths = self.store.paths();
         let mut removed = 0;
-        for directory in [paths.blobs(), paths.refs()] {
+        for directory in [paths.blobs(), paths.refs(), paths.layers()] {
             for name in self.store.file_names(&directory)?.iter().filter(|name| is_temporary(name)) {
                 let path = directory.join(name);
-                let context = || format!("remove `{}`", path.display());
-                removed += usize::from(crate::blob::remove_file(&path, context)?);
+                remove_tree(&path)
+                    .map_err(|error| Error::io(format!("remove `{}`", path.display()), error))?;
+                removed += 1;
             }
         }
         Ok(removed)

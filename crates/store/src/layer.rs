@@ -30,6 +30,7 @@ use crate::error::{Error, Kind, Result};
 use crate::ingest::Ingest;
 use crate::paths::LAYER_VERSION;
 use crate::store::{InUse, Store};
+use crate::unpacked::remove_directory;
 
 /// What is known of a layer, beside its files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -263,6 +264,7 @@ impl Store {
     pub(crate) fn remove_layer(&self, key: &Digest) -> Result<bool> {
         let paths = self.paths().layer(key);
         let mut removed = false;
+        removed |= remove_directory(&self.layer_mount(key).unpacked())?;
         for path in [paths.erofs, paths.record, paths.tarmeta] {
             removed |= remove_file(&path, || format!("remove layer {key}"))?;
         }

@@ -6,6 +6,7 @@
 //!   layers/<key>.v1.erofs         a layer as it is mounted
 //!   layers/<key>.v1.tarmeta.zst   with the image's data it gives the layer's tar back bit for bit
 //!   layers/<key>.v1.json          LayerRecord
+//!   layers/<key>.v1.dir/          the layer's files, where the kernel cannot mount the image (see `unpacked`)
 //!   refs/<name>                   what a name stands for (see `refs`)
 //!   kernels.json                  which kernels guests get without being asked (see `kernel`)
 //!   snapshots/<workload>/{upper,work}
@@ -72,6 +73,7 @@ mod repair;
 mod snapshot;
 mod store;
 pub mod tarmeta;
+mod unpacked;
 mod usage;
 
 pub use artifact::{Artifact, ArtifactFile, ArtifactSummary, ImportArtifact};
@@ -94,4 +96,5 @@ pub use publication::{Publication, PublishedManifest, StoredDocument, StoredLaye
 pub use receive::{ExpectedLayer, ReceivedImage};
 pub use remove::Removed;
 pub use store::{Exclusive, InUse, LayerLimits, Store};
+pub use unpacked::LayerForm;
 pub use usage::{CompressedUsage, ObjectUsage, StoreUsage};

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use holm_spec::rootfs::UNPACKED;
 use holm_spec::{Digest, layout::Layout};
 
 /// Version of the layer files, part of their names. It follows the layout of the EROFS images.
@@ -78,11 +79,11 @@ pub(crate) struct LayerPaths {
     pub(crate) record: PathBuf,
 }
 
-/// The key in the name of a layer's file, of whatever version; `None` for any other file.
+/// The key in the name of a layer's file or directory, of whatever version; `None` for any other file.
 pub(crate) fn layer_key(file_name: &str) -> Option<Digest> {
     let (hex, rest) = file_name.split_once('.')?;
     let (version, extension) = rest.strip_prefix('v')?.split_once('.')?;
-    let known = matches!(extension, EROFS | TARMETA | RECORD) && version.parse::<u32>().is_ok();
+    let known = matches!(extension, EROFS | TARMETA | RECORD | UNPACKED) && version.parse::<u32>().is_ok();
     known.then(|| format!("sha256:{hex}").parse().ok())?
 }
 

@@ -187,9 +187,12 @@ fn record_of(reference: Option<&Reference>, digest: &Digest) -> RefRecord {
     }
 }
 
-/// Whether a file name is that of a file being written: see `holm_sys::file::replace`.
+/// What the names of files begin with while these are written or removed: see `holm_sys::file::replace`.
+pub(crate) const TEMPORARY: &str = ".tmp-";
+
+/// Whether a file name is that of a file being written or removed.
 pub(crate) fn is_temporary(name: &str) -> bool {
-    name.starts_with(".tmp-")
+    name.starts_with(TEMPORARY)
 }
 
 #[cfg(test)]

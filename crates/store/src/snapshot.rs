@@ -5,8 +5,8 @@
 //!                     /work     overlayfs's own
 //! ```
 
-use holm_spec::Id;
 use holm_spec::rootfs::{LayerMount, RootFs, Writable};
+use holm_spec::{Digest, Id};
 use holm_sys::file::remove_tree;
 use rustix::fs::{Mode, chmod, mkdir};
 
@@ -41,16 +41,17 @@ impl Store {
         if keys.is_empty() {
             return Err(Error::new(Kind::Corrupt, format!("image {} has no layers", image.id)));
         }
-        let mounts = self.layout().layer_mounts();
-        let layer = |key: holm_spec::Digest| {
-            let hex = key.hex();
-            LayerMount {
-                source: self.paths().layer(&key).erofs,
-                lock: mounts.join(format!("{hex}.lock")),
-                target: mounts.join(hex),
-            }
-        };
-        Ok(keys.into_iter().map(layer).collect())
+        Ok(keys.iter().map(|key| self.layer_mount(key)).collect())
+    }
+
+    /// How the layer with the key `key` is mounted.
+    pub(crate) fn layer_mount(&self, key: &Digest) -> LayerMount {
+        let (mounts, hex) = (self.layout().layer_mounts(), key.hex());
+        LayerMount {
+            source: self.paths().layer(key).erofs,
+            lock: mounts.join(format!("{hex}.lock")),
+            target: mounts.join(hex),
+        }
     }
 
     fn make_snapshot(&self, workload: &Id) -> Result<Writable> {

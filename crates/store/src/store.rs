@@ -17,12 +17,14 @@ use rustix::io::Errno;
 use crate::convert;
 use crate::error::{Error, Kind, Result};
 use crate::paths::Paths;
+use crate::unpacked::LayerForm;
 
 /// An image store on disk. Cheap to open and to clone; holds no descriptor.
 #[derive(Clone, Debug)]
 pub struct Store {
     paths: Paths,
     layers: LayerLimits,
+    form: LayerForm,
 }
 
 /// What a layer that comes in may be at most; what is not said is as in [`crate::convert::Limits`].
@@ -59,7 +61,7 @@ impl Store {
     /// [`Kind::Denied`] without rights, [`Kind::ReadOnly`], [`Kind::NoSpace`], [`Kind::Io`]; all name
     /// the directory.
     pub fn open(layout: &Layout) -> Result<Self> {
-        let store = Self { paths: Paths { layout: layout.clone() }, layers: LayerLimits::default() };
+        let store = Self::peek(layout);
         // `refs` is made last: where it is, everything is.
         match rustix::fs::access(store.paths.refs(), Access::EXISTS) {
             Ok(()) => Ok(store),
@@ -70,7 +72,11 @@ impl Store {
 
     /// The store below `layout.root` whether it is there or not, for who only reads; makes nothing.
     pub fn peek(layout: &Layout) -> Self {
-        Self { paths: Paths { layout: layout.clone() }, layers: LayerLimits::default() }
+        Self {
+            paths: Paths { layout: layout.clone() },
+            layers: LayerLimits::default(),
+            form: LayerForm::default(),
+        }
     }
 
     fn make_directories(&self) -> Result<()> {
@@ -96,6 +102,17 @@ impl Store {
     #[must_use]
     pub fn limit_layers(self, layers: LayerLimits) -> Self {
         Self { layers, ..self }
+    }
+
+    /// The same store, whose layers are mounted in this form.
+    #[must_use]
+    pub fn mount_layers_as(self, form: LayerForm) -> Self {
+        Self { form, ..self }
+    }
+
+    /// The form that layers are mounted in.
+    pub(crate) fn layer_form(&self) -> LayerForm {
+        self.form
     }
 
     /// What a layer that comes in may be at most.

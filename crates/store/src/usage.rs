@@ -215,10 +215,13 @@ impl Store {
         }
     }
 
-    /// Bytes on the disk of a layer's files that were not counted yet; 0 if it is gone.
+    /// Bytes on the disk of a layer's files and its directory that were not counted yet; 0 if it is gone.
     pub(crate) fn layer_size(&self, counter: &mut Usage, key: &Digest) -> Result<u64> {
         let paths = self.paths().layer(key);
-        [paths.erofs, paths.tarmeta, paths.record].iter().map(|path| count(counter, path)).sum()
+        let files = [paths.erofs, paths.tarmeta, paths.record].map(|path| count(counter, &path));
+        let unpacked = self.layer_mount(key).unpacked();
+        let directory = counter.below(&unpacked, &[]).map_err(|error| measuring(&unpacked, error));
+        files.into_iter().chain([directory]).sum()
     }
 
     /// `None` if it is not there.

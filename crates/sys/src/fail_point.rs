@@ -12,6 +12,8 @@ pub const ALL: &[&str] = &[
     "import-layer-written",
     "import-layer-synced",
     "import-layer-renamed",
+    "unpack-layer-synced",
+    "unpacked-layer-unnamed",
     "import-blobs-written",
     "import-ref-written",
     "kernel-blobs-written",

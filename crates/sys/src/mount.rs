@@ -9,9 +9,9 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Mode, OFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
-    fsconfig_create, fsconfig_reconfigure, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, fspick,
-    move_mount, open_tree,
+    FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags,
+    OpenTreeFlags, UnmountFlags, fsconfig_create, fsconfig_reconfigure, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen, fspick, move_mount, open_tree,
 };
 
 use crate::process::last_errno;
@@ -148,11 +148,30 @@ pub fn mount_erofs(image: &Path, target: &Path) -> io::Result<()> {
         }
         other => other?,
     };
-    let target = rustix::fs::open(
-        target,
-        OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
+    attach_at(&mount, target)
+}
+
+/// Mounts a directory read-only on another one, as [`mount_erofs`] does with an image: without devices, without the rights
+/// of set-user-id files, and with nothing that is mounted below it.
+pub fn mount_directory(directory: &Path, target: &Path) -> io::Result<()> {
+    let tree = clone_tree(rustix::fs::CWD, &c_string(directory)?, false)?;
+    let change = AttributeChange {
+        set: u64::from(LAYER_ATTRIBUTES.bits()),
+        propagation: MountPropagationFlags::PRIVATE.bits().into(),
+        ..AttributeChange::default()
+    };
+    set_attributes(tree.as_fd(), &change, false)?;
+    attach_at(&tree, target)
+}
+
+/// Whether the kernel knows EROFS, or has a module that does. Whoever may not mount anything is told that it does not.
+pub fn knows_erofs() -> bool {
+    fsopen(c"erofs", FsOpenFlags::FSOPEN_CLOEXEC).is_ok()
+}
+
+fn attach_at(mount: &OwnedFd, target: &Path) -> io::Result<()> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let target = rustix::fs::open(target, flags, Mode::empty())?;
     Ok(attach(mount.as_fd(), target.as_fd())?)
 }
 
@@ -163,11 +182,13 @@ fn erofs_mount(source: &CStr) -> Result<OwnedFd, Errno> {
             .map_err(|_| Errno::INVAL)?;
         return erofs_mount(&short);
     }
-    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
-        | MountAttrFlags::MOUNT_ATTR_NOSUID
-        | MountAttrFlags::MOUNT_ATTR_NODEV;
-    new_mount(c"erofs", &[FsOption::Flag(c"ro"), FsOption::Value(c"source", source)], attributes)
+    new_mount(c"erofs", &[FsOption::Flag(c"ro"), FsOption::Value(c"source", source)], LAYER_ATTRIBUTES)
 }
+
+/// Attributes of the mount of a layer.
+const LAYER_ATTRIBUTES: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_RDONLY
+    .union(MountAttrFlags::MOUNT_ATTR_NOSUID)
+    .union(MountAttrFlags::MOUNT_ATTR_NODEV);
 
 /// Longest value of one fsconfig(2) option, in bytes.
 const OPTION_LIMIT: usize = 255;

@@ -84,12 +84,12 @@ impl SharedMountError {
 }
 
 impl SharedMount {
-    /// Uses the mount of `image` (an EROFS file) on `target`, mounting it if nobody has. Where the users of `target`
-    /// are in another mount namespace it lies elsewhere: see [`SharedMount::target`].
-    pub fn acquire(image: &Path, lock: &Path, target: &Path) -> Result<Self, SharedMountError> {
+    /// Uses the mount of `source` (an EROFS image, or a directory) on `target`, mounting it if nobody has. Where the users
+    /// of `target` are in another mount namespace it lies elsewhere: see [`SharedMount::target`].
+    pub fn acquire(source: &Path, lock: &Path, target: &Path) -> Result<Self, SharedMountError> {
         let failed =
-            |cause| SharedMountError { source_path: image.to_owned(), target: target.to_owned(), cause };
-        if let Some(lock) = acquire_at(image, lock, target).map_err(failed)? {
+            |cause| SharedMountError { source_path: source.to_owned(), target: target.to_owned(), cause };
+        if let Some(lock) = acquire_at(source, lock, target).map_err(failed)? {
             return Ok(Self { lock, target: target.to_owned(), own: None });
         }
         let namespace =
@@ -97,7 +97,7 @@ impl SharedMount {
         let own = lock.with_extension(format!("{namespace}.lock"));
         let target = own.with_extension("");
         let lock =
-            acquire_at(image, &own, &target).map_err(failed)?.ok_or_else(|| failed(Cause::Unstable))?;
+            acquire_at(source, &own, &target).map_err(failed)?.ok_or_else(|| failed(Cause::Unstable))?;
         Ok(Self { lock, target, own: Some(own) })
     }
 
@@ -131,7 +131,7 @@ impl Drop for SharedMount {
 }
 
 /// The shared lock of what is mounted on `target` then; `None` if others keep the lock and do not mount it here.
-fn acquire_at(image: &Path, lock: &Path, target: &Path) -> Result<Option<Lock>, Cause> {
+fn acquire_at(source: &Path, lock: &Path, target: &Path) -> Result<Option<Lock>, Cause> {
     let is_mounted = || mount::is_mount_point(target).map_err(Cause::Io);
     let mut pause = Duration::from_micros(50);
     for _ in 0..ATTEMPTS {
@@ -141,7 +141,7 @@ fn acquire_at(image: &Path, lock: &Path, target: &Path) -> Result<Option<Lock>, 
         }
         drop(shared);
         if let Some(exclusive) = Lock::try_acquire(lock, Mode::Exclusive).map_err(Cause::Lock)? {
-            mount_if_absent(image, target).map_err(Cause::Io)?;
+            mount_if_absent(source, target).map_err(Cause::Io)?;
             // Without letting go, or a repair would take the mount for one that a crash left.
             if exclusive.try_downgrade() && is_mounted()? {
                 return Ok(Some(exclusive));
@@ -153,10 +153,13 @@ fn acquire_at(image: &Path, lock: &Path, target: &Path) -> Result<Option<Lock>, 
     Ok(None)
 }
 
-fn mount_if_absent(image: &Path, target: &Path) -> io::Result<()> {
+fn mount_if_absent(source: &Path, target: &Path) -> io::Result<()> {
     if mount::is_mount_point(target)? {
         return Ok(());
     }
     ensure_directory(target, 0o700)?;
-    mount::mount_erofs(image, target)
+    match source.symlink_metadata()?.is_dir() {
+        true => mount::mount_directory(source, target),
+        false => mount::mount_erofs(source, target),
+    }
 }

@@ -1,6 +1,6 @@
 //! The suite: each case is unpacked by `umoci` and mounted by Holm, and both are compared.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -20,19 +20,30 @@ fn unpacked(image: &OciImage, name: &str, directory: &Path) -> Result<Tree, Stri
     if outcome.status.success() { Ok(tree::list(&root)) } else { Err(outcome.to_string()) }
 }
 
-/// What Holm mounts of it.
-fn mounted(holm: &Holm, image: OciImage, name: &str) -> Result<Tree, String> {
+/// What layers are mounted from.
+const FORMS: [&str; 2] = ["directories", "images"];
+
+/// What Holm mounts of it, in each form.
+fn mounted(holm: &Holm, image: OciImage, name: &str) -> Result<[Tree; 2], String> {
     let origin = Origin::of(image);
     let name = format!("{}/{name}", origin.address);
     let outcome = holm.call(["pull", "-q", &name]).timeout(Duration::from_secs(120)).run();
     if !outcome.status.success() {
         return Err(outcome.to_string());
     }
-    let directory = PathBuf::from(holm.ok(["image", "mount", &name]));
-    let tree = tree::list(&directory);
-    holm.ok(["image", "unmount", &name]);
+    let trees = FORMS.map(|form| {
+        let mount = holm.call(["image", "mount", &name]).env("HOLM_STORE_MOUNT", form);
+        let directory = mount.timeout(Duration::from_secs(120)).run().ok();
+        let tree = tree::list(Path::new(directory.trim()));
+        if form == "directories" {
+            let checked = holm.call(["system", "check"]).timeout(Duration::from_secs(120)).run();
+            assert!(checked.status.success(), "{checked}");
+        }
+        holm.ok(["image", "unmount", &name]);
+        tree
+    });
     holm.ok(["rmi", &name]);
-    Ok(tree)
+    Ok(trees)
 }
 
 /// What is wrong with a case, if anything is.
@@ -45,12 +56,12 @@ fn failure(holm: &Holm, case: &Case) -> Option<String> {
     };
     match mounted(holm, image, case.name) {
         Err(text) => Some(format!("{}: {text}", case.name)),
-        Ok(mut found) => {
+        Ok(found) => found.into_iter().zip(FORMS).find_map(|(mut found, form)| {
             found.remove(".");
             let differences = compare(&expected, &found);
             (!differences.is_empty())
-                .then(|| format!("{}:\n{}  ({})", case.name, differences, case.reasons()))
-        }
+                .then(|| format!("{} ({form}):\n{}  ({})", case.name, differences, case.reasons()))
+        }),
     }
 }
 

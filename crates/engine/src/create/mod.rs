@@ -18,7 +18,6 @@ mod resolve;
 use std::path::Path;
 
 use holm_spec::layout::{STAGED_PREFIX, WorkloadPaths};
-use holm_spec::machine::Machine;
 use holm_spec::workload::{Config, VERSION};
 use holm_spec::{Id, Timestamp};
 use holm_store::Image;
@@ -26,6 +25,7 @@ use holm_sys::fail_point;
 use holm_sys::file::{Durability, ensure_directory, random_bytes, remove_tree, replace, sync_directory};
 use holm_sys::lock::Lock;
 
+use crate::launch::Ground;
 use crate::request::CreateRequest;
 use crate::{Engine, Error, Result};
 
@@ -38,8 +38,7 @@ pub struct Created {
     pub name: String,
     /// What was asked and could not be given, one line each.
     pub warnings: Vec<String>,
-    /// Its machine, if it is to run in one.
-    pub(crate) machine: Option<Machine>,
+    pub(crate) ground: Ground,
     _lock: Lock,
 }
 
@@ -60,11 +59,10 @@ impl Engine {
         let staged = Staged::make(self, id, request.auto_remove)?;
         let name = names::claim(&self.layout, request.name.as_deref(), &id)?;
         fail_point::reached("create-name-claimed");
-        let lock = self
+        let (lock, config) = self
             .publish(staged, request, &image, &resolved, &name)
             .inspect_err(|_| drop(holm_runtime::release::remove_workload(&self.layout, &id, &name)))?;
-        let resolve::Resolved { warnings, machine, .. } = resolved;
-        Ok(Created { id, name, warnings, machine, _lock: lock })
+        Ok(Created { id, name, warnings: resolved.warnings, ground: Ground::of(config), _lock: lock })
     }
 
     /// Creates a visitor of a workload in a virtual machine, with the disk of that one. On failure nothing is left.
@@ -74,7 +72,8 @@ impl Engine {
         let lock = self
             .publish_visitor(staged, &config, visited)
             .inspect_err(|_| drop(holm_runtime::release::remove_workload(&self.layout, &config.id, &name)))?;
-        Ok(Created { id: config.id, name, warnings: Vec::new(), machine: config.machine, _lock: lock })
+        let id = config.id;
+        Ok(Created { id, name, warnings: Vec::new(), ground: Ground::of(config), _lock: lock })
     }
 
     fn publish_visitor(&self, mut staged: Staged, config: &Config, visited: &Id) -> Result<Lock> {
@@ -93,7 +92,7 @@ impl Engine {
         image: &Image,
         resolved: &resolve::Resolved,
         name: &str,
-    ) -> Result<Lock> {
+    ) -> Result<(Lock, Config)> {
         let root = self.store.root_fs(image, &staged.id, request.auto_remove)?;
         if resolved.machine.is_some() {
             self.make_scratch(&staged.id)?;
@@ -143,7 +142,7 @@ impl Engine {
         let lock = staged.publish(&paths)?;
         fail_point::reached("create-published");
         self.store.touch(&image.id);
-        Ok(lock)
+        Ok((lock, config))
     }
 }
 

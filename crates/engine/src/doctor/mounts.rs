@@ -42,6 +42,10 @@ fn erofs(tried: Result<(), Errno>) -> Check {
         Ok(()) => check("mounts straight from files".to_owned()),
         Err(Errno::NOTBLK) => check("mounts from block devices only".to_owned())
             .limited("each layer takes a loop device, and its first mount is slower", "Linux 6.12 or later"),
+        Err(Errno::NODEV) => check(told(Err(Errno::NODEV))).limited(
+            "layers are unpacked to directories: they take their room twice, and their first start is slower",
+            "modprobe erofs",
+        ),
         Err(errno) => check(told(Err(errno)))
             .missing("no image can be mounted", "modprobe erofs, and root's rights to mount"),
     }

@@ -59,6 +59,7 @@ impl Engine {
         let (config, state) = (workload.config, workload.state);
         let place = match (config.isolation, state.pid) {
             (Isolation::Container, 0) => {
+                self.store.prepare_layers(&config.root.layers)?;
                 let lock = self.lock_workload(id)?;
                 if self.workload(id)?.state.pid != 0 {
                     return self.files(id);

@@ -31,7 +31,8 @@ impl CheckObserver for Unseen {
 }
 
 impl Store {
-    /// Removes what was found if it is still broken and nothing is lost by it: a compressed layer, or what nobody needs.
+    /// Removes what was found if it is still broken and nothing is lost by it: a compressed layer, the directory of a layer
+    /// that is not mounted, or what nobody needs.
     /// Says whether it did, or it is not broken any more.
     ///
     /// # Errors
@@ -43,6 +44,11 @@ impl Store {
             Object::Blob(digest) if finding.owners.is_empty() => self.drop_blob(digest)?,
             Object::Layer(key) if finding.owners.is_empty() => {
                 matches!(self.look_at_layer(key, &Unseen)?, Look::Well) || self.remove_layer(key)?
+            }
+            // Made anew from the image when it is needed.
+            Object::Directory(key) => {
+                matches!(self.look_at_directory(key)?, Look::Well)
+                    || self.remove_unpacked(&self.layer_mount(key))?
             }
             _ => false,
         };
@@ -68,6 +74,7 @@ impl Store {
         match &finding.object {
             Object::Blob(digest) | Object::Compressed(digest) => well(self.look_at_blob(digest, &Unseen)),
             Object::Layer(key) => well(self.look_at_layer(key, &Unseen)),
+            Object::Directory(key) => well(self.look_at_directory(key)),
             Object::Image(digest) => {
                 Ok(self.open_image(*digest, None).and_then(|image| self.layer_keys(&image.diff_ids)).is_ok())
             }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use holm_spec::Id;
+use holm_store::LayerForm;
 
 use crate::scratch::{import, open};
 
@@ -55,6 +56,8 @@ fn act() {
             let root = store.root_fs(&image, &Id::from_bytes([7; 32]), true).expect("snapshot");
             assert_eq!(root.layers.len(), 1);
         }
+        "unpack" => drop(crate::unpacked::prepare(dir, LayerForm::Directory)),
+        "drop-unpacked" => drop(crate::unpacked::prepare(dir, LayerForm::Image)),
         "fill-disk" => crate::scarcity::fill_disk(dir),
         "reclaim" => crate::crash::reclaim(dir),
         "read-only" => crate::scarcity::read_only(dir),

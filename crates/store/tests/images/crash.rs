@@ -93,6 +93,21 @@ fn a_killed_removal_leaves_no_name_without_content() {
 }
 
 #[test]
+fn a_directory_is_there_whole_or_not_at_all() {
+    let scratch = Scratch::new();
+    scratch.import("crash", "content");
+    let before = scratch.files();
+    std::fs::create_dir_all(scratch.store.layout().layer_mounts()).expect("mkdir");
+    die_at(&scratch, "unpack", "unpack-layer-synced");
+    assert_eq!(repaired(&scratch), ["removed unfinished imports and downloads: 1"]);
+    assert_eq!(scratch.files(), before);
+    crate::unpacked::prepare(scratch.dir.path(), holm_store::LayerForm::Directory);
+    die_at(&scratch, "drop-unpacked", "unpacked-layer-unnamed");
+    assert_eq!(repaired(&scratch), ["removed temporary files: 1"]);
+    assert_eq!(scratch.files(), before);
+}
+
+#[test]
 fn an_import_under_way_survives_a_repair() {
     use std::io::Read;
     let scratch = Scratch::new();

@@ -8,3 +8,4 @@ mod pack;
 mod removal;
 mod scarcity;
 mod scratch;
+mod unpacked;
