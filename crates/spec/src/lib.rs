@@ -15,6 +15,7 @@ pub mod keeper;
 pub mod kernel;
 pub mod layout;
 pub mod machine;
+pub mod network;
 pub mod platform;
 pub mod reference;
 pub mod registry;
