@@ -5,6 +5,28 @@
 //! <run>/networks/<name>/<address>  spec::network::Endpoint, a file with a name for each of its addresses
 //! ```
 
+mod addresses;
 mod error;
+mod holder;
+mod links;
+mod membership;
+mod networks;
+mod plan;
+mod ports;
+mod rules;
+mod sysctl;
 
 pub use error::{Error, Kind, Result};
+pub use links::open_namespace;
+pub use membership::{Membership, Wanted};
+pub use networks::Networks;
+pub use plan::NewNetwork;
+
+/// Removes all rules, as somebody does who flushes what is not theirs; for tests.
+///
+/// # Errors
+/// The kernel's.
+#[doc(hidden)]
+pub fn forget_rules(networks: &Networks) -> Result<()> {
+    rules::Rules::open(&networks.table())?.write(&[], &[])
+}

@@ -7,6 +7,8 @@
 //!   kvm.json                     whether KVM serves on this kernel
 //!   locks/store                  flock: shared while something refers to new content, exclusive for gc
 //!   snapshots/<workload>/{upper,work}  of a container; `scratch`, a disk, of a virtual machine
+//!   locks/networks               flock: shared while a sandbox joins or leaves networks, exclusive to change these
+//!   networks/<name>.json         a network (`spec::network`)
 //!   names/<name>                 symbolic link to the workload's id: the claim of a name
 //!   workloads/<workload>/
 //!     config.json                what was asked, resolved; immutable
@@ -17,12 +19,14 @@
 //! <run>/                         (default /run/holm)
 //!   layers/<key>/                shared mount of a layer;  layers/<key>.lock
 //!   mounts/<key>/                an image that is mounted: record.json, and `root` if nobody named a directory
+//!   networks/<name>/<address>    a sandbox's endpoint in a network, by each of its addresses
 //!   seccomp/<key>                compiled seccomp programs
 //!   initrds/<key>.cpio           first roots of guests
 //!   sandboxes/<sandbox>/         exists while the sandbox runs
 //!     lock                       flock held exclusively by the keeper
 //!     keeper.sock                SOCK_SEQPACKET, messages of `spec::keeper`
 //!     workloads/<workload>/      state.json, stdout, stderr (FIFOs)
+//!     endpoints/<network>        the same files by the networks that the sandbox has
 //!     machine.json, facts.json   of a virtual machine: how it is started, what it is
 //!     jail/                      root of the machine's jail
 //! ```
@@ -74,6 +78,26 @@ impl Layout {
     /// Lock of whoever repairs; others leave it to them.
     pub fn repair_lock(&self) -> PathBuf {
         self.root.join("locks/repair")
+    }
+
+    /// Directory of the networks' documents.
+    pub fn networks(&self) -> PathBuf {
+        self.root.join("networks")
+    }
+
+    /// The document of a network ([`crate::network::Network`]).
+    pub fn network(&self, name: &str) -> PathBuf {
+        self.networks().join(format!("{name}.json"))
+    }
+
+    /// Lock of whoever changes networks, or joins one.
+    pub fn networks_lock(&self) -> PathBuf {
+        self.root.join("locks/networks")
+    }
+
+    /// Directory of a network's addresses that are taken ([`crate::network::Endpoint`]).
+    pub fn network_addresses(&self, name: &str) -> PathBuf {
+        self.run.join("networks").join(name)
     }
 
     /// Directory of all writable parts.
@@ -177,6 +201,11 @@ impl SandboxPaths {
     /// The keeper's socket.
     pub fn socket(&self) -> PathBuf {
         self.dir.join(SOCKET_NAME)
+    }
+
+    /// Directory of what the sandbox has of networks, by their names ([`crate::network::Endpoint`]).
+    pub fn endpoints(&self) -> PathBuf {
+        self.dir.join("endpoints")
     }
 
     /// Directory of one workload that runs in the sandbox.

@@ -20,6 +20,9 @@ const HEADER: usize = 16;
 /// Longest datagram that the kernel answers with (`NLMSG_GOODSIZE` and what dumps use).
 const ANSWER_LIMIT: usize = 64 << 10;
 
+/// Flag of an attribute that is made of attributes.
+const NESTED: u16 = 0x8000;
+
 const DONE: u16 = 3;
 const ERROR: u16 = 2;
 
@@ -55,12 +58,14 @@ impl Request {
     /// Adds an attribute.
     #[must_use]
     pub fn attribute(mut self, kind: u16, payload: &[u8]) -> Self {
-        let length = u16::try_from(payload.len() + 4).unwrap_or(u16::MAX);
-        self.0.extend_from_slice(&length.to_ne_bytes());
-        self.0.extend_from_slice(&kind.to_ne_bytes());
-        self.0.extend_from_slice(payload);
-        self.pad();
+        append(&mut self.0, kind, payload);
         self
+    }
+
+    /// Adds an attribute that is made of attributes.
+    #[must_use]
+    pub fn nested(self, kind: u16, inner: &Attributes) -> Self {
+        self.attribute(kind | NESTED, &inner.0)
     }
 
     fn pad(&mut self) {
@@ -73,6 +78,55 @@ impl Request {
         self.0[8..12].copy_from_slice(&serial.to_ne_bytes());
         self.0
     }
+}
+
+/// Attributes that are the content of another one.
+#[derive(Clone, Debug, Default)]
+pub struct Attributes(Vec<u8>);
+
+impl Attributes {
+    /// None yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Begins with the header that some attributes have before theirs.
+    pub fn behind(header: &[u8]) -> Self {
+        Self(header.to_vec())
+    }
+
+    /// Adds an attribute.
+    #[must_use]
+    pub fn attribute(mut self, kind: u16, payload: &[u8]) -> Self {
+        append(&mut self.0, kind, payload);
+        self
+    }
+
+    /// Adds an attribute that is made of attributes.
+    #[must_use]
+    pub fn nested(self, kind: u16, inner: &Self) -> Self {
+        self.attribute(kind | NESTED, &inner.0)
+    }
+}
+
+fn append(bytes: &mut Vec<u8>, kind: u16, payload: &[u8]) {
+    let length = u16::try_from(payload.len() + 4).unwrap_or(u16::MAX);
+    bytes.extend_from_slice(&length.to_ne_bytes());
+    bytes.extend_from_slice(&kind.to_ne_bytes());
+    bytes.extend_from_slice(payload);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+}
+
+/// The attributes in a payload, by their types; what is damaged ends them.
+pub fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let [l0, l1, k0, k1, ..] = *bytes else { return None };
+        let length = usize::from(u16::from_ne_bytes([l0, l1]));
+        let content = bytes.get(4..length)?;
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+        // The upper two bits are flags.
+        Some((u16::from_ne_bytes([k0, k1]) & 0x3fff, content))
+    })
 }
 
 /// A message that came in.
@@ -94,17 +148,8 @@ impl Answer {
 
     /// Content of the first attribute of a type, behind a header of that length.
     pub fn attribute(&self, header: usize, kind: u16) -> Option<&[u8]> {
-        let mut rest = self.payload.get(header.next_multiple_of(4)..)?;
-        while let [l0, l1, k0, k1, ..] = *rest {
-            let length = usize::from(u16::from_ne_bytes([l0, l1]));
-            let content = rest.get(4..length)?;
-            // The upper two bits are flags.
-            if u16::from_ne_bytes([k0, k1]) & 0x3fff == kind {
-                return Some(content);
-            }
-            rest = rest.get(length.next_multiple_of(4)..)?;
-        }
-        None
+        let rest = self.payload.get(header.next_multiple_of(4)..)?;
+        attributes(rest).find(|(found, _)| *found == kind).map(|(_, content)| content)
     }
 }
 
@@ -149,6 +194,61 @@ impl Netlink {
         self.talk(request)
     }
 
+    /// Asks a question that has one answer, which no verdict follows; `None` if it is a verdict.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn ask_one(&mut self, request: Request) -> Result<Option<Answer>, Errno> {
+        self.serial += 1;
+        send(&self.socket, &request.finish(self.serial), SendFlags::empty())?;
+        let mut buffer = vec![0; ANSWER_LIMIT];
+        let mut answers = Vec::new();
+        while answers.is_empty() {
+            let (length, _) = match recv(&self.socket, &mut buffer[..], RecvFlags::empty()) {
+                Err(Errno::INTR) => continue,
+                other => other?,
+            };
+            if read(&buffer[..length], self.serial, &mut answers)? {
+                break;
+            }
+        }
+        Ok(answers.pop())
+    }
+
+    /// Gives orders that are carried out together or not at all, between the two messages that `NETLINK_NETFILTER` wants
+    /// around them.
+    ///
+    /// # Errors
+    /// The first order that is refused, by its place among all, and why.
+    pub fn transact(&mut self, orders: Vec<Request>) -> Result<(), (usize, Errno)> {
+        let whole = |errno| (0, errno);
+        let first = self.serial + 1;
+        let count = orders.len();
+        let mut bytes = Vec::new();
+        for order in orders {
+            self.serial += 1;
+            bytes.extend_from_slice(&order.finish(self.serial));
+        }
+        send(&self.socket, &bytes, SendFlags::empty()).map_err(whole)?;
+        // The two around them are not answered unless all is refused.
+        let mut awaited = count.saturating_sub(2);
+        let mut buffer = vec![0; ANSWER_LIMIT];
+        while awaited > 0 {
+            let (length, _) = match recv(&self.socket, &mut buffer[..], RecvFlags::empty()) {
+                Err(Errno::INTR) => continue,
+                other => other.map_err(whole)?,
+            };
+            for (serial, verdict) in verdicts(&buffer[..length]) {
+                let place = serial.wrapping_sub(first) as usize;
+                if place < count {
+                    verdict.map_err(|errno| (place, errno))?;
+                    awaited = awaited.saturating_sub(1);
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn talk(&mut self, request: Request) -> Result<Vec<Answer>, Errno> {
         self.serial += 1;
         send(&self.socket, &request.finish(self.serial), SendFlags::empty())?;
@@ -188,6 +288,21 @@ pub fn read(mut datagram: &[u8], serial: u32, answers: &mut Vec<Answer>) -> Resu
         datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
     Ok(false)
+}
+
+/// The verdicts in a datagram, by the serials of what they are about.
+fn verdicts(mut datagram: &[u8]) -> Vec<(u32, Result<(), Errno>)> {
+    let mut found = Vec::new();
+    while let Some(header) = datagram.first_chunk::<HEADER>() {
+        let number =
+            |at: usize| u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        let Some(payload) = datagram.get(HEADER..number(0) as usize) else { break };
+        if u16::from_ne_bytes([header[4], header[5]]) == ERROR {
+            found.push((number(8), verdict(payload)));
+        }
+        datagram = datagram.get((number(0) as usize).next_multiple_of(4)..).unwrap_or_default();
+    }
+    found
 }
 
 /// `struct nlmsgerr`: zero, or an error number below it.

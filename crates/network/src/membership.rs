@@ -1,0 +1,269 @@
+//! How a sandbox joins networks and leaves them.
+//!
+//! ```text
+//! claim     addresses and ports are the sandbox's; nothing carries packets yet        (before the sandbox is made)
+//! connect   devices, addresses, routes, rules                                         (while it waits)
+//! release   rules, addresses; the devices go with the sandbox's namespace             (when it has ended)
+//! ```
+//! A claim that is dropped before it was kept gives all back. What a crash leaves is given back by [`release`], by whoever
+//! buries the sandbox.
+
+use std::net::IpAddr;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use holm_spec::Id;
+use holm_spec::network::{Attachment, Endpoint, Network, Publication, PublishedPort, VERSION};
+use holm_sys::fail_point;
+use holm_sys::file::random_bytes;
+use rustix::io::Errno;
+
+use crate::addresses::{Addresses, NO_HARDWARE, read_endpoint, release_record};
+use crate::error::{Error, Kind, Result};
+use crate::links::{Links, NAME_LIMIT, Pair, inside};
+use crate::networks::{Networks, Stable};
+use crate::rules::Rules;
+use crate::{ports, sysctl};
+
+/// Where the module `br_netfilter` has its settings.
+const BRIDGE_FILTER: &str = "/proc/sys/net/bridge";
+
+/// What a sandbox is to have.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// The sandbox.
+    pub sandbox: &'a Id,
+    /// Name of its workload.
+    pub name: &'a str,
+    /// Its networks; the first one that is not internal is its way out.
+    pub attachments: &'a [Attachment],
+    /// Ports of the host that lead to its way out.
+    pub publications: &'a [Publication],
+}
+
+/// What a sandbox has been given.
+#[derive(Debug)]
+pub struct Membership {
+    networks: Networks,
+    sandbox: Id,
+    /// With the bridges' numbers.
+    endpoints: Vec<(Endpoint, u32)>,
+    ports: Vec<OwnedFd>,
+    kept: bool,
+}
+
+impl Networks {
+    /// Takes addresses and ports for a sandbox, whose directory is there. Bridges are made that are not there.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] for a network, [`Kind::InUse`] for an address or port, by whom, [`Kind::Exhausted`],
+    /// [`Kind::Invalid`]; what the kernel says. Nothing is taken then.
+    pub fn claim(&self, wanted: &Wanted<'_>) -> Result<Membership> {
+        let mut membership = Membership {
+            networks: self.clone(),
+            sandbox: *wanted.sandbox,
+            endpoints: Vec::new(),
+            ports: Vec::new(),
+            kept: false,
+        };
+        let others = || self.known_endpoints();
+        let mut held = ports::hold(wanted.publications, &others)?;
+        membership.ports = std::mem::take(&mut held.sockets);
+        let mut stable = self.stable()?;
+        for attachment in wanted.attachments {
+            let network = self.find(&attachment.network)?;
+            let index;
+            (index, stable) = self.ensure_up(&network, stable)?;
+            let is_way_out = !network.internal && membership.has_no_way_out();
+            let published = if is_way_out { std::mem::take(&mut held.published) } else { Vec::new() };
+            let number = membership.endpoints.len();
+            let endpoint = draft(wanted, attachment, &network, number, is_way_out, published);
+            let endpoint = Addresses::of(self.layout(), &network).claim(attachment, endpoint)?;
+            membership.endpoints.push((endpoint, index));
+        }
+        if !held.published.is_empty() {
+            let text = "publish ports: an internal network has none, and the workload has no other one";
+            return Err(Error::new(Kind::Invalid, text));
+        }
+        drop(stable);
+        fail_point::reached("network-claimed");
+        Ok(membership)
+    }
+
+    fn known_endpoints(&self) -> Vec<Endpoint> {
+        let networks = self.list().unwrap_or_default();
+        networks.iter().flat_map(|network| self.endpoints(network).unwrap_or_default()).collect()
+    }
+
+    /// What a sandbox has, in the order of its devices.
+    ///
+    /// # Errors
+    /// [`Kind::Corrupt`], [`Kind::Io`].
+    pub fn endpoints_of(&self, sandbox: &Id) -> Result<Vec<Endpoint>> {
+        let directory = self.layout().sandbox(sandbox).endpoints();
+        let entries = match std::fs::read_dir(&directory) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => {
+                entries.map_err(|error| Error::io(format!("list `{}`", directory.display()), error))?
+            }
+        };
+        let mut endpoints = Vec::new();
+        for entry in entries.flatten().filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."))
+        {
+            endpoints.extend(read_endpoint(&entry.path())?);
+        }
+        endpoints.sort_by(|a, b| a.interface.cmp(&b.interface));
+        Ok(endpoints)
+    }
+
+    /// Gives back all that a sandbox has; fine if it has nothing.
+    ///
+    /// # Errors
+    /// What removing reports. The kernel's rules may be gone already.
+    pub fn release(&self, sandbox: &Id) -> Result<()> {
+        let endpoints = self.endpoints_of(sandbox)?;
+        if endpoints.is_empty() {
+            return Ok(());
+        }
+        let _stable = self.stable()?;
+        for endpoint in endpoints {
+            self.release_endpoint(&endpoint)?;
+        }
+        Ok(())
+    }
+
+    fn release_endpoint(&self, endpoint: &Endpoint) -> Result<()> {
+        let record = self.layout().sandbox(&endpoint.sandbox).endpoints().join(&endpoint.network);
+        release_record(self.layout(), &record)?;
+        fail_point::reached("network-addresses-released");
+        if endpoint.ports.is_empty() {
+            return Ok(());
+        }
+        match Rules::open(&self.table())?.withdraw(endpoint) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(Error::io("withdraw published ports", errno)),
+        }
+    }
+
+    /// Publishes the ports of an endpoint; whatever of the rules is not there is written.
+    fn publish(&self, endpoint: &Endpoint, _stable: &Stable) -> Result<()> {
+        if endpoint.ports.is_empty() {
+            return Ok(());
+        }
+        Rules::open(&self.table())?
+            .publish(endpoint)
+            .map_err(|errno| Error::io(format!("publish the ports of workload `{}`", endpoint.name), errno))
+    }
+}
+
+impl Membership {
+    /// What the sandbox has, in the order of its devices.
+    pub fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        self.endpoints.iter().map(|(endpoint, _)| endpoint)
+    }
+
+    fn has_no_way_out(&self) -> bool {
+        self.endpoints().all(|endpoint| endpoint.gateways.is_empty())
+    }
+
+    /// Makes the devices in the sandbox's network namespace.
+    ///
+    /// # Errors
+    /// What the kernel says. Drop the claim then.
+    pub fn connect(&self, namespace: BorrowedFd<'_>) -> Result<()> {
+        let stable = self.networks.stable()?;
+        let mut links = Links::open()?;
+        inside(namespace, || self.make_devices(&mut links, namespace))?;
+        fail_point::reached("network-connected");
+        self.endpoints().try_for_each(|endpoint| self.networks.publish(endpoint, &stable))
+    }
+
+    /// In the sandbox's namespace; `links` are the host's.
+    fn make_devices(&self, links: &mut Links, namespace: BorrowedFd<'_>) -> Result<()> {
+        sysctl::prepare_sandbox()?;
+        for (endpoint, bridge) in &self.endpoints {
+            let network = self.networks.find(&endpoint.network)?;
+            let pair = Pair {
+                name: &endpoint.host_interface,
+                bridge: *bridge,
+                namespace,
+                inside: &endpoint.interface,
+                hardware: endpoint.hardware,
+                mtu: network.mtu,
+            };
+            let failed = |errno| {
+                let name = &endpoint.network;
+                Error::io(format!("connect workload `{}` to network `{name}`", endpoint.name), errno)
+            };
+            links.make_pair(&pair).map_err(failed)?;
+            // The rules of packets apply on bridges then, and a port of the host leads back while still on it.
+            if Path::new(BRIDGE_FILTER).exists() {
+                links.let_return(&endpoint.host_interface).map_err(failed)?;
+            }
+        }
+        self.endpoints().try_for_each(configure)
+    }
+
+    /// From now on the sandbox has it until somebody releases it. Gives the sockets that hold the ports for as long as they
+    /// are open.
+    pub fn keep(mut self) -> Vec<OwnedFd> {
+        self.kept = true;
+        std::mem::take(&mut self.ports)
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        if !self.kept {
+            // What cannot be given back now is when the sandbox is buried.
+            let _ = self.networks.release(&self.sandbox);
+        }
+    }
+}
+
+/// Addresses and routes of a device, in its namespace.
+fn configure(endpoint: &Endpoint) -> Result<()> {
+    let failed = |what: &str, errno: Errno| {
+        Error::io(format!("{what} for workload `{}`, network `{}`", endpoint.name, endpoint.network), errno)
+    };
+    let mut links = Links::open()?;
+    let device = links.find(&endpoint.interface)?.ok_or_else(|| failed("find the device", Errno::NODEV))?;
+    sysctl::prepare_device(&endpoint.interface, &endpoint.addresses)?;
+    for address in &endpoint.addresses {
+        links.add_address(device.index, *address).map_err(|errno| failed("set the address", errno))?;
+    }
+    links.set_up(device.index).map_err(|errno| failed("set the device up", errno))?;
+    for gateway in &endpoint.gateways {
+        links.add_default_route(device.index, *gateway).map_err(|errno| failed("set the way out", errno))?;
+    }
+    Ok(())
+}
+
+/// An endpoint that has no address yet.
+fn draft(
+    wanted: &Wanted<'_>,
+    attachment: &Attachment,
+    network: &Network,
+    number: usize,
+    is_way_out: bool,
+    ports: Vec<PublishedPort>,
+) -> Endpoint {
+    let id = Id::from_bytes(random_bytes());
+    let gateways: Vec<IpAddr> = network.pools.iter().map(|pool| pool.gateway).collect();
+    let mut host_interface = format!("veth{}", id.short());
+    host_interface.truncate(NAME_LIMIT);
+    Endpoint {
+        version: VERSION,
+        id,
+        sandbox: *wanted.sandbox,
+        name: wanted.name.to_owned(),
+        aliases: attachment.aliases.clone(),
+        network: network.name.clone(),
+        interface: format!("eth{number}"),
+        host_interface,
+        hardware: attachment.hardware.unwrap_or(NO_HARDWARE),
+        addresses: Vec::new(),
+        gateways: if is_way_out { gateways } else { Vec::new() },
+        ports,
+    }
+}

@@ -1,0 +1,172 @@
+//! Ports of the host that lead to a workload.
+//!
+//! A port is held by a socket that is bound and neither listens nor receives: nobody else gets it, and what a rule does not
+//! take to the workload is refused.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+
+use holm_spec::network::{Endpoint, Port, Protocol, Publication, PublishedPort};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with, sockopt};
+
+use crate::error::{Error, Kind, Result};
+use crate::holder;
+
+/// How often a port that is free for one family and not for the other is looked for anew.
+const ATTEMPTS: usize = 32;
+
+/// A port with the sockets that hold it.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) published: Vec<PublishedPort>,
+    pub(crate) sockets: Vec<OwnedFd>,
+}
+
+/// Takes ports of the host, each the first of its range that is free.
+///
+/// # Errors
+/// [`Kind::InUse`], naming whoever has it: `others` are the endpoints that are known. [`Kind::Invalid`] for an address that
+/// the host has not.
+pub(crate) fn hold(publications: &[Publication], others: &dyn Fn() -> Vec<Endpoint>) -> Result<Held> {
+    let mut held = Held { published: Vec::new(), sockets: Vec::new() };
+    for publication in publications {
+        let (published, sockets) = hold_one(publication, others)?;
+        held.published.extend(published);
+        held.sockets.extend(sockets);
+    }
+    Ok(held)
+}
+
+type One = (Vec<PublishedPort>, Vec<OwnedFd>);
+
+fn hold_one(publication: &Publication, others: &dyn Fn() -> Vec<Endpoint>) -> Result<One> {
+    let hosts = match publication.host {
+        Some(host) => vec![host],
+        None => vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
+    };
+    let (first, last) = publication.host_ports;
+    if (first, last) == (0, 0) {
+        return hold_any(publication, &hosts);
+    }
+    let mut refused = None;
+    for number in first..=last {
+        match hold_number(publication.port, &hosts, number) {
+            Ok(one) => return Ok(one),
+            Err(failure) if failure.errno == Errno::ADDRINUSE => refused = refused.or(Some(failure)),
+            Err(failure) => return Err(failure.told(publication.port.protocol)),
+        }
+    }
+    let Some(failure) = refused else {
+        return Err(Error::new(
+            Kind::Invalid,
+            format!("publish ports {first}-{last}: there is none of these"),
+        ));
+    };
+    Err(in_use(publication, &failure, &others()))
+}
+
+/// Any port that is free for all addresses.
+fn hold_any(publication: &Publication, hosts: &[IpAddr]) -> Result<One> {
+    let mut last = None;
+    for _ in 0..ATTEMPTS {
+        match hold_number(publication.port, hosts, 0) {
+            Ok(one) => return Ok(one),
+            Err(failure) if failure.errno == Errno::ADDRINUSE => last = Some(failure),
+            Err(failure) => return Err(failure.told(publication.port.protocol)),
+        }
+    }
+    let text = format!("publish port {}: no port of the host is free", publication.port);
+    Err(last.map_or_else(
+        || Error::new(Kind::Exhausted, text.clone()),
+        |failure| Error::io(text.clone(), failure.errno),
+    ))
+}
+
+struct Failure {
+    address: SocketAddr,
+    errno: Errno,
+}
+
+impl Failure {
+    fn told(self, protocol: Protocol) -> Error {
+        let what =
+            format!("publish port {} of `{}`", Shown(protocol, self.address.port()), self.address.ip());
+        match self.errno {
+            Errno::ADDRNOTAVAIL => {
+                Error::new(Kind::Invalid, format!("{what}: no device of the host has this address"))
+            }
+            errno => Error::io(what, errno),
+        }
+    }
+}
+
+struct Shown(Protocol, u16);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.1, self.0)
+    }
+}
+
+/// One number on all addresses; 0 for any.
+fn hold_number(port: Port, hosts: &[IpAddr], mut number: u16) -> Result<One, Failure> {
+    let (mut published, mut sockets) = (Vec::new(), Vec::new());
+    for host in hosts {
+        let address = SocketAddr::new(*host, number);
+        match bound(port.protocol, address) {
+            Ok((socket, given)) => {
+                number = given;
+                sockets.push(socket);
+                published.push(PublishedPort { port, host: *host, host_port: number });
+            }
+            // A host without IPv6.
+            Err(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL) if hosts.len() > 1 && !host.is_ipv4() => {}
+            Err(errno) => return Err(Failure { address, errno }),
+        }
+    }
+    Ok((published, sockets))
+}
+
+fn bound(protocol: Protocol, address: SocketAddr) -> Result<(OwnedFd, u16), Errno> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let kind = match protocol {
+        Protocol::Tcp => SocketType::STREAM,
+        Protocol::Udp => SocketType::DGRAM,
+    };
+    let socket = socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    if let Err(errno) = bind(&socket, &address) {
+        // What is left of connections is no user; a socket that listens refuses this, too.
+        if errno != Errno::ADDRINUSE || protocol == Protocol::Udp {
+            return Err(errno);
+        }
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+        bind(&socket, &address)?;
+        sockopt::set_socket_reuseaddr(&socket, false)?;
+    }
+    let given = SocketAddr::try_from(getsockname(&socket)?).map_err(|_| Errno::INVAL)?;
+    Ok((socket, given.port()))
+}
+
+fn in_use(publication: &Publication, failure: &Failure, others: &[Endpoint]) -> Error {
+    let protocol = publication.port.protocol;
+    let number = failure.address.port();
+    let has = |endpoint: &&Endpoint| {
+        endpoint.ports.iter().any(|port| port.host_port == number && port.port.protocol == protocol)
+    };
+    let by = match others.iter().find(has) {
+        Some(endpoint) => format!("workload `{}`", endpoint.name),
+        None => holder::of_port(protocol, number).unwrap_or_else(|| "another process".into()),
+    };
+    let (first, last) = publication.host_ports;
+    let text = if first == last {
+        format!("publish port {}: {by} has it", Shown(protocol, number))
+    } else {
+        format!("publish ports {first}-{last}/{protocol}: all are taken, {number} by {by}")
+    };
+    Error::new(Kind::InUse, text)
+}

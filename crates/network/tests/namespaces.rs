@@ -1,0 +1,259 @@
+//! Networks in a network namespace of the test's own, as a host, with further ones as sandboxes.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use holm_network::{Kind, Networks, NewNetwork, Wanted, open_namespace};
+use holm_spec::Id;
+use holm_spec::layout::Layout;
+use holm_spec::network::{Attachment, Endpoint, Port, Protocol, Publication};
+use holm_sys::process::{Namespaces, unshare};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+/// A host with nothing but loopback, for the thread that has it.
+struct Host {
+    _directory: tempfile::TempDir,
+    networks: Networks,
+    layout: Layout,
+}
+
+/// Runs a test in a thread with a namespace of its own.
+fn on_a_host(test: impl FnOnce(&Host) + Send) {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            unshare(Namespaces::NETWORK).expect("a network namespace");
+            holm_sys::interface::set_loopback_up().expect("loopback");
+            let directory = tempfile::tempdir().expect("a temporary directory");
+            let layout = Layout::new(directory.path().join("r"), directory.path().join("x"));
+            let networks = Networks::new(&layout);
+            test(&Host { _directory: directory, networks, layout });
+        });
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
+}
+
+fn own_namespace() -> OwnedFd {
+    open_namespace(Path::new("/proc/thread-self/ns/net")).expect("a namespace")
+}
+
+/// Does something in another namespace.
+fn inside<T: Send>(namespace: &OwnedFd, action: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).expect("enter");
+            action()
+        });
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn new_namespace() -> OwnedFd {
+    std::thread::spawn(|| {
+        unshare(Namespaces::NETWORK).expect("a network namespace");
+        holm_sys::interface::set_loopback_up().expect("loopback");
+        own_namespace()
+    })
+    .join()
+    .expect("a namespace")
+}
+
+struct Sandbox {
+    id: Id,
+    namespace: OwnedFd,
+    endpoints: Vec<Endpoint>,
+    _ports: Vec<OwnedFd>,
+}
+
+impl Sandbox {
+    fn address(&self) -> IpAddr {
+        self.endpoints[0].addresses[0].address
+    }
+}
+
+impl Host {
+    fn join(&self, number: u8, networks: &[&str], ports: &[Publication]) -> holm_network::Result<Sandbox> {
+        let attachments: Vec<Attachment> = networks
+            .iter()
+            .map(|network| Attachment { network: (*network).to_owned(), ..Attachment::default() })
+            .collect();
+        let id = Id::from_bytes([number; 32]);
+        std::fs::create_dir_all(self.layout.sandbox(&id).dir).expect("mkdir");
+        let name = format!("w{number}");
+        let wanted = Wanted { sandbox: &id, name: &name, attachments: &attachments, publications: ports };
+        let membership = self.networks.claim(&wanted)?;
+        let namespace = new_namespace();
+        membership.connect(namespace.as_fd())?;
+        let endpoints = membership.endpoints().cloned().collect();
+        Ok(Sandbox { id, namespace, endpoints, _ports: membership.keep() })
+    }
+
+    fn default_network(&self) -> String {
+        self.networks.default_network().expect("a network").name
+    }
+}
+
+fn published(port: u16, host_ports: (u16, u16)) -> Publication {
+    Publication { port: Port { number: port, protocol: Protocol::Tcp }, host: None, host_ports }
+}
+
+/// Answers each connection with the address that it came from.
+fn serve(sandbox: &Sandbox, port: u16) {
+    let namespace = sandbox.namespace.try_clone().expect("a descriptor");
+    let (ready, wait) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).expect("enter");
+        let listener = TcpListener::bind(("0.0.0.0", port)).expect("a port");
+        ready.send(()).expect("somebody waits");
+        while let Ok((mut stream, peer)) = listener.accept() {
+            let _ = stream.write_all(peer.ip().to_string().as_bytes());
+        }
+    });
+    wait.recv().expect("a server");
+}
+
+/// What a server answers; `None` if it cannot be reached.
+fn ask(address: IpAddr, port: u16) -> Option<String> {
+    let address = SocketAddr::new(address, port);
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2)).ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+fn loopback() -> IpAddr {
+    std::net::Ipv4Addr::LOCALHOST.into()
+}
+
+#[test]
+fn sandboxes_reach_each_other_and_the_host_reaches_their_ports() {
+    on_a_host(|host| {
+        let network = host.default_network();
+        let first = host.join(1, &[&network], &[published(80, (8080, 8080))]).expect("join");
+        let second = host.join(2, &[&network], &[]).expect("join");
+        assert_ne!(first.address(), second.address());
+        serve(&first, 80);
+        let gateway = host.networks.find(&network).expect("a network").pools[0].gateway;
+        // Directly, by the source's own address.
+        let answer = inside(&second.namespace, || ask(first.address(), 80));
+        assert_eq!(answer, Some(second.address().to_string()));
+        // Through the port, from loopback, from the gateway's address, and from the workload itself and its neighbour.
+        assert_eq!(ask(loopback(), 8080), Some(gateway.to_string()));
+        assert_eq!(ask(gateway, 8080), Some(gateway.to_string()));
+        assert_eq!(inside(&second.namespace, || ask(gateway, 8080)), Some(gateway.to_string()));
+        assert_eq!(inside(&first.namespace, || ask(gateway, 8080)), Some(gateway.to_string()));
+        assert_eq!(ask(loopback(), 80), None, "not published");
+        host.networks.release(&first.id).expect("release");
+        assert_eq!(ask(loopback(), 8080), None, "released");
+        assert_eq!(host.networks.endpoints_of(&first.id).expect("none"), []);
+    });
+}
+
+#[test]
+fn networks_are_apart() {
+    on_a_host(|host| {
+        let make = |name: &str, internal| {
+            let asked = NewNetwork { name: name.into(), internal, ..NewNetwork::default() };
+            host.networks.create(&asked).expect("create")
+        };
+        for (name, internal) in [("one", false), ("two", false), ("inner", true)] {
+            make(name, internal);
+        }
+        let one = host.join(1, &["one"], &[published(80, (8081, 8081))]).expect("join");
+        let two = host.join(2, &["two"], &[]).expect("join");
+        let both = host.join(3, &["inner", "two"], &[]).expect("join");
+        let inner = host.join(4, &["inner"], &[]).expect("join");
+        for sandbox in [&one, &both] {
+            serve(sandbox, 80);
+        }
+        assert_eq!(inside(&two.namespace, || ask(one.address(), 80)), None, "another network");
+        assert_eq!(inside(&both.namespace, || ask(one.address(), 80)), None, "another network");
+        assert_eq!(inside(&inner.namespace, || ask(both.address(), 80)), Some(inner.address().to_string()));
+        assert_eq!(
+            inside(&two.namespace, || ask(both.endpoints[1].addresses[0].address, 80)).as_deref(),
+            Some(two.address().to_string().as_str())
+        );
+        // A port of the host leads there from another network, but not from one that is internal.
+        let gateway = host.networks.find("two").expect("a network").pools[0].gateway;
+        assert!(inside(&two.namespace, || ask(gateway, 8081)).is_some());
+        let gateway = host.networks.find("inner").expect("a network").pools[0].gateway;
+        assert_eq!(inside(&inner.namespace, || ask(gateway, 8081)), None);
+        let refused =
+            host.join(5, &["inner"], &[published(80, (8082, 8082))]).map(|_| ()).expect_err("no way");
+        assert_eq!(refused.kind(), Kind::Invalid);
+        let refused = host.networks.remove("one", &|_| None).expect_err("used");
+        assert_eq!(refused.to_string(), "remove network `one`: workload `w1` uses it");
+        host.networks.release(&one.id).expect("release");
+        host.networks.remove("one", &|_| None).expect("remove");
+        assert_eq!(host.networks.find("one").expect_err("gone").kind(), Kind::NotFound);
+    });
+}
+
+#[test]
+fn what_is_taken_is_told() {
+    on_a_host(|host| {
+        let network = host.default_network();
+        let _one = host.join(1, &[&network], &[published(80, (9000, 9000))]).expect("join");
+        let error = host.join(2, &[&network], &[published(80, (9000, 9000))]).map(|_| ()).expect_err("taken");
+        assert_eq!(
+            (error.kind(), error.to_string().as_str()),
+            (Kind::InUse, "publish port 9000/tcp: workload `w1` has it")
+        );
+        let listener = TcpListener::bind("127.0.0.1:9001").expect("a port");
+        let error = host.join(3, &[&network], &[published(80, (9001, 9001))]).map(|_| ()).expect_err("taken");
+        assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
+        let range = host.join(4, &[&network], &[published(80, (9000, 9002))]).expect("join");
+        assert_eq!(range.endpoints[0].ports[0].host_port, 9002);
+        let any = host.join(5, &[&network], &[published(80, (0, 0))]).expect("join");
+        assert_ne!(any.endpoints[0].ports[0].host_port, 0);
+        drop(listener);
+        assert_eq!(host.networks.endpoints_of(&Id::from_bytes([2; 32])).expect("none"), []);
+    });
+}
+
+#[test]
+fn what_somebody_took_away_is_put_back() {
+    on_a_host(|host| {
+        let network = host.default_network();
+        let one = host.join(1, &[&network], &[published(80, (8080, 8080))]).expect("join");
+        serve(&one, 80);
+        assert_eq!(host.networks.repair().expect("repair"), Vec::<String>::new());
+        holm_network::forget_rules(&host.networks).expect("flush");
+        assert_eq!(ask(loopback(), 8080), None);
+        let told = host.networks.repair().expect("repair");
+        assert_eq!(told, ["wrote the rules of packets anew, which somebody had changed"]);
+        assert!(ask(loopback(), 8080).is_some());
+        // A sandbox that a crash took.
+        std::fs::remove_dir_all(host.layout.sandbox(&one.id).dir).expect("remove");
+        let told = host.networks.repair().expect("repair");
+        assert_eq!(told, ["network bridge: gave 1 addresses back that nobody used"]);
+    });
+}
+
+#[test]
+fn many_at_once_get_different_addresses_and_ports() {
+    on_a_host(|host| {
+        let network = host.default_network();
+        let namespace = own_namespace();
+        let joined: Vec<Sandbox> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (1..=20)
+                .map(|number| {
+                    let (namespace, network) = (&namespace, &network);
+                    scope.spawn(move || {
+                        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+                            .expect("enter");
+                        host.join(number, &[network], &[published(80, (10_000, 10_100))]).expect("join")
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|thread| thread.join().expect("a sandbox")).collect()
+        });
+        let addresses: std::collections::BTreeSet<_> = joined.iter().map(Sandbox::address).collect();
+        let ports: std::collections::BTreeSet<_> =
+            joined.iter().map(|sandbox| sandbox.endpoints[0].ports[0].host_port).collect();
+        assert_eq!((addresses.len(), ports.len()), (20, 20));
+        assert_eq!(host.networks.repair().expect("repair"), Vec::<String>::new());
+    });
+}
