@@ -15,6 +15,7 @@
 //! - [`origin`]: a server of HTTP that answers as the test says
 //! - [`isolation`]: the same test with containers and with virtual machines
 //! - [`kernels`]: kernels that boot nothing
+//! - [`namespace`]: hosts with a network of their own
 //! - [`debian`]: a kernel that boots
 //! - [`foreign`]: Debian's packages for another processor
 //! - [`host`]: what the host knows about workloads: processes, mounts, control groups, file trees
@@ -25,6 +26,7 @@ pub mod foreign;
 pub mod host;
 pub mod isolation;
 pub mod kernels;
+pub mod namespace;
 pub mod oci_image;
 pub mod origin;
 pub mod tarball;
@@ -36,6 +38,7 @@ use std::time::{Duration, Instant};
 
 pub use call::{Call, Outcome, Running};
 pub use isolation::Isolation;
+pub use namespace::Namespace;
 pub use oci_image::OciImage;
 pub use origin::Origin;
 pub use tarball::Tarball;
@@ -80,6 +83,8 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 pub struct Holm {
     directory: tempfile::TempDir,
     isolation: Isolation,
+    /// Where its commands run, if not in the network namespace of the test.
+    network: Option<Namespace>,
 }
 
 impl Default for Holm {
@@ -120,7 +125,24 @@ impl Holm {
             "[registry.\"docker.io\"]\nblocked = true\n",
         )
         .expect("a file in an empty directory");
-        Self { directory, isolation: isolation::current() }
+        Self { directory, isolation: isolation::current(), network: None }
+    }
+
+    /// An installation with the image `base`, on a host with a network of its own; its workloads are on the default one.
+    #[must_use]
+    pub fn with_network() -> Self {
+        let mut holm = Self::new();
+        holm.network = Some(Namespace::new());
+        holm
+    }
+
+    /// The network of its host.
+    ///
+    /// # Panics
+    /// If that is the test's own.
+    #[must_use]
+    pub fn network(&self) -> &Namespace {
+        self.network.as_ref().expect("made by `with_network`")
     }
 
     /// What its workloads are.
@@ -164,7 +186,14 @@ impl Holm {
     /// The program with this installation's roots, its arguments still to come.
     #[must_use]
     pub fn command(&self) -> Command {
-        let mut command = Command::new(binaries().join("holm"));
+        let program = binaries().join("holm");
+        let mut command = match &self.network {
+            Some(network) => network.command(program),
+            None => Command::new(program),
+        };
+        if self.network.is_some() {
+            command.env_remove("HOLM_NETWORK");
+        }
         command.arg("--root").arg(self.root()).arg("--run-root").arg(self.run_root());
         for variable in ["HOLM_ROOT", "HOLM_RUN_ROOT", "HOLM_LOG"] {
             command.env_remove(variable);

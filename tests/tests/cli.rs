@@ -25,6 +25,7 @@ mod cli {
     mod list;
     mod logs;
     mod mounts;
+    mod networks;
     mod output;
     mod pause;
     mod privileges;

@@ -16,6 +16,7 @@ mod crash {
     mod lost_writes;
     mod machines;
     mod model;
+    mod networks;
     mod prune;
     mod together;
     mod trace;

@@ -45,6 +45,8 @@ impl Purpose {
                 "busybox-static",
                 "docker-registry",
                 "erofs-utils",
+                "iproute2",
+                "nftables",
                 "openssl",
                 "podman",
                 "procps",

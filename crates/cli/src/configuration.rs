@@ -9,6 +9,9 @@
 //! max_layer_size = "1TB"         # a layer that unpacks to more is refused
 //! max_layer_entries = 4_000_000  # as one with more files and directories
 //! mount = "auto"                 # layers from their images, or, where the kernel has no EROFS, from directories
+//!
+//! [network]
+//! default = "bridge"             # what --network is where nobody says it
 //! ```
 
 use std::path::PathBuf;
@@ -35,6 +38,17 @@ pub struct Configuration {
     /// Images.
     #[serde(default)]
     pub store: StoreSettings,
+    /// Networks.
+    #[serde(default)]
+    pub network: NetworkSettings,
+}
+
+/// What it says of networks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkSettings {
+    /// The network of workloads that ask for none.
+    pub default: Option<String>,
 }
 
 /// What it says of images.
@@ -123,6 +137,7 @@ mod tests {
             store.max_layer_size = 1000
             store.max_layer_entries = 7
             store.mount = "directories"
+            network.default = "none"
         "#;
         let limits = StoreSettings {
             max_size: Some(3 << 29),
@@ -134,6 +149,7 @@ mod tests {
             root: Some("/data/ho\"lm".into()),
             run_root: Some("/run/h\\x".into()),
             store: limits.clone(),
+            network: NetworkSettings { default: Some("none".into()) },
         };
         assert_eq!(parse(content), Ok(expected));
         let table = "[store]\nmax_size = \"1.5g\"\nmax_layer_size = 1000\nmax_layer_entries = 7\nmount = \"directories\"\n";
@@ -145,7 +161,10 @@ mod tests {
     fn anything_else_is_refused() {
         for (line, reason) in [
             ("root", "line 2: "),
-            ("roots = \"/a\"", "line 2: unknown field `roots`, expected one of `root`, `run-root`, `store`"),
+            (
+                "roots = \"/a\"",
+                "line 2: unknown field `roots`, expected one of `root`, `run-root`, `store`, `network`",
+            ),
             ("root = /a", "line 2: "),
             ("root = \"a\"", "line 2: `a` is no absolute path"),
             ("root='/a'\nroot='/b'", "line 3: duplicate key"),

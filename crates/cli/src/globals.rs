@@ -15,7 +15,7 @@ use crate::command_error::CommandError;
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 
-use crate::configuration::{self, Configuration, MountForm, StoreSettings};
+use crate::configuration::{self, Configuration, MountForm, NetworkSettings, StoreSettings};
 use crate::size;
 
 const ROOT: &str = "/var/lib/holm";
@@ -23,6 +23,7 @@ const RUN_ROOT: &str = "/run/holm";
 const MAX_SIZE: &str = "HOLM_STORE_MAX_SIZE";
 const MAX_LAYER_SIZE: &str = "HOLM_STORE_MAX_LAYER_SIZE";
 const MAX_LAYER_ENTRIES: &str = "HOLM_STORE_MAX_LAYER_ENTRIES";
+const NETWORK: &str = "HOLM_NETWORK";
 const MOUNT: &str = "HOLM_STORE_MOUNT";
 
 /// Where everything lies, and what the store is kept to.
@@ -36,6 +37,8 @@ pub struct Place {
     pub layers: LayerLimits,
     /// What layers are mounted from.
     pub form: LayerForm,
+    /// The network of containers that ask for none.
+    pub network: Option<String>,
 }
 
 /// Options of every command.
@@ -99,7 +102,10 @@ impl Globals {
             max_layer_entries: number(MAX_LAYER_ENTRIES)?,
             mount: variable(MOUNT).map(|value| mount_form(&value.to_string_lossy())).transpose()?,
         };
-        let environment = Configuration { root: path("HOLM_ROOT"), run_root: path("HOLM_RUN_ROOT"), store };
+        let network =
+            NetworkSettings { default: variable(NETWORK).map(|value| value.to_string_lossy().into_owned()) };
+        let environment =
+            Configuration { root: path("HOLM_ROOT"), run_root: path("HOLM_RUN_ROOT"), store, network };
         let flags = Configuration {
             root: self.root.clone(),
             run_root: self.run_root.clone(),
@@ -112,9 +118,10 @@ impl Globals {
             entries: sources.iter().find_map(|source| source.store.max_layer_entries),
         };
         let form = sources.iter().find_map(|source| source.store.mount).map(LayerForm::from);
+        let network = sources.iter().find_map(|source| source.network.default.clone());
         let decided = decide(sources);
         let layout = Layout::new(absolute(&decided.root)?, absolute(&decided.run)?);
-        Ok(Place { layout, max_size, layers, form: form.unwrap_or_default() })
+        Ok(Place { layout, max_size, layers, form: form.unwrap_or_default(), network })
     }
 
     /// Begins to log if asked to.

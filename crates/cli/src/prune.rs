@@ -39,7 +39,7 @@ impl Selection {
     /// # Errors
     /// Those of [`Engine::prune`].
     pub fn prune(&self, engine: &Engine, what: PruneRequest<'_>) -> Result<PruneReport, CommandError> {
-        let fits = |labels: &_| self.fits(labels);
+        let fits = |labels: &_| self.fit(labels);
         let labels: Option<FitsLabels<'_>> = if self.has_labels() { Some(&fits) } else { None };
         Ok(engine.prune(&PruneRequest { until: self.until, labels, ..what })?)
     }
@@ -49,8 +49,17 @@ impl Selection {
         !self.filters.values("label").is_empty() || !self.filters.values("label!").is_empty()
     }
 
+    /// Whether something with these labels, made then, is to go.
+    pub fn fits(
+        &self,
+        created: Option<Timestamp>,
+        labels: &std::collections::BTreeMap<String, String>,
+    ) -> bool {
+        self.until.is_none_or(|until| created.unwrap_or_default() < until) && self.fit(labels)
+    }
+
     /// Whether labels are as asked: all that must be there, none that may not.
-    fn fits(&self, labels: &std::collections::BTreeMap<String, String>) -> bool {
+    fn fit(&self, labels: &std::collections::BTreeMap<String, String>) -> bool {
         let has = |wanted: &String| {
             let mut one = Filters::default();
             one.add("label", wanted);
@@ -123,7 +132,7 @@ mod tests {
         ] {
             let owned: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
             let selection = Selection::parse(&owned, Timestamp::from_nanos(0)).expect("valid");
-            assert_eq!(selection.fits(&labels), fits, "{words:?}");
+            assert_eq!(selection.fits(None, &labels), fits, "{words:?}");
             assert!(selection.has_labels());
         }
         assert!(Selection::parse(&["dangling=true".to_owned()], Timestamp::from_nanos(0)).is_err());

@@ -1,7 +1,7 @@
 //! Flags of Docker's that are not there yet: each is refused by name, with the part of Holm that will bring it.
 
 /// Where flags of `run` and `create` belong.
-const NETWORK: &str = "user networks, DNS and published ports";
+const NETWORK: &str = "links between workloads; networks that you make have names";
 const VOLUMES: &str = "volumes";
 const LIMITS: &str = "the remaining resource limits";
 const DEVICES: &str = "devices and GPUs";
@@ -18,7 +18,6 @@ const PULL: &str = "registries";
 
 /// Flags of `run` and `create`: long name, short name, what brings it.
 const CREATE: &[(&str, Option<char>, &str)] = &[
-    ("add-host", None, NETWORK),
     ("annotation", None, SETTINGS),
     ("blkio-weight", None, LIMITS),
     ("blkio-weight-device", None, LIMITS),
@@ -40,12 +39,7 @@ const CREATE: &[(&str, Option<char>, &str)] = &[
     ("device-write-bps", None, LIMITS),
     ("device-write-iops", None, LIMITS),
     ("disable-content-trust", None, PULL),
-    ("dns", None, NETWORK),
-    ("dns-opt", None, NETWORK),
-    ("dns-option", None, NETWORK),
-    ("dns-search", None, NETWORK),
     ("domainname", None, SETTINGS),
-    ("expose", None, NETWORK),
     ("gpus", None, DEVICES),
     ("group-add", None, SETTINGS),
     ("health-cmd", None, HEALTH),
@@ -56,27 +50,20 @@ const CREATE: &[(&str, Option<char>, &str)] = &[
     ("health-timeout", None, HEALTH),
     ("io-maxbandwidth", None, WINDOWS),
     ("io-maxiops", None, WINDOWS),
-    ("ip", None, NETWORK),
-    ("ip6", None, NETWORK),
     ("ipc", None, NAMESPACES),
     ("kernel-memory", None, LIMITS),
     ("link", None, NETWORK),
     ("link-local-ip", None, NETWORK),
     ("log-driver", None, LOGS),
     ("log-opt", None, LOGS),
-    ("mac-address", None, NETWORK),
     ("memory-reservation", None, LIMITS),
     ("memory-swap", None, LIMITS),
     ("memory-swappiness", None, LIMITS),
     ("mount", None, VOLUMES),
-    ("net-alias", None, NETWORK),
-    ("network-alias", None, NETWORK),
     ("no-healthcheck", None, HEALTH),
     ("oom-kill-disable", None, LIMITS),
     ("oom-score-adj", None, LIMITS),
     ("pid", None, NAMESPACES),
-    ("publish", Some('p'), NETWORK),
-    ("publish-all", Some('P'), NETWORK),
     ("restart", None, HEALTH),
     ("runtime", None, SETTINGS),
     ("shm-size", None, LIMITS),
@@ -116,7 +103,6 @@ const COMMANDS: &[(&str, &str)] = &[
     ("checkpoint", CHECKPOINTS),
     ("compose", COMPOSE),
     ("config", SWARM),
-    ("container port", NETWORK),
     ("container rename", CONTROL),
     ("container restart", CONTROL),
     ("container update", LIMITS),
@@ -126,10 +112,8 @@ const COMMANDS: &[(&str, &str)] = &[
     ("image load", ARCHIVES),
     ("image save", ARCHIVES),
     ("load", ARCHIVES),
-    ("network", NETWORK),
     ("node", SWARM),
     ("plugin", SERVE),
-    ("port", NETWORK),
     ("rename", CONTROL),
     ("restart", CONTROL),
     ("save", ARCHIVES),
@@ -178,12 +162,12 @@ mod tests {
 
     #[test]
     fn flags_are_found_by_long_and_short_name() {
-        assert_eq!(area("run", "--publish"), Some(("publish", NETWORK)));
-        assert_eq!(area("create", "-p"), Some(("publish", NETWORK)));
+        assert_eq!(area("run", "--link"), Some(("link", NETWORK)));
+        assert_eq!(area("create", "-c"), Some(("cpu-shares", LIMITS)));
         assert_eq!(area("run", "--mount=type=bind"), Some(("mount", VOLUMES)));
         assert_eq!(area("ps", "-s"), Some(("size", SIZES)));
-        assert_eq!(area("run", "--pub"), None);
-        assert_eq!(area("ps", "--publish"), None);
+        assert_eq!(area("run", "--lin"), None);
+        assert_eq!(area("ps", "--link"), None);
     }
 
     #[test]

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use holm_engine::{CreateRequest, EnvChange, SeccompChoice};
+use holm_engine::{CreateRequest, EnvChange, NetworkChoice, SeccompChoice};
 use holm_spec::signal;
+use holm_spec::workload::{Isolation, Resolver};
 
 use crate::command_error::CommandError;
 use crate::resolve::security::SecurityOption;
 use crate::resolve::{
-    bind, cpus, environment, isolation, label, memory, network, platform, pull, security, tmpfs,
+    bind, cpus, environment, isolation, label, memory, network, platform, publish, pull, security, tmpfs,
 };
 use crate::supply::Supply;
 
@@ -94,9 +95,42 @@ pub struct WorkloadArguments {
     /// Write the workload's id to a file that is not there yet
     #[arg(long, value_name = "FILE")]
     pub cidfile: Option<PathBuf>,
-    /// Network: none (the default for now), or host
+    /// Network: NAME[:ip=...,alias=...], none, host, or container:WORKLOAD [default: bridge; none with --vm]
     #[arg(long, visible_alias = "net", value_name = "NETWORK")]
     pub network: Vec<String>,
+    /// Further name in the network
+    #[arg(long, visible_alias = "net-alias", value_name = "NAME")]
+    pub network_alias: Vec<String>,
+    /// Address of IPv4 in the network
+    #[arg(long, value_name = "ADDRESS")]
+    pub ip: Option<String>,
+    /// Address of IPv6 in the network
+    #[arg(long, value_name = "ADDRESS")]
+    pub ip6: Option<String>,
+    /// Hardware address in the network
+    #[arg(long, value_name = "ADDRESS")]
+    pub mac_address: Option<String>,
+    /// Let ports of the host lead to the workload: [IP:][HOST_PORT:]PORT[/tcp|udp], or ranges
+    #[arg(short, long, value_name = "PORTS")]
+    pub publish: Vec<String>,
+    /// Let any port of the host lead to each port that the image exposes
+    #[arg(short = 'P', long)]
+    pub publish_all: bool,
+    /// Port that the workload has, beside the image's: PORT[/tcp|udp], or a range
+    #[arg(long, value_name = "PORTS")]
+    pub expose: Vec<String>,
+    /// Name server of the workload
+    #[arg(long, value_name = "ADDRESS")]
+    pub dns: Vec<String>,
+    /// Domain that names are looked for in; `.` for none
+    #[arg(long, value_name = "DOMAIN")]
+    pub dns_search: Vec<String>,
+    /// Option of resolv.conf
+    #[arg(long, visible_alias = "dns-opt", value_name = "OPTION")]
+    pub dns_option: Vec<String>,
+    /// Name that the workload knows: NAME:ADDRESS, or NAME:host-gateway for the host
+    #[arg(long, value_name = "NAME:ADDRESS")]
+    pub add_host: Vec<String>,
     /// Demand an image of this platform
     #[arg(long, value_name = "OS/ARCH")]
     pub platform: Option<String>,
@@ -131,7 +165,14 @@ impl WorkloadArguments {
     ///
     /// # Errors
     /// The first value that cannot be used, by its flag; a file that cannot be read.
-    pub fn resolve(self, image_and_command: Vec<String>) -> Result<CreateRequest, CommandError> {
+    pub fn resolve(
+        self,
+        image_and_command: Vec<String>,
+        default_network: Option<&str>,
+    ) -> Result<CreateRequest, CommandError> {
+        let isolation = flag("isolation", isolation::parse(self.isolation.as_deref(), self.vm))?;
+        let default = default_network.filter(|_| isolation == Isolation::Container);
+        let (network, resolver) = (self.network(default)?, self.resolver()?);
         let mut words = image_and_command.into_iter();
         let mut request = CreateRequest {
             image: words.next().unwrap_or_default(),
@@ -151,10 +192,15 @@ impl WorkloadArguments {
             tty: self.tty,
             open_stdin: self.interactive,
             auto_remove: self.rm,
-            isolation: flag("isolation", isolation::parse(self.isolation.as_deref(), self.vm))?,
+            isolation,
             kernel: self.kernel,
             hypervisor: optional("hypervisor", self.hypervisor.as_deref(), str::parse)?.unwrap_or_default(),
-            network: flag("network", network::parse_all(&self.network))?,
+            network,
+            ports: each("publish", &self.publish, publish::parse)?.concat(),
+            publish_all: self.publish_all,
+            exposed: each("expose", &self.expose, publish::parse_exposed)?.concat(),
+            resolver,
+            extra_hosts: each("add-host", &self.add_host, publish::parse_host)?,
             platform: optional("platform", self.platform.as_deref(), platform::parse)?,
             memory: optional("memory", self.memory.as_deref(), memory::parse)?.flatten(),
             nano_cpus: optional("cpus", self.cpus.as_deref(), cpus::parse)?.flatten(),
@@ -166,6 +212,26 @@ impl WorkloadArguments {
         mounts(&self.volume, &self.tmpfs, &mut request)?;
         secure(&self.security_opt, &mut request)?;
         Ok(request)
+    }
+
+    fn network(&self, default: Option<&str>) -> Result<NetworkChoice, CommandError> {
+        let details = network::Details {
+            aliases: self.network_alias.clone(),
+            address: optional("ip", self.ip.as_deref(), network::address4)?,
+            address6: optional("ip6", self.ip6.as_deref(), network::address6)?,
+            hardware: optional("mac-address", self.mac_address.as_deref(), str::parse)?,
+        };
+        let default: Vec<String> = default.map(str::to_owned).into_iter().collect();
+        let asked = if self.network.is_empty() { &default } else { &self.network };
+        flag("network", network::parse_all(asked, details))
+    }
+
+    fn resolver(&self) -> Result<Resolver, CommandError> {
+        Ok(Resolver {
+            servers: each("dns", &self.dns, network::address)?,
+            search: self.dns_search.clone(),
+            options: self.dns_option.clone(),
+        })
     }
 
     /// What they say of the image's way here.
@@ -222,6 +288,14 @@ fn from_file<T>(path: &PathBuf, parse: impl Fn(&str) -> Result<T, String>) -> Re
 
 fn flag<T>(name: &str, result: Result<T, String>) -> Result<T, CommandError> {
     result.map_err(|reason| CommandError::flag(name, reason))
+}
+
+fn each<T>(
+    name: &str,
+    texts: &[String],
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<Vec<T>, CommandError> {
+    texts.iter().map(|text| flag(name, parse(text))).collect()
 }
 
 fn optional<T>(

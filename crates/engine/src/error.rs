@@ -16,6 +16,8 @@ pub enum Kind {
     NoSuchKernel,
     /// No such artifact.
     NoSuchArtifact,
+    /// No such network.
+    NoSuchNetwork,
     /// The package manager has no such package, or is not there.
     NoSuchPackage,
     /// A kernel that lacks drivers which guests need.
@@ -174,6 +176,23 @@ impl From<holm_store::Error> for Error {
             holm_store::Kind::Denied => Kind::NotPermitted,
             holm_store::Kind::Locked => Kind::Locked,
             holm_store::Kind::Io => Kind::Failed,
+        };
+        Self::wrapping(kind, error)
+    }
+}
+
+impl From<holm_network::Error> for Error {
+    fn from(error: holm_network::Error) -> Self {
+        let kind = match error.kind() {
+            holm_network::Kind::NotFound => Kind::NoSuchNetwork,
+            holm_network::Kind::Exists => Kind::NameTaken,
+            holm_network::Kind::InUse => Kind::InUse,
+            holm_network::Kind::Exhausted | holm_network::Kind::Io => Kind::Failed,
+            holm_network::Kind::Invalid => Kind::InvalidRequest,
+            holm_network::Kind::Corrupt => Kind::Corrupt,
+            holm_network::Kind::Denied => Kind::NotPermitted,
+            holm_network::Kind::Unsupported => Kind::Unsupported,
+            holm_network::Kind::Locked => Kind::Locked,
         };
         Self::wrapping(kind, error)
     }

@@ -1,9 +1,10 @@
 //! `inspect`: one workload as a document in Docker's form.
 
 mod defaults;
+mod network;
 
 use holm_spec::machine::Machine;
-use holm_spec::workload::{Config, NetworkMode, Status};
+use holm_spec::workload::{Config, Status};
 use holm_store::{CONFIG_DEFAULTS, over_defaults};
 use serde_json::{Value, json};
 
@@ -35,7 +36,7 @@ impl Engine {
             "HostConfig": host_config(config),
             "Mounts": mounts(config),
             "Config": self.config_document(config),
-            "NetworkSettings": network_settings(config),
+            "NetworkSettings": self.network_settings(workload),
             "Holm": self.own_facts(workload),
         });
         over_defaults(defaults::CONTAINER, document)
@@ -50,6 +51,7 @@ impl Engine {
             "User": config.user,
             "AttachStdin": config.stdin_once,
             "Tty": config.tty,
+            "ExposedPorts": network::exposed(&config.settings),
             "OpenStdin": config.open_stdin,
             "StdinOnce": config.stdin_once,
             "Env": process.and_then(|process| process.env().clone()),
@@ -119,18 +121,17 @@ fn state_document(workload: &Workload) -> Value {
     })
 }
 
-fn network_name(config: &Config) -> &'static str {
-    match config.settings.network {
-        NetworkMode::None => "none",
-        NetworkMode::Host => "host",
-    }
-}
-
 fn host_config(config: &Config) -> Value {
     let settings = &config.settings;
     let document = json!({
         "Binds": settings.binds,
-        "NetworkMode": network_name(config),
+        "NetworkMode": network::mode(config),
+        "PortBindings": network::bindings(settings),
+        "PublishAllPorts": settings.publish_all,
+        "Dns": settings.resolver.servers,
+        "DnsSearch": settings.resolver.search,
+        "DnsOptions": settings.resolver.options,
+        "ExtraHosts": network::extra_hosts(settings),
         "AutoRemove": config.auto_remove,
         "CapAdd": settings.cap_add,
         "CapDrop": settings.cap_drop,
@@ -150,11 +151,6 @@ fn host_config(config: &Config) -> Value {
         "ReadonlyPaths": config.oci.linux().as_ref().and_then(|linux| linux.readonly_paths().clone()),
     });
     over_defaults(defaults::HOST_CONFIG, document)
-}
-
-fn network_settings(config: &Config) -> Value {
-    let network = over_defaults(defaults::NETWORK, Value::Null);
-    over_defaults(defaults::NETWORK_SETTINGS, json!({ "Networks": { network_name(config): network } }))
 }
 
 /// Binds of the user's; what every workload has is not listed, as with Docker.

@@ -41,6 +41,7 @@ pub use check::{BrokenWorkload, CheckReport};
 pub use create::Created;
 pub use error::{Error, Kind, Result};
 pub use files::{CommitRequest, CopyOptions, Files, Side};
+pub use holm_network as networks;
 pub use holm_registry as registry;
 pub use holm_store as images;
 pub use host::{HostInfo, Resources, registry_server};
@@ -53,7 +54,7 @@ pub mod signals {
 pub use kernels::FetchedPackage;
 pub use logs::{LogOptions, LogReader, LogRecord};
 pub use prune::{Extent, FitsLabels, PruneReport, PruneRequest};
-pub use request::{Bind, CreateRequest, EnvChange, SeccompChoice};
+pub use request::{Bind, CreateRequest, EnvChange, NetworkChoice, SeccompChoice};
 pub use session::{Beginning, Event, Session};
 pub use stats::{Chosen, Sample, Used, Watch};
 pub use top::ProcessRow;
@@ -117,6 +118,11 @@ impl Engine {
     /// Where everything lies.
     pub fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    /// The networks: find, list.
+    pub fn networks(&self) -> holm_network::Networks {
+        holm_network::Networks::new(&self.layout)
     }
 
     /// The image store: import, list, tag, inspect, history.

@@ -12,7 +12,7 @@ use holm_spec::machine::{
     file,
 };
 use holm_spec::platform::Platform;
-use holm_spec::workload::{Isolation, NetworkMode, State};
+use holm_spec::workload::{Isolation, State};
 use holm_spec::{Id, Reference};
 use holm_store::Kernel;
 use holm_sys::file::{Durability, ensure_directory, replace};
@@ -26,7 +26,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, ResolveFlags, open};
 
 use crate::host::helper;
-use crate::request::CreateRequest;
+use crate::request::{CreateRequest, NetworkChoice};
 use crate::{Engine, Error, Kind, Result, Workload};
 
 /// Seconds that a guest may take for an answer.
@@ -222,7 +222,7 @@ fn refuse_what_needs_the_host(request: &CreateRequest) -> Result<()> {
     let wanted = [(
         "--network host",
         "a machine has a network stack of its own",
-        request.network == NetworkMode::Host,
+        request.network == NetworkChoice::Host,
     )];
     match wanted.into_iter().find(|(.., wanted)| *wanted) {
         Some((flag, why, _)) => Err(Error::new(

@@ -50,6 +50,10 @@ impl Engine {
             done.push(format!("released {released} names without a workload"));
         }
         self.repair_mounts(&mut done);
+        match self.networks().repair() {
+            Ok(lines) => done.extend(lines),
+            Err(error) => note(&mut done, &OsString::from("networks"), Err(error.into())),
+        }
         Ok(done)
     }
 
@@ -121,6 +125,7 @@ impl Engine {
         let config: Option<Config> = read_document(&self.layout.workload(id).config()).unwrap_or_default();
         let parent = config.as_ref().map_or(self.cgroup_parent(), |config| &config.cgroup_parent);
         release_groups(parent, id)?;
+        self.networks().release(id)?;
         if let Some(config) = &config {
             self.record_end(config, reason)?;
         }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use holm_spec::machine::Hypervisor;
+use holm_spec::network::{Attachment, Port, Publication};
 use holm_spec::platform::Platform;
-use holm_spec::workload::{Isolation, NetworkMode};
+use holm_spec::workload::{ExtraHost, Isolation, Resolver};
 
 /// A request for a new workload. `Default` asks for what `docker create IMAGE` does.
 #[derive(Clone, Debug, Default)]
@@ -65,7 +66,17 @@ pub struct CreateRequest {
     /// Labels over the image's.
     pub labels: BTreeMap<String, String>,
     /// Network of the sandbox.
-    pub network: NetworkMode,
+    pub network: NetworkChoice,
+    /// Ports of the host that lead to it.
+    pub ports: Vec<Publication>,
+    /// Every exposed port is published.
+    pub publish_all: bool,
+    /// Ports that it says it has, beside the image's.
+    pub exposed: Vec<Port>,
+    /// How it finds names.
+    pub resolver: Resolver,
+    /// Names that it knows.
+    pub extra_hosts: Vec<ExtraHost>,
     /// Give the process a terminal.
     pub tty: bool,
     /// Keep standard input open for clients.
@@ -77,6 +88,22 @@ pub struct CreateRequest {
     /// The workload will be started by [`crate::Engine::start_created`]; if that never happens, its maker
     /// was killed.
     pub start_at_once: bool,
+}
+
+/// The network that is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum NetworkChoice {
+    /// The default one; none for a virtual machine, for now.
+    #[default]
+    Default,
+    /// Nothing but loopback.
+    None,
+    /// The host's.
+    Host,
+    /// That of another workload, by name or id.
+    Container(String),
+    /// These.
+    Networks(Vec<Attachment>),
 }
 
 /// One change to the environment.

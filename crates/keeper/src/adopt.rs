@@ -34,7 +34,9 @@ impl Server {
             if config.tty { Streams::default() } else { reopen_fifos(&self.paths.workload(&workload)) };
         let main =
             self.watch(Newborn::new(Watched::adopted(state.pid, pidfd, state.pid_start, streams))).ok()?;
-        self.tasks.insert(workload, Task { config, state, log, group, layers, helpers: Vec::new(), main });
+        let ports = self.hold_ports(&config);
+        let task = Task { config, state, log, group, layers, helpers: Vec::new(), _ports: ports, main };
+        self.tasks.insert(workload, task);
         Some(())
     }
 }

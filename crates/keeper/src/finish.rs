@@ -66,6 +66,7 @@ impl Server {
         drop((helpers, group));
         let released = release_groups(&config.cgroup_parent, &config.sandbox).is_ok();
         fail_point::reached("keeper-cgroup-removed");
+        self.leave_networks(&config);
         drop(layers);
         fail_point::reached("keeper-layers-released");
         if config.auto_remove {

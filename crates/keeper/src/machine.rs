@@ -104,7 +104,7 @@ impl Server {
         let spec = self.jail(config, &launch, inherited.arguments("run"))?;
         let process = self.start_jail(config, &spec, &group, &inherited, window)?;
         fail_point::reached("machine-jail-started");
-        Ok(Begun { process, group, layers: Vec::new(), helpers, notices: Some(notices) })
+        Ok(Begun { process, group, layers: Vec::new(), helpers, ports: Vec::new(), notices: Some(notices) })
     }
 
     fn read_launch(&self) -> Result<Launch, Error> {

@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use holm_network::Membership;
 use holm_runtime::cgroup::{Group, Hierarchies, thaw};
 use holm_runtime::container::{self, Start, StartOptions};
 use holm_runtime::device::Rule;
@@ -25,6 +26,7 @@ use holm_sys::shared_mount::SharedMount;
 
 use crate::limits;
 use crate::log::Log;
+use crate::networks;
 use crate::server::Server;
 use crate::shares::Helper;
 use crate::task::{Task, group_path};
@@ -39,6 +41,8 @@ pub(crate) struct Begun {
     pub layers: Vec<SharedMount>,
     /// Processes that serve its machine.
     pub helpers: Vec<Helper>,
+    /// What holds the host's ports that lead to it.
+    pub ports: Vec<OwnedFd>,
     /// Where its machine says what becomes of it, if it is in one.
     pub notices: Option<OwnedFd>,
 }
@@ -149,7 +153,7 @@ impl Server {
         let log = ensure_directory(&paths.log_dir(), 0o700)
             .and_then(|()| Log::open(&paths.log()))
             .map_err(|error| Error::system(format!("open log `{}`", paths.log().display()), error))?;
-        let Begun { mut process, group, layers, helpers, notices } = match config.isolation {
+        let Begun { mut process, group, layers, helpers, ports, notices } = match config.isolation {
             Isolation::Container => self.start_container(config, window)?,
             Isolation::Vm => self.start_machine(config, window)?,
         };
@@ -161,7 +165,8 @@ impl Server {
             write_state(&paths.exit(), &state)?;
         }
         fail_point::reached("keeper-state-written");
-        let task = Task { config: config.clone(), state, log, group, layers, helpers, main: usize::MAX };
+        let config = config.clone();
+        let task = Task { config, state, log, group, layers, helpers, _ports: ports, main: usize::MAX };
         Ok((process, task, notices))
     }
 
@@ -171,10 +176,18 @@ impl Server {
         let rules = workload::device_rules(&config.oci);
         let group = make_group(config, &rules)?;
         fail_point::reached("keeper-cgroup-made");
-        let mut answer = |event: Event, _: &Child| workload::answer(event, &group, &rules);
+        let membership = self.join_networks(config)?;
+        let mut answer = |event: Event, child: &Child| {
+            if let (Event::Made, Some(membership)) = (&event, &membership) {
+                networks::connect(membership, child.pid)?;
+            }
+            workload::answer(event, &group, &rules)
+        };
         let root = layers::mounted(&config.root, &layers);
-        let process = self.start_process(config, &root, &group, window, &mut answer)?;
-        Ok(Begun { process, group, layers, helpers: Vec::new(), notices: None })
+        let config = self.in_others_network(config)?;
+        let process = self.start_process(&config, &root, &group, window, &mut answer)?;
+        let ports = membership.map(Membership::keep).unwrap_or_default();
+        Ok(Begun { process, group, layers, helpers: Vec::new(), ports, notices: None })
     }
 
     fn start_process(

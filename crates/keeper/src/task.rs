@@ -1,5 +1,7 @@
 //! A workload that this keeper runs.
 
+use std::os::fd::OwnedFd;
+
 use holm_spec::layout::workload_cgroup;
 use holm_spec::workload::{Config, State};
 use holm_sys::shared_mount::SharedMount;
@@ -20,6 +22,8 @@ pub(crate) struct Task {
     pub layers: Vec<SharedMount>,
     /// Processes that serve its machine.
     pub helpers: Vec<Helper>,
+    /// What holds the host's ports that lead to it.
+    pub _ports: Vec<OwnedFd>,
     /// Index of its first process.
     pub main: usize,
 }

@@ -7,6 +7,7 @@
 
 mod addresses;
 mod error;
+pub mod etc;
 mod holder;
 mod links;
 mod membership;

@@ -132,17 +132,25 @@ impl Networks {
         Ok(())
     }
 
+    /// Sockets that hold the ports of a sandbox for somebody who has taken it over; none for a port that somebody else has
+    /// got meanwhile.
+    pub fn hold_ports_of(&self, sandbox: &Id) -> Vec<OwnedFd> {
+        let endpoints = self.endpoints_of(sandbox).unwrap_or_default();
+        endpoints.iter().flat_map(|endpoint| &endpoint.ports).filter_map(ports::hold_again).collect()
+    }
+
+    /// The document goes last: as long as it is there, somebody knows what is left to do.
     fn release_endpoint(&self, endpoint: &Endpoint) -> Result<()> {
+        if !endpoint.ports.is_empty() {
+            match Rules::open(&self.table())?.withdraw(endpoint) {
+                // Somebody flushed them, or a release was killed here.
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(errno) => return Err(Error::io("withdraw published ports", errno)),
+            }
+        }
+        fail_point::reached("network-ports-withdrawn");
         let record = self.layout().sandbox(&endpoint.sandbox).endpoints().join(&endpoint.network);
-        release_record(self.layout(), &record)?;
-        fail_point::reached("network-addresses-released");
-        if endpoint.ports.is_empty() {
-            return Ok(());
-        }
-        match Rules::open(&self.table())?.withdraw(endpoint) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(errno) => Err(Error::io("withdraw published ports", errno)),
-        }
+        release_record(self.layout(), &record)
     }
 
     /// Publishes the ports of an endpoint; whatever of the rules is not there is written.

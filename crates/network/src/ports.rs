@@ -39,6 +39,12 @@ pub(crate) fn hold(publications: &[Publication], others: &dyn Fn() -> Vec<Endpoi
     Ok(held)
 }
 
+/// A socket for a port that is somebody's already.
+pub(crate) fn hold_again(port: &PublishedPort) -> Option<OwnedFd> {
+    let address = SocketAddr::new(port.host, port.host_port);
+    bound(port.port.protocol, address).ok().map(|(socket, _)| socket)
+}
+
 type One = (Vec<PublishedPort>, Vec<OwnedFd>);
 
 fn hold_one(publication: &Publication, others: &dyn Fn() -> Vec<Endpoint>) -> Result<One> {

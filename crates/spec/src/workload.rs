@@ -11,11 +11,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::machine::Machine;
+use crate::network::{Attachment, Port, Publication};
 use crate::rootfs::RootFs;
 use crate::{Digest, Id, Timestamp, runtime};
 
@@ -149,6 +151,32 @@ pub enum NetworkMode {
     None,
     /// The host's network namespace.
     Host,
+    /// A network namespace of its own with a device in each of its networks.
+    Networks,
+    /// The network namespace of another workload.
+    Container(Id),
+}
+
+/// What a workload's `/etc/resolv.conf` says, as it was asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Resolver {
+    /// Name servers.
+    pub servers: Vec<IpAddr>,
+    /// Domains that names are looked for in; `.` for none.
+    pub search: Vec<String>,
+    /// Options of resolv.conf(5).
+    pub options: Vec<String>,
+}
+
+/// A name that a workload's `/etc/hosts` has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExtraHost {
+    /// The name.
+    pub name: String,
+    /// Its address; that of the host, as the workload sees it, if absent.
+    pub address: Option<IpAddr>,
 }
 
 /// Settings as the user asked for them; the effective ones are in the OCI configuration.
@@ -161,6 +189,18 @@ pub struct Settings {
     pub command: Vec<String>,
     /// Network of the sandbox.
     pub network: NetworkMode,
+    /// Its networks, for [`NetworkMode::Networks`].
+    pub networks: Vec<Attachment>,
+    /// Ports of the host that lead to it.
+    pub ports: Vec<Publication>,
+    /// Ports that it says it has, the image's too.
+    pub exposed: Vec<Port>,
+    /// Every exposed port is published.
+    pub publish_all: bool,
+    /// How it finds names.
+    pub resolver: Resolver,
+    /// Names that it knows.
+    pub extra_hosts: Vec<ExtraHost>,
     /// Bind mounts, `source:target[:options]`.
     pub binds: Vec<String>,
     /// tmpfs mounts: target to options.

@@ -28,7 +28,7 @@ pub const ALL: &[&str] = &[
     "keeper-begun",
     "network-claimed",
     "network-connected",
-    "network-addresses-released",
+    "network-ports-withdrawn",
     "keeper-layers-mounted",
     "keeper-cgroup-made",
     "keeper-process-cloned",

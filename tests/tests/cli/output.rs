@@ -107,7 +107,7 @@ fn errors() {
         "run absent",
         "run --memory lots base true",
         "run --memory 1m base true",
-        "run --publish 80 base",
+        "run --ulimit nofile=1 base",
         "run --vm base true",
         "run base absent",
         "run base /etc",
@@ -138,9 +138,9 @@ fn errors() {
     holm run: --memory: `lots` is no size: write bytes or a number with b, k, m, g, t or p
     $ holm run --memory 1m base true [125]
     holm run: --memory: `1m` is less than 6m, the least that a workload can start with
-    $ holm run --publish 80 base [125]
-    holm run: --publish is not supported yet
-    hint: it is planned, together with user networks, DNS and published ports
+    $ holm run --ulimit nofile=1 base [125]
+    holm run: --ulimit is not supported yet
+    hint: it is planned, together with the remaining resource limits
     $ holm run --vm base true [125]
     holm run: there is no kernel for linux/amd64
     hint: `holm kernel ls` lists the kernels; `holm kernel import linux-image-cloud-amd64` fetches Debian's
@@ -255,7 +255,7 @@ fn help_has_examples() {
         commands.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
     let names: Vec<_> = listed.filter_map(|line| line.split_whitespace().next()).collect();
     assert!(names.len() > 20, "{names:?}");
-    let groups = ["artifact", "image", "container", "kernel", "manifest", "registry", "system"];
+    let groups = ["artifact", "image", "container", "kernel", "manifest", "network", "registry", "system"];
     for name in names.iter().filter(|name| !groups.contains(name)) {
         let help = holm.ok([name, "--help"]);
         assert!(help.contains("Examples:") && help.contains(&format!("holm {name}")), "{name}: {help}");

@@ -23,8 +23,10 @@ static GUEST: Guest = Guest::new(Plan {
 
 const AREAS: [Area; 1] = [("suite", STEPS)];
 
-const STEPS: &[Step] =
-    &[step("suite", "HOLM_BIN_DIR=/usr/lib/holm RUST_BACKTRACE=0 /usr/lib/holm/tests --test-threads 2")];
+const STEPS: &[Step] = &[step(
+    "suite",
+    "HOLM_BIN_DIR=/usr/lib/holm HOLM_NETWORK=none RUST_BACKTRACE=0 /usr/lib/holm/tests --test-threads 2",
+)];
 
 fn files(archive: &mut Archive) -> Result<()> {
     debian::files(archive)?;

@@ -19,7 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("registry-server", &["spec", "sys", "registry"]),
     ("build", &["spec", "sys", "store"]),
     ("files", &["spec", "sys", "tar", "runtime"]),
-    ("keeper", &["spec", "sys", "runtime", "vmm"]),
+    ("keeper", &["spec", "sys", "runtime", "network", "vmm"]),
     ("guest", &["spec", "sys", "files", "runtime"]),
     // The keeper and the guest agent are known by their messages only, which are in `spec`.
     ("engine", &["spec", "sys", "tar", "files", "runtime", "store", "network", "vmm", "registry", "build"]),

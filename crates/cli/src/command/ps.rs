@@ -1,7 +1,8 @@
 //! `holm ps`: the list of workloads.
 
 use holm_engine::{Engine, PAUSED, Workload};
-use holm_spec::workload::{NetworkMode, State, Status};
+use holm_spec::network::PublishedPort;
+use holm_spec::workload::{NetworkMode, Settings, State, Status};
 use holm_spec::{Reference, Timestamp};
 use serde_json::{Map, Value};
 
@@ -83,7 +84,10 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     let mut workloads = chosen(&engine, &filters, &args)?;
     workloads.truncate(limit(&args));
     let now = context.now();
-    let rows: Vec<Row> = workloads.iter().map(|workload| row(workload, !args.no_trunc, now)).collect();
+    let rows: Vec<Row> = workloads
+        .iter()
+        .map(|workload| row(workload, &engine.ports_of(workload), !args.no_trunc, now))
+        .collect();
     context.printer.data(listing::render(&format, &FIELDS, &COLUMNS, &rows)?)?;
     Ok(0)
 }
@@ -187,7 +191,7 @@ impl Ancestor {
     }
 }
 
-fn row(workload: &Workload, shorten: bool, now: Timestamp) -> Row {
+fn row(workload: &Workload, ports: &[PublishedPort], shorten: bool, now: Timestamp) -> Row {
     let config = &workload.config;
     let settings = &config.settings;
     let command = command_line(&settings.entrypoint, &settings.command);
@@ -205,8 +209,8 @@ fn row(workload: &Workload, shorten: bool, now: Timestamp) -> Row {
         ("LocalVolumes", "0".to_owned()),
         ("Mounts", mounts.join(",")),
         ("Names", config.name.clone()),
-        ("Networks", network(settings.network).to_owned()),
-        ("Ports", String::new()),
+        ("Networks", networks(settings)),
+        ("Ports", shown_ports(settings, ports)),
         ("RunningFor", duration::ago(now, config.created)),
         ("State", workload.status().to_owned()),
         ("Status", status(&workload.state, workload.paused, now)),
@@ -217,11 +221,24 @@ fn row(workload: &Workload, shorten: bool, now: Timestamp) -> Row {
     row
 }
 
-fn network(mode: NetworkMode) -> &'static str {
-    match mode {
-        NetworkMode::None => "none",
-        NetworkMode::Host => "host",
+fn networks(settings: &Settings) -> String {
+    match settings.network {
+        NetworkMode::None => "none".to_owned(),
+        NetworkMode::Host => "host".to_owned(),
+        NetworkMode::Container(_) => String::new(),
+        NetworkMode::Networks => {
+            let names: Vec<&str> = settings.networks.iter().map(|one| one.network.as_str()).collect();
+            names.join(",")
+        }
     }
+}
+
+/// `0.0.0.0:8080->80/tcp, 443/tcp`: what leads to the workload, then what is exposed and nothing leads to.
+fn shown_ports(settings: &Settings, ports: &[PublishedPort]) -> String {
+    let exposed =
+        settings.exposed.iter().filter(|port| ports.iter().all(|published| published.port != **port));
+    let published = ports.iter().map(ToString::to_string);
+    published.chain(exposed.map(ToString::to_string)).collect::<Vec<_>>().join(", ")
 }
 
 /// Program and arguments; an argument with blanks in single quotes, as Docker shows it.

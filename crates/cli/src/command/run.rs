@@ -52,7 +52,7 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
         return Err(CommandError::new("--attach contradicts --detach"));
     }
     let (cidfile, supply) = (workload.cidfile.clone(), workload.supply()?);
-    let mut request = workload.resolve(image_and_command)?;
+    let mut request = workload.resolve(image_and_command, context.place.network.as_deref())?;
     let streams = match (detach, named) {
         (true, _) => Streams::NONE,
         (false, Streams::NONE) => Streams { stdin: request.open_stdin, stdout: true, stderr: true },

@@ -12,6 +12,7 @@ pub mod label;
 pub mod memory;
 pub mod network;
 pub mod platform;
+pub mod publish;
 pub mod pull;
 pub mod security;
 pub mod streams;

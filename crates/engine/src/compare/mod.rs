@@ -19,7 +19,7 @@ use holm_spec::machine::{Accelerator, Hypervisor, Machine};
 use holm_spec::workload::Isolation;
 
 use crate::request::CreateRequest;
-use crate::{Engine, Error, Kind, Result};
+use crate::{Engine, Error, Kind, NetworkChoice, Result};
 
 pub use costs::{Costs, HostProcess};
 use session::Watched;
@@ -207,6 +207,7 @@ fn is_of_both(kind: Kind) -> bool {
 fn request(question: &Question<'_>, isolation: Isolation) -> CreateRequest {
     let machine = isolation == Isolation::Vm;
     CreateRequest {
+        network: NetworkChoice::None,
         image: question.image.to_owned(),
         command: command(question),
         // The image's own would take the default command for an argument.

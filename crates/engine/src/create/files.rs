@@ -2,12 +2,17 @@
 
 use std::fs::{File, Permissions};
 use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use holm_network::etc;
+use holm_spec::layout::Layout;
 use holm_spec::workload::NetworkMode;
 use holm_sys::file::Durability;
 
+use super::resolve::Resolved;
+use crate::request::CreateRequest;
 use crate::{Error, Result};
 
 /// A file of the host to mount in the workload.
@@ -18,27 +23,58 @@ pub(super) struct EtcFile {
     pub target: &'static str,
 }
 
-/// Writes the files into `staged`, the directory that will be called `published`.
+/// Writes the files into `staged`, the directory that will be called `published`. Whoever is in another one's network has
+/// the files of that one.
 pub(super) fn write(
+    layout: &Layout,
     staged: &Path,
     published: &Path,
-    network: NetworkMode,
-    hostname: &str,
+    request: &CreateRequest,
+    resolved: &Resolved,
     durability: Durability,
 ) -> Result<Vec<EtcFile>> {
+    let hostname = &resolved.hostname;
     let contents = [
         ("hostname", "/etc/hostname", format!("{hostname}\n")),
-        ("hosts", "/etc/hosts", hosts(network, hostname)),
-        ("resolv.conf", "/etc/resolv.conf", read_host("/etc/resolv.conf")),
+        ("hosts", "/etc/hosts", hosts(request, resolved)),
+        ("resolv.conf", "/etc/resolv.conf", resolv_conf(request, resolved)),
     ];
     let mut files = Vec::with_capacity(contents.len());
     for (name, target, content) in contents {
         let path = staged.join(name);
         write_file(&path, &content, durability)
             .map_err(|error| Error::io(format!("write `{}`", path.display()), error))?;
-        files.push(EtcFile { source: published.join(name), target });
+        let directory = match resolved.network.mode {
+            NetworkMode::Container(other) => layout.workload(&other).dir,
+            _ => published.to_owned(),
+        };
+        files.push(EtcFile { source: directory.join(name), target });
     }
     Ok(files)
+}
+
+/// Of a workload with networks the addresses come when it starts.
+fn hosts(request: &CreateRequest, resolved: &Resolved) -> String {
+    match resolved.network.mode {
+        NetworkMode::Host => {
+            let mut text = read_host("/etc/hosts");
+            for entry in &request.extra_hosts {
+                let own = IpAddr::from(Ipv4Addr::LOCALHOST);
+                text.push_str(&format!("{}\t{}\n", entry.address.unwrap_or(own), entry.name));
+            }
+            text
+        }
+        _ => etc::hosts(&resolved.hostname, &request.extra_hosts, &[]),
+    }
+}
+
+fn resolv_conf(request: &CreateRequest, resolved: &Resolved) -> String {
+    let host = read_host("/etc/resolv.conf");
+    let own_loopback = resolved.network.mode == NetworkMode::Networks;
+    match request.resolver == holm_spec::workload::Resolver::default() && !own_loopback {
+        true => host,
+        false => etc::resolv_conf(&host, &request.resolver, &[], own_loopback),
+    }
 }
 
 fn write_file(path: &Path, content: &str, durability: Durability) -> std::io::Result<()> {
@@ -46,15 +82,6 @@ fn write_file(path: &Path, content: &str, durability: Durability) -> std::io::Re
     file.set_permissions(Permissions::from_mode(0o644))?;
     file.write_all(content.as_bytes())?;
     if durability == Durability::Durable { file.sync_data() } else { Ok(()) }
-}
-
-fn hosts(network: NetworkMode, hostname: &str) -> String {
-    match network {
-        NetworkMode::Host => read_host("/etc/hosts"),
-        NetworkMode::None => {
-            format!("127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n")
-        }
-    }
 }
 
 /// A host without the file has nothing to tell.

@@ -9,6 +9,7 @@
 
 mod files;
 mod names;
+mod network;
 
 pub(crate) use names::release_dangling as release_dangling_names;
 mod oci;
@@ -55,7 +56,9 @@ impl Engine {
         resolve::check_platform(request, &image)?;
         let machine = self.resolve_machine(request, &image.platform())?;
         let id = Id::from_bytes(random_bytes());
-        let resolved = resolve::Resolved::new(request, &image, &id, machine)?;
+        let image_config = image.config.config().clone().unwrap_or_default();
+        let network = self.resolve_network(request, &image_config)?;
+        let resolved = resolve::Resolved::new(request, &image, &id, machine, network)?;
         let staged = Staged::make(self, id, request.auto_remove)?;
         let name = names::claim(&self.layout, request.name.as_deref(), &id)?;
         fail_point::reached("create-name-claimed");
@@ -99,13 +102,8 @@ impl Engine {
         }
         fail_point::reached("create-snapshot-made");
         let paths = self.layout.workload(&staged.id);
-        let files = files::write(
-            &staged.paths.dir,
-            &paths.dir,
-            request.network,
-            &resolved.hostname,
-            staged.durability,
-        )?;
+        let files =
+            files::write(&self.layout, &staged.paths.dir, &paths.dir, request, resolved, staged.durability)?;
         let config = Config {
             version: VERSION,
             id: staged.id,

@@ -51,7 +51,7 @@ pub(super) fn specification(request: &CreateRequest, resolved: &Resolved, files:
         .set_root(Some(root))
         .set_process(Some(process(request, resolved)))
         .set_hostname(
-            (request.network != NetworkMode::Host || request.hostname.is_some())
+            (resolved.network.mode != NetworkMode::Host || request.hostname.is_some())
                 .then(|| resolved.hostname.clone()),
         )
         .set_mounts(Some(mounts(request, files)?))
@@ -173,7 +173,7 @@ fn linux(request: &CreateRequest, resolved: &Resolved) -> Result<Linux> {
     let gets_devices = request.privileged && request.isolation == Isolation::Container;
     let mut linux = Linux::default();
     linux
-        .set_namespaces(Some(namespaces(request.network)))
+        .set_namespaces(Some(namespaces(&resolved.network.mode)))
         .set_resources(Some(resources(request)))
         .set_devices(if gets_devices { Some(host_devices()?) } else { None })
         .set_masked_paths(if request.privileged { None } else { Some(masked()) })
@@ -183,7 +183,7 @@ fn linux(request: &CreateRequest, resolved: &Resolved) -> Result<Linux> {
     Ok(linux)
 }
 
-fn namespaces(network: NetworkMode) -> Vec<LinuxNamespace> {
+fn namespaces(network: &NetworkMode) -> Vec<LinuxNamespace> {
     let kinds = [
         LinuxNamespaceType::Mount,
         LinuxNamespaceType::Uts,
@@ -191,7 +191,7 @@ fn namespaces(network: NetworkMode) -> Vec<LinuxNamespace> {
         LinuxNamespaceType::Pid,
         LinuxNamespaceType::Cgroup,
     ];
-    let own_network = (network != NetworkMode::Host).then_some(LinuxNamespaceType::Network);
+    let own_network = (*network != NetworkMode::Host).then_some(LinuxNamespaceType::Network);
     let namespace = |kind| {
         let mut namespace = LinuxNamespace::default();
         namespace.set_typ(kind).set_path(None);

@@ -8,6 +8,7 @@ use holm_spec::workload::{Isolation, NetworkMode, Settings};
 use holm_spec::{Id, image, signal};
 use holm_store::Image;
 
+use super::network;
 use super::privileges::{self, SeccompSettings};
 use crate::request::{Bind, CreateRequest, EnvChange};
 use crate::{Error, Kind, Result};
@@ -33,6 +34,7 @@ pub(super) struct Resolved {
     pub capabilities: holm_runtime::capability::CapabilitySet,
     pub seccomp: SeccompSettings,
     pub machine: Option<Machine>,
+    pub network: network::Resolved,
     pub warnings: Vec<String>,
 }
 
@@ -58,11 +60,17 @@ pub(super) fn check_platform(request: &CreateRequest, image: &Image) -> Result<(
 }
 
 impl Resolved {
-    pub fn new(request: &CreateRequest, image: &Image, id: &Id, machine: Option<Machine>) -> Result<Self> {
+    pub fn new(
+        request: &CreateRequest,
+        image: &Image,
+        id: &Id,
+        machine: Option<Machine>,
+        network: network::Resolved,
+    ) -> Result<Self> {
         let config = image.config.config().clone().unwrap_or_default();
         check_limits(request)?;
         let (entrypoint, command) = program(request, &config)?;
-        let hostname = hostname(request, id)?;
+        let hostname = hostname(request, &network, id)?;
         let capabilities = privileges::capabilities(request)?;
         let seccomp = privileges::seccomp(request, capabilities)?;
         Ok(Self {
@@ -82,6 +90,7 @@ impl Resolved {
             capabilities,
             seccomp,
             machine,
+            network,
             warnings: warnings(request, &config),
         })
     }
@@ -203,8 +212,8 @@ fn workdir(request: &CreateRequest, config: &image::Config) -> Result<String> {
     Ok(workdir)
 }
 
-fn hostname(request: &CreateRequest, id: &Id) -> Result<String> {
-    match (&request.hostname, request.network) {
+fn hostname(request: &CreateRequest, network: &network::Resolved, id: &Id) -> Result<String> {
+    match (&request.hostname, &network.mode) {
         (Some(name), _)
             if name.is_empty() || name.len() > HOSTNAME_LIMIT || name.contains(['\0', '\n', '/', ' ']) =>
         {
@@ -215,7 +224,7 @@ fn hostname(request: &CreateRequest, id: &Id) -> Result<String> {
         }
         (Some(name), _) => Ok(name.clone()),
         (None, NetworkMode::Host) => Ok(rustix::system::uname().nodename().to_string_lossy().into_owned()),
-        (None, NetworkMode::None) => Ok(id.short()),
+        (None, _) => Ok(network.hostname.clone().unwrap_or_else(|| id.short())),
     }
 }
 
@@ -246,7 +255,13 @@ pub(super) fn settings(request: &CreateRequest, resolved: &Resolved) -> Settings
     Settings {
         entrypoint: resolved.entrypoint.clone(),
         command: resolved.command.clone(),
-        network: request.network,
+        network: resolved.network.mode,
+        networks: resolved.network.attachments.clone(),
+        ports: resolved.network.ports.clone(),
+        exposed: resolved.network.exposed.clone(),
+        publish_all: request.publish_all,
+        resolver: request.resolver.clone(),
+        extra_hosts: request.extra_hosts.clone(),
         binds: request.binds.iter().map(bind_text).collect(),
         tmpfs: request.tmpfs.clone(),
         memory: request.memory,

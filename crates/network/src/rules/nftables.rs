@@ -31,6 +31,11 @@ const SET_IS_MAP: u32 = 8;
 /// `NFT_REG32_00`.
 const FIRST_REGISTER: u32 = 8;
 const VERDICT_REGISTER: u32 = 0;
+/// Of a set's user data, nft's own: `NFTNL_UDATA_SET_KEYBYTEORDER`, 4 bytes, the machine's order.
+const HOST_ORDER: [u8; 6] = {
+    let [a, b, c, d] = 1_u32.to_ne_bytes();
+    [0, 4, a, b, c, d]
+};
 
 /// Type of what a set holds, as nft(8) numbers them; they tell people what the bytes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,6 +147,11 @@ impl Batch {
                 .attribute(4, &number_of(key).to_be_bytes())
                 .attribute(5, &length_of(key).to_be_bytes())
                 .attribute(10, &number.to_be_bytes());
+            // What nft(8) shows of the keys depends on it.
+            let order = match key {
+                [Type::InterfaceName] => order.attribute(13, &HOST_ORDER),
+                _ => order,
+            };
             match data {
                 [] => order,
                 data => order

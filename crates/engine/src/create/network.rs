@@ -1,0 +1,158 @@
+//! The network of a workload, as it is asked for, held against the networks that there are.
+
+use holm_network::NewNetwork;
+use holm_spec::image;
+use holm_spec::network::{Attachment, DEFAULT, Port, Protocol, Publication};
+use holm_spec::workload::{Isolation, NetworkMode};
+
+use crate::request::{CreateRequest, NetworkChoice};
+use crate::{Engine, Error, Kind, Result};
+
+/// What a workload will have.
+pub(super) struct Resolved {
+    pub mode: NetworkMode,
+    pub attachments: Vec<Attachment>,
+    pub ports: Vec<Publication>,
+    pub exposed: Vec<Port>,
+    /// The hostname that comes with another one's network.
+    pub hostname: Option<String>,
+}
+
+impl Engine {
+    pub(super) fn resolve_network(
+        &self,
+        request: &CreateRequest,
+        config: &image::Config,
+    ) -> Result<Resolved> {
+        let (mode, attachments) = self.resolve_choice(request)?;
+        let exposed = exposed(request, config)?;
+        let mut ports = request.ports.clone();
+        if request.publish_all {
+            let is_new = |port: &Port| request.ports.iter().all(|published| published.port != *port);
+            let any = |port: &Port| Publication { port: *port, host: None, host_ports: (0, 0) };
+            ports.extend(exposed.iter().filter(|port| is_new(port)).map(any));
+        }
+        match &mode {
+            NetworkMode::Networks => {}
+            // As with Docker, where a port of the host is the workload's anyway, or leads nowhere.
+            NetworkMode::Host | NetworkMode::None => ports.clear(),
+            NetworkMode::Container(_) => refuse_beside_another(request)?,
+        }
+        let hostname = match &mode {
+            NetworkMode::Container(other) => self.config(other)?.oci.hostname().clone(),
+            _ => None,
+        };
+        Ok(Resolved { mode, attachments, ports, exposed, hostname })
+    }
+
+    fn resolve_choice(&self, request: &CreateRequest) -> Result<(NetworkMode, Vec<Attachment>)> {
+        let is_machine = request.isolation == Isolation::Vm;
+        Ok(match &request.network {
+            NetworkChoice::None => (NetworkMode::None, Vec::new()),
+            NetworkChoice::Host => (NetworkMode::Host, Vec::new()),
+            NetworkChoice::Default if is_machine => (NetworkMode::None, Vec::new()),
+            NetworkChoice::Container(_) | NetworkChoice::Networks(_) if is_machine => {
+                let text = "networks of virtual machines are not there yet: `--network none` is";
+                return Err(Error::new(Kind::Unsupported, text));
+            }
+            NetworkChoice::Container(name) => (NetworkMode::Container(self.find(name)?), Vec::new()),
+            NetworkChoice::Default => {
+                let attachment = Attachment { network: DEFAULT.into(), ..Attachment::default() };
+                (NetworkMode::Networks, vec![self.resolve_attachment(&attachment)?])
+            }
+            NetworkChoice::Networks(attachments) => {
+                let resolved = attachments.iter().map(|attachment| self.resolve_attachment(attachment));
+                let resolved = resolved.collect::<Result<Vec<_>>>()?;
+                let mut names: Vec<&str> = resolved.iter().map(|one| one.network.as_str()).collect();
+                names.sort_unstable();
+                if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+                    let text = format!("network `{}` is asked for twice", twice[0]);
+                    return Err(Error::new(Kind::InvalidRequest, text));
+                }
+                (NetworkMode::Networks, resolved)
+            }
+        })
+    }
+
+    /// By its name; that of the default one stands for it before it is made.
+    fn resolve_attachment(&self, attachment: &Attachment) -> Result<Attachment> {
+        let network = match attachment.network.as_str() {
+            DEFAULT | "default" => self.networks().default_network()?,
+            name => self.networks().find(name)?,
+        };
+        let asks = attachment.address.is_some() || attachment.address6.is_some();
+        if network.is_default() && (asks || !attachment.aliases.is_empty()) {
+            let text = "the default network has neither addresses to choose nor names; `holm network create` makes one that has";
+            return Err(Error::new(Kind::InvalidRequest, text));
+        }
+        if attachment.address6.is_some() && network.pool(false).is_none() {
+            let text = format!("network `{}` has no addresses of IPv6", network.name);
+            return Err(Error::new(Kind::InvalidRequest, text));
+        }
+        Ok(Attachment { network: network.name, ..attachment.clone() })
+    }
+
+    /// Makes a network.
+    ///
+    /// # Errors
+    /// [`Kind::NameTaken`], [`Kind::InvalidRequest`], [`Kind::InUse`], naming what its addresses overlap with.
+    pub fn create_network(&self, asked: &NewNetwork) -> Result<holm_spec::network::Network> {
+        Ok(self.networks().create(asked)?)
+    }
+
+    /// Removes a network that no workload has, or is to have.
+    ///
+    /// # Errors
+    /// [`Kind::NoSuchNetwork`]; [`Kind::InUse`], by which workload.
+    pub fn remove_network(&self, name: &str) -> Result<holm_spec::network::Network> {
+        let workloads = self.list()?;
+        let has = |network: &str| {
+            let wants = |workload: &&crate::Workload| {
+                workload.config.settings.networks.iter().any(|one| one.network == network)
+            };
+            workloads.iter().find(wants).map(|workload| workload.config.name.clone())
+        };
+        Ok(self.networks().remove(name, &|network| has(&network.name))?)
+    }
+}
+
+/// What belongs to a network belongs to whoever has it.
+fn refuse_beside_another(request: &CreateRequest) -> Result<()> {
+    let set = [
+        ("--hostname", request.hostname.is_some()),
+        ("--publish", !request.ports.is_empty() || request.publish_all),
+        ("--expose", !request.exposed.is_empty()),
+        ("--dns", request.resolver != holm_spec::workload::Resolver::default()),
+        ("--add-host", !request.extra_hosts.is_empty()),
+    ];
+    match set.into_iter().find(|(_, set)| *set) {
+        Some((flag, _)) => {
+            let text = format!("{flag} does not go with another workload's network: that one has it");
+            Err(Error::new(Kind::InvalidRequest, text))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The image's ports, then the request's.
+fn exposed(request: &CreateRequest, config: &image::Config) -> Result<Vec<Port>> {
+    let mut ports = Vec::new();
+    for text in config.exposed_ports().iter().flatten() {
+        ports.extend(parse_port(text).ok_or_else(|| {
+            Error::new(Kind::InvalidRequest, format!("image `{}`: `{text}` is no port", request.image))
+        })?);
+    }
+    ports.extend(&request.exposed);
+    ports.sort_unstable();
+    ports.dedup();
+    Ok(ports)
+}
+
+/// `80`, `80/udp`, `8000-8010/tcp`.
+fn parse_port(text: &str) -> Option<Vec<Port>> {
+    let (numbers, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let protocol: Protocol = protocol.parse().ok()?;
+    let (first, last) = numbers.split_once('-').unwrap_or((numbers, numbers));
+    let (first, last): (u16, u16) = (first.parse().ok()?, last.parse().ok()?);
+    (first > 0 && first <= last).then(|| (first..=last).map(|number| Port { number, protocol }).collect())
+}

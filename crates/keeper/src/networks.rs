@@ -1,0 +1,104 @@
+//! The networks of a workload: taken before it is started, connected while it waits, given back when it has ended.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use holm_network::{Membership, Networks, Wanted, etc, open_namespace};
+use holm_runtime::{Error, Kind};
+use holm_spec::network::Endpoint;
+use holm_spec::runtime::LinuxNamespaceType;
+use holm_spec::workload::{Config, NetworkMode, State, Status};
+
+use rustix::process::Pid;
+
+use crate::server::Server;
+
+/// Where the host says how it finds names.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+impl Server {
+    /// Takes what a workload is to have of networks, and tells it what that is; `None` if it has none.
+    pub fn join_networks(&self, config: &Config) -> Result<Option<Membership>, Error> {
+        if config.settings.network != NetworkMode::Networks {
+            return Ok(None);
+        }
+        let wanted = Wanted {
+            sandbox: &config.sandbox,
+            name: &config.name,
+            attachments: &config.settings.networks,
+            publications: &config.settings.ports,
+        };
+        let membership = Networks::new(&self.layout).claim(&wanted).map_err(told)?;
+        let endpoints: Vec<Endpoint> = membership.endpoints().cloned().collect();
+        let directory = self.layout.workload(&config.id).dir;
+        let hostname = config.oci.hostname().clone().unwrap_or_default();
+        rewrite(&directory.join("hosts"), &etc::hosts(&hostname, &config.settings.extra_hosts, &endpoints))?;
+        let host = std::fs::read_to_string(RESOLV_CONF).unwrap_or_default();
+        let resolver = &config.settings.resolver;
+        rewrite(&directory.join("resolv.conf"), &etc::resolv_conf(&host, resolver, &[], true))?;
+        Ok(Some(membership))
+    }
+
+    /// Gives back what a workload had of networks. What cannot be given back is when the next command looks.
+    pub fn leave_networks(&self, config: &Config) {
+        if config.settings.network == NetworkMode::Networks {
+            let _ = Networks::new(&self.layout).release(&config.sandbox);
+        }
+    }
+
+    /// The ports of a workload that lost its keeper, as far as nobody else has them by now.
+    pub fn hold_ports(&self, config: &Config) -> Vec<OwnedFd> {
+        match config.settings.network {
+            NetworkMode::Networks => Networks::new(&self.layout).hold_ports_of(&config.sandbox),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The configuration of a workload that is to be in another one's network, with the namespace that this one has now.
+    pub fn in_others_network(&self, config: &Config) -> Result<Config, Error> {
+        let NetworkMode::Container(other) = config.settings.network else { return Ok(config.clone()) };
+        let state = std::fs::read(self.layout.sandbox(&other).state(&other)).ok();
+        let state = state.and_then(|text| serde_json::from_slice::<State>(&text).ok());
+        let Some(state) = state.filter(|state| state.status == Status::Running) else {
+            let text = format!("use the network of workload {}: it does not run", other.short());
+            return Err(Error::new(Kind::Invalid, text));
+        };
+        let mut config = config.clone();
+        let namespaces = config.oci.linux_mut().as_mut().and_then(|linux| linux.namespaces_mut().as_mut());
+        for namespace in namespaces.into_iter().flatten() {
+            if namespace.typ() == LinuxNamespaceType::Network {
+                namespace.set_path(Some(PathBuf::from(format!("/proc/{}/ns/net", state.pid))));
+            }
+        }
+        Ok(config)
+    }
+}
+
+/// Connects a sandbox whose first process waits.
+pub fn connect(membership: &Membership, pid: Pid) -> Result<(), Error> {
+    let namespace =
+        open_namespace(Path::new(&format!("/proc/{}/ns/net", pid.as_raw_nonzero()))).map_err(told)?;
+    membership.connect(namespace.as_fd()).map_err(told)
+}
+
+fn told(error: holm_network::Error) -> Error {
+    let kind = match error.kind() {
+        holm_network::Kind::Unsupported => Kind::Unsupported,
+        holm_network::Kind::Io | holm_network::Kind::Denied | holm_network::Kind::Locked => Kind::System,
+        _ => Kind::Invalid,
+    };
+    match std::error::Error::source(&error).map(ToString::to_string) {
+        Some(cause) => Error::caused(kind, error.to_string(), cause),
+        None => Error::new(kind, error.to_string()),
+    }
+}
+
+/// In place: the workload sees this very file.
+fn rewrite(path: &Path, content: &str) -> Result<(), Error> {
+    let written = OpenOptions::new().write(true).truncate(true).open(path);
+    written
+        .and_then(|mut file| file.write_all(content.as_bytes()))
+        .map_err(|error| Error::system(format!("write `{}`", path.display()), error))
+}

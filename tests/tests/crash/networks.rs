@@ -1,0 +1,37 @@
+//! What a keeper that is killed at a step of its network leaves, the next command puts right.
+
+use holm_sys::fail_point;
+use holm_tests::{Holm, eventually};
+
+/// How the points of networks begin.
+pub const POINTS: &str = "network-";
+
+fn addresses_taken(holm: &Holm) -> usize {
+    std::fs::read_dir(holm.run_root().join("networks/bridge")).map_or(0, Iterator::count)
+}
+
+fn ports_published(holm: &Holm) -> bool {
+    holm.network().shell("nft list ruleset").contains("elements = { tcp . 8080")
+}
+
+#[test]
+fn nothing_stays_of_a_start_or_an_end_that_was_killed() {
+    for point in fail_point::ALL.iter().filter(|point| point.starts_with(POINTS)) {
+        let holm = Holm::with_network();
+        let run = holm.call(["run", "--rm", "-p", "8080:80", "base", "true"]).env("HOLM_FAIL_POINT", point);
+        let outcome = run.run();
+        // Of a program that has ended the code is known whatever becomes of the keeper.
+        assert!(!outcome.status.success(), "{point}: {outcome}");
+        eventually(&format!("{point}: all is given back"), || {
+            holm.run(["ps", "-aq"]);
+            addresses_taken(&holm) == 0 && !ports_published(&holm)
+        });
+        assert_eq!(
+            holm.ok(["run", "--rm", "-p", "8080:80", "base", "hostname", "-i"]),
+            "172.17.0.2",
+            "{point}"
+        );
+        eventually("no device", || !holm.network().shell("ip -br link").contains("veth"));
+        assert_eq!(holm.workloads(), Vec::<String>::new(), "{point}");
+    }
+}
