@@ -69,6 +69,8 @@ pub enum Bench {
     LargeLayer,
     /// What pulls cost our registry's server beside Debian's docker-registry, and the most memory that it takes.
     RegistryServer,
+    /// Answers a second of a network's resolver, and what each costs it, beside an echo of datagrams.
+    Dns,
     /// All of them.
     All,
 }

@@ -72,6 +72,7 @@ const BENCHES: &[(Bench, BenchFunction)] = &[
     (Bench::OciMany, benches::oci_many::measure),
     (Bench::Vm, benches::vm::measure),
     (Bench::RegistryServer, benches::registry_server::measure),
+    (Bench::Dns, benches::dns::measure),
     (Bench::LargeLayer, benches::large_layer::measure),
 ];
 

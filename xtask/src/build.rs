@@ -32,6 +32,7 @@ const BINARIES: &[(&str, &str)] = &[
     ("holm-keeper", "holm-keeper"),
     ("holm-keeper", "holm-init"),
     ("holm-vmm", "holm-machine"),
+    ("holm-netd", "holm-netd"),
     ("holm-registry-server", "holm-registry"),
 ];
 

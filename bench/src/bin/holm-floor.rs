@@ -7,6 +7,7 @@
 //! holm-floor read FILE
 //! holm-floor hash FILE
 //! holm-floor pull ADDRESS REPOSITORY TAG DIRECTORY
+//! holm-floor echo ADDRESS
 //! holm-floor oci-run --directory DIR --group NAME [--user-namespace] [--print-calls] [-- COMMAND…]
 //! holm-floor oci-create --directory DIR --group NAME --fifo FILE [--user-namespace] [--print-calls] [-- COMMAND…]
 //! holm-floor oci-exec --pid PID --group PATH [--print-calls] [-- COMMAND…]
@@ -14,7 +15,7 @@
 //! holm-floor peak -- COMMAND…
 //! ```
 //!
-//! `true` only ends: what the start of a static program takes. `read` reads a file, `hash` hashes it, too: what lies between
+//! `echo` sends datagrams back until it is ended. `true` only ends: what the start of a static program takes. `read` reads a file, `hash` hashes it, too: what lies between
 //! them is the digest. `peak` runs a command and prints the most memory, in
 //! KiB, that it or one of its children had in use; it is here because a child begins with what its parent has.
 //!
@@ -30,7 +31,7 @@ use std::process::{Command, ExitCode};
 use holm_bench::floor::calls::Calls;
 use holm_bench::floor::oci::{self, LEFT_OUT_OF_OCI, LEFT_OUT_OF_OCI_EXEC};
 use holm_bench::floor::{
-    LEFT_OUT_OF_EXEC, LEFT_OUT_OF_IMPORT, LEFT_OUT_OF_RUN, exec, import, pull, run, sys,
+    LEFT_OUT_OF_EXEC, LEFT_OUT_OF_IMPORT, LEFT_OUT_OF_RUN, echo, exec, import, pull, run, sys,
 };
 use rustix::process::Pid;
 
@@ -40,7 +41,7 @@ holm-floor import TAR OUT [--print-calls]\n       holm-floor read FILE\n       h
 DIRECTORY\n       holm-floor oci-run --directory DIR --group NAME [--user-namespace] \
 [--print-calls] [-- COMMAND...]\n       holm-floor oci-create --directory DIR --group NAME --fifo FILE \
 [--user-namespace] [--print-calls] [-- COMMAND...]\n       holm-floor oci-exec --pid PID --group PATH [--print-calls] \
-[-- COMMAND...]\n       holm-floor true\n       holm-floor peak -- COMMAND...";
+[-- COMMAND...]\n       holm-floor echo ADDRESS\n       holm-floor true\n       holm-floor peak -- COMMAND...";
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -118,6 +119,7 @@ impl Arguments {
             "read" => self.read(false),
             "hash" => self.read(true),
             "pull" => self.pull(),
+            "echo" => self.echo(),
             "oci-run" => self.oci_run(calls),
             "oci-create" => self.oci_create(calls),
             "oci-exec" => self.oci_exec(calls),
@@ -144,6 +146,12 @@ impl Arguments {
         let status = exec::exec(&request, calls)?;
         print_calls(&calls.lines(), LEFT_OUT_OF_EXEC)?;
         Ok(status)
+    }
+
+    fn echo(self) -> Result<i32> {
+        let [_, address] = self.plain.as_slice() else { return Err(USAGE.into()) };
+        echo::serve(address.to_str().ok_or(USAGE)?)?;
+        Ok(0)
     }
 
     fn import(self) -> Result<i32> {

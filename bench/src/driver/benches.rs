@@ -1,6 +1,7 @@
 //! The benches: one file for each promise.
 
 pub mod convert;
+pub mod dns;
 pub mod exec;
 pub mod import;
 pub mod large_layer;

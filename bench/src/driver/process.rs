@@ -271,7 +271,7 @@ pub fn children() -> Result<BTreeSet<i32>> {
 }
 
 /// Processor time of a process, in all. Zero when the kernel does not tell (CONFIG_SCHED_INFO).
-fn time_of(pid: i32) -> Duration {
+pub fn time_of(pid: i32) -> Duration {
     let text = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
     let nanoseconds = text.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(0);
     Duration::from_nanos(nanoseconds)

@@ -23,6 +23,7 @@
 pub mod calls;
 pub mod cgroup;
 pub mod confine;
+pub mod echo;
 pub mod exec;
 pub mod import;
 pub mod mount;

@@ -1,6 +1,6 @@
 //! Starting, joining, signalling, ending and removing workloads.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use holm_spec::Id;
 use holm_spec::keeper::{ExecProcess, PROTOCOL, Request, Streams, WindowSize};
 use holm_spec::layout::{SOCKET_NAME, STAGED_PREFIX, SandboxPaths, keepers_cgroup};
 use holm_spec::machine::Machine;
+use holm_spec::network::Attachment;
 use holm_spec::rootfs::LayerMount;
 use holm_spec::signal;
 use holm_spec::workload::Config;
@@ -33,20 +34,22 @@ const KILL_PATIENCE: Duration = Duration::from_secs(30);
 /// What is prepared on this host for each start of a workload.
 #[derive(Debug)]
 pub(crate) enum Ground {
-    /// The layers of a container's root.
-    Layers(Vec<LayerMount>),
+    /// The layers of a container's root, and its networks.
+    Container { layers: Vec<LayerMount>, networks: Vec<Attachment> },
     /// A virtual machine.
     Machine(Machine),
 }
 
 impl Ground {
     pub(crate) fn of(config: Config) -> Self {
-        config.machine.map_or(Self::Layers(config.root.layers), Self::Machine)
+        let Config { machine, root, settings, .. } = config;
+        let container = Self::Container { layers: root.layers, networks: settings.networks };
+        machine.map_or(container, Self::Machine)
     }
 
     pub(crate) fn machine(&self) -> Option<&Machine> {
         match self {
-            Self::Layers(_) => None,
+            Self::Container { .. } => None,
             Self::Machine(machine) => Some(machine),
         }
     }
@@ -77,7 +80,7 @@ impl Engine {
         let undo = |_: &Error| drop(remove_tree(&sandbox.paths.dir));
         match ground {
             Ground::Machine(machine) => self.prepare_launch(machine, &sandbox.paths),
-            Ground::Layers(layers) => Ok(self.store.prepare_layers(layers)?),
+            Ground::Container { layers, networks } => self.prepare_container(layers, networks),
         }
         .inspect_err(undo)?;
         let (ours, theirs) =
@@ -142,16 +145,6 @@ impl Engine {
     /// Executes the keeper: in a session and a cgroup of its own, with nothing of the caller's but what
     /// it needs, from a read-only mount so that no container can write to its file through /proc.
     fn spawn_keeper(&self, id: &Id, sandbox: &Sandbox, mode: &KeeperMode<'_>) -> Result<Child> {
-        let program = host::helper("holm-keeper")?;
-        let failed = |errno| Error::io(format!("execute keeper `{}`", program.display()), errno);
-        let binary = read_only_binary(&program).map_err(failed)?;
-        let group = self.keepers_group()?;
-        let null = rustix::fs::open(
-            "/dev/null",
-            rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
-            rustix::fs::Mode::empty(),
-        )
-        .map_err(|errno| Error::io("open `/dev/null`", errno))?;
         let (name, last) = match mode {
             KeeperMode::Start { handoff } => ("start", handoff.as_raw_fd().to_string()),
             KeeperMode::Adopt => ("adopt", id.to_string()),
@@ -161,11 +154,32 @@ impl Engine {
             &self.layout.run,
             &[name, &id.to_string(), &sandbox.lock.as_fd().as_raw_fd().to_string(), &last],
         );
+        let kept = [Some(sandbox.lock.as_fd()), mode.handoff()];
+        self.spawn_program("holm-keeper", &arguments, &kept)
+    }
+
+    /// Executes a program of ours that outlives this command, in a session of its own and in the cgroup of keepers, with
+    /// nothing of the caller's but these descriptors.
+    pub(crate) fn spawn_program(
+        &self,
+        name: &str,
+        arguments: &StringArray,
+        kept: &[Option<BorrowedFd<'_>>],
+    ) -> Result<Child> {
+        let program = host::helper(name)?;
+        let failed = |errno| Error::io(format!("execute `{}`", program.display()), errno);
+        let binary = read_only_binary(&program).map_err(failed)?;
+        let group = self.keepers_group()?;
+        let null = rustix::fs::open(
+            "/dev/null",
+            rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
+            rustix::fs::Mode::empty(),
+        )
+        .map_err(|errno| Error::io("open `/dev/null`", errno))?;
         let environment = StringArray::new(
             std::env::var("HOLM_FAIL_POINT").map(|point| format!("HOLM_FAIL_POINT={point}")),
         )
         .expect("a variable of the environment holds no NUL byte");
-        let kept = [Some(sandbox.lock.as_fd()), mode.handoff()];
         let options = CloneOptions { cgroup: group.as_ref().map(AsFd::as_fd), ..CloneOptions::default() };
         clone(&options, || {
             // Nothing here allocates; an exit code of 125 shows as an end before the first answer.
@@ -178,7 +192,7 @@ impl Engine {
                 rustix::process::chdir(c"/")
             };
             if prepare().is_ok() {
-                execute_descriptor(binary.as_fd(), &arguments, &environment);
+                execute_descriptor(binary.as_fd(), arguments, &environment);
             }
             125
         })
@@ -389,7 +403,7 @@ enum KeeperMode<'a> {
 }
 
 impl KeeperMode<'_> {
-    fn handoff(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+    fn handoff(&self) -> Option<BorrowedFd<'_>> {
         match self {
             Self::Start { handoff } => Some(handoff.as_fd()),
             Self::Adopt => None,

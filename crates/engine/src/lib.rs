@@ -31,6 +31,7 @@ mod pause;
 mod prune;
 mod repair;
 mod request;
+mod resolvers;
 mod session;
 mod stats;
 mod top;

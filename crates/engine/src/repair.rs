@@ -50,10 +50,16 @@ impl Engine {
             done.push(format!("released {released} names without a workload"));
         }
         self.repair_mounts(&mut done);
-        match self.networks().repair() {
+        match self.repair_networks() {
             Ok(lines) => done.extend(lines),
-            Err(error) => note(&mut done, &OsString::from("networks"), Err(error.into())),
+            Err(error) => note(&mut done, &OsString::from("networks"), Err(error)),
         }
+        Ok(done)
+    }
+
+    fn repair_networks(&self) -> Result<Vec<String>> {
+        let mut done = self.networks().repair()?;
+        done.extend(self.repair_resolvers()?);
         Ok(done)
     }
 

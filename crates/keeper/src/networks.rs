@@ -29,15 +29,18 @@ impl Server {
             name: &config.name,
             attachments: &config.settings.networks,
             publications: &config.settings.ports,
+            servers: &config.settings.resolver.servers,
         };
-        let membership = Networks::new(&self.layout).claim(&wanted).map_err(told)?;
+        let networks = Networks::new(&self.layout);
+        let membership = networks.claim(&wanted).map_err(told)?;
         let endpoints: Vec<Endpoint> = membership.endpoints().cloned().collect();
         let directory = self.layout.workload(&config.id).dir;
         let hostname = config.oci.hostname().clone().unwrap_or_default();
         rewrite(&directory.join("hosts"), &etc::hosts(&hostname, &config.settings.extra_hosts, &endpoints))?;
         let host = std::fs::read_to_string(RESOLV_CONF).unwrap_or_default();
+        let servers = networks.resolvers_of(&endpoints).map_err(told)?;
         let resolver = &config.settings.resolver;
-        rewrite(&directory.join("resolv.conf"), &etc::resolv_conf(&host, resolver, &[], true))?;
+        rewrite(&directory.join("resolv.conf"), &etc::resolv_conf(&host, resolver, &servers, true))?;
         Ok(Some(membership))
     }
 

@@ -25,8 +25,9 @@ pub fn hosts(hostname: &str, extra: &[ExtraHost], endpoints: &[Endpoint]) -> Str
     text
 }
 
-/// `/etc/resolv.conf`: what was asked in place of what the host has. `servers` answer where none were asked; of the host's
-/// own only those count that are not on its loopback, which the workload cannot reach.
+/// `/etc/resolv.conf`: what was asked in place of what the host has. `servers` are those of a network, which ask those that
+/// were asked for; without one, of the host's own only those count that are not on its loopback, which the workload cannot
+/// reach.
 pub fn resolv_conf(host: &str, asked: &Resolver, servers: &[IpAddr], own_loopback: bool) -> String {
     let reachable = |line: &&str| {
         let server = value(line, "nameserver").and_then(|server| server.parse::<IpAddr>().ok());
@@ -46,7 +47,7 @@ pub fn resolv_conf(host: &str, asked: &Resolver, servers: &[IpAddr], own_loopbac
             }
         }
     };
-    let servers = if asked.servers.is_empty() { servers } else { &asked.servers };
+    let servers = if servers.is_empty() { &asked.servers } else { servers };
     section("nameserver", servers.iter().map(IpAddr::to_string).collect(), false);
     section("search", asked.search.clone(), true);
     section("options", asked.options.clone(), true);
@@ -90,6 +91,8 @@ mod tests {
             options: vec!["ndots:2".into(), "rotate".into()],
         };
         let expected = "nameserver 1.1.1.1\nnameserver ::2\nsearch x y\noptions ndots:2 rotate\n";
+        assert_eq!(resolv_conf(host, &asked, &[], true), expected);
+        let expected = "nameserver 172.18.0.1\nsearch x y\noptions ndots:2 rotate\n";
         assert_eq!(resolv_conf(host, &asked, &ours, true), expected);
     }
 

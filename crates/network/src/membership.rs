@@ -13,7 +13,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use holm_spec::Id;
-use holm_spec::network::{Attachment, Endpoint, Network, Publication, PublishedPort, VERSION};
+use holm_spec::network::{Attachment, Endpoint, Network, Publication, VERSION};
 use holm_sys::fail_point;
 use holm_sys::file::random_bytes;
 use rustix::io::Errno;
@@ -39,6 +39,8 @@ pub struct Wanted<'a> {
     pub attachments: &'a [Attachment],
     /// Ports of the host that lead to its way out.
     pub publications: &'a [Publication],
+    /// Servers that know the names which its networks have not.
+    pub servers: &'a [IpAddr],
 }
 
 /// What a sandbox has been given.
@@ -70,15 +72,18 @@ impl Networks {
         let mut held = ports::hold(wanted.publications, &others)?;
         membership.ports = std::mem::take(&mut held.sockets);
         let mut stable = self.stable()?;
-        for attachment in wanted.attachments {
-            let network = self.find(&attachment.network)?;
+        let networks = wanted.attachments.iter().map(|attachment| self.find(&attachment.network));
+        let networks = networks.collect::<Result<Vec<_>>>()?;
+        for (attachment, network) in wanted.attachments.iter().zip(&networks) {
             let index;
-            (index, stable) = self.ensure_up(&network, stable)?;
+            (index, stable) = self.ensure_up(network, stable)?;
             let is_way_out = !network.internal && membership.has_no_way_out();
             let published = if is_way_out { std::mem::take(&mut held.published) } else { Vec::new() };
             let number = membership.endpoints.len();
-            let endpoint = draft(wanted, attachment, &network, number, is_way_out, published);
-            let endpoint = Addresses::of(self.layout(), &network).claim(attachment, endpoint)?;
+            let mut endpoint = draft(wanted, attachment, network, number, is_way_out);
+            endpoint.ports = published;
+            endpoint.servers = servers(wanted, &networks, network);
+            let endpoint = Addresses::of(self.layout(), network).claim(attachment, endpoint)?;
             membership.endpoints.push((endpoint, index));
         }
         if !held.published.is_empty() {
@@ -114,6 +119,20 @@ impl Networks {
         }
         endpoints.sort_by(|a, b| a.interface.cmp(&b.interface));
         Ok(endpoints)
+    }
+
+    /// Who answers for names to whoever has these endpoints: the first network that has names asks the others.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`], [`Kind::Corrupt`], [`Kind::Io`].
+    pub fn resolvers_of(&self, endpoints: &[Endpoint]) -> Result<Vec<IpAddr>> {
+        for endpoint in endpoints {
+            let network = self.find(&endpoint.network)?;
+            if !network.is_default() {
+                return Ok(vec![network.pools[0].gateway]);
+            }
+        }
+        Ok(Vec::new())
     }
 
     /// Gives back all that a sandbox has; fine if it has nothing.
@@ -254,7 +273,6 @@ fn draft(
     network: &Network,
     number: usize,
     is_way_out: bool,
-    ports: Vec<PublishedPort>,
 ) -> Endpoint {
     let id = Id::from_bytes(random_bytes());
     let gateways: Vec<IpAddr> = network.pools.iter().map(|pool| pool.gateway).collect();
@@ -272,6 +290,17 @@ fn draft(
         hardware: attachment.hardware.unwrap_or(NO_HARDWARE),
         addresses: Vec::new(),
         gateways: if is_way_out { gateways } else { Vec::new() },
-        ports,
+        ports: Vec::new(),
+        servers: Vec::new(),
     }
+}
+
+/// Who knows the names that a network has not: who was asked for, else the sandbox's other networks. Of an internal network
+/// nothing leaves the host, no question either.
+fn servers(wanted: &Wanted<'_>, networks: &[Network], network: &Network) -> Vec<IpAddr> {
+    if !wanted.servers.is_empty() && !network.internal {
+        return wanted.servers.to_vec();
+    }
+    let others = networks.iter().filter(|other| other.name != network.name && !other.is_default());
+    others.map(|other| other.pools[0].gateway).collect()
 }

@@ -22,6 +22,8 @@ use crate::rules::Rules;
 
 /// Longest document, in bytes.
 const LIMIT: u64 = 1 << 20;
+/// Held by who answers for the names of a network.
+const RESOLVER_LOCK: &str = ".netd.lock";
 /// Where the default network's bridge begins to look for its name.
 const DEFAULT_BRIDGE: &str = "holm";
 /// Where Holm is installed usually; the names of another installation's things say whose they are.
@@ -248,6 +250,28 @@ impl Networks {
         let index = self.bring_up(network)?;
         drop(alone);
         Ok((index, self.stable()?))
+    }
+
+    /// Prepares a network for who answers for its names: its bridge, and the directory of its addresses. Says whether nobody
+    /// answers yet; of the default network nobody ever does.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`]; what the kernel says.
+    pub fn lacks_resolver(&self, name: &str) -> Result<bool> {
+        let network = self.find(name)?;
+        if network.is_default() {
+            return Ok(false);
+        }
+        let directory = self.layout.network_addresses(&network.name);
+        let lock = directory.join(RESOLVER_LOCK);
+        if lock.exists() && Lock::try_acquire(&lock, Mode::Exclusive)?.is_none() {
+            return Ok(false);
+        }
+        let stable = self.stable()?;
+        self.ensure_up(&network, stable)?;
+        ensure_directory(&directory, 0o700)
+            .map_err(|error| Error::io(format!("make `{}`", directory.display()), error))?;
+        Ok(true)
     }
 
     fn whole_bridge(&self, network: &Network) -> Result<Option<Link>> {

@@ -82,7 +82,13 @@ impl Host {
         let id = Id::from_bytes([number; 32]);
         std::fs::create_dir_all(self.layout.sandbox(&id).dir).expect("mkdir");
         let name = format!("w{number}");
-        let wanted = Wanted { sandbox: &id, name: &name, attachments: &attachments, publications: ports };
+        let wanted = Wanted {
+            sandbox: &id,
+            name: &name,
+            attachments: &attachments,
+            publications: ports,
+            servers: &[],
+        };
         let membership = self.networks.claim(&wanted)?;
         let namespace = new_namespace();
         membership.connect(namespace.as_fd())?;

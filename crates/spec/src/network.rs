@@ -381,6 +381,9 @@ pub struct Endpoint {
     pub gateways: Vec<IpAddr>,
     /// Ports of the host that lead here.
     pub ports: Vec<PublishedPort>,
+    /// Servers that are asked for names which the network has not; the host's own if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<IpAddr>,
 }
 
 #[cfg(test)]

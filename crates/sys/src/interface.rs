@@ -1,7 +1,7 @@
 //! Network interfaces of the calling process's network namespace.
 #![expect(unsafe_code, reason = "interface flags are set by ioctl")]
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
@@ -21,4 +21,35 @@ pub fn set_loopback_up() -> Result<(), Errno> {
         libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw mut request)
     };
     if result == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
+/// Binds a socket to an interface, so that it hears only what comes in there (socket(7), `SO_BINDTODEVICE`).
+///
+/// # Errors
+/// `ENODEV` if there is no such interface; `EPERM` where the socket is bound to one and rights are missing.
+pub fn bind_to_device(socket: impl AsFd, interface: &str) -> Result<(), Errno> {
+    // SAFETY: the kernel reads as many bytes of the name as it is told, and they outlive the call.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_BINDTODEVICE,
+            interface.as_ptr().cast(),
+            u32::try_from(interface.len()).map_err(|_| Errno::NODEV)?,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_is_bound_to_an_interface_that_is_there() {
+        let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
+            .expect("a socket");
+        assert_eq!(bind_to_device(&socket, "no-such-device"), Err(Errno::NODEV));
+        assert_eq!(bind_to_device(&socket, "lo"), Ok(()));
+    }
 }

@@ -261,3 +261,69 @@ fn two_at_once_get_different_addresses() {
     addresses.dedup();
     assert_eq!(addresses.len(), 8, "{addresses:?}");
 }
+
+/// What a workload finds for a name; empty if there is nothing.
+fn resolve(holm: &Holm, workload: &str, name: &str) -> Vec<String> {
+    // busybox's own does without the static libc's resolver, which cannot load what it wants.
+    let shown = holm.run(["exec", workload, "nslookup", "-type=a", name]).out();
+    let addresses = shown.lines().skip_while(|line| !line.starts_with("Name:"));
+    let addresses =
+        addresses.filter_map(|line| line.strip_prefix("Address:")).map(|address| address.trim().to_owned());
+    addresses.collect()
+}
+
+#[test]
+fn workloads_find_each_other_by_name() {
+    let holm = Holm::with_network();
+    holm.ok(["network", "create", "back"]);
+    holm.ok(["network", "create", "--internal", "inner"]);
+    let sleeper = |name: &str, flags: &[&str]| {
+        holm.ok([&["run", "-d", "--name", name][..], flags, &["base", "sleep", "600"]].concat())
+    };
+    let id = sleeper("one", &["--network", "back", "--network-alias", "both"]);
+    sleeper("two", &["--network", "back:alias=both,alias=second"]);
+    sleeper("bridged", &["--network", "inner", "--network", "back"]);
+    sleeper("inside", &["--network", "inner"]);
+    let own = |name: &str, network: &str| {
+        inspect(&holm, name, &format!("{{{{.NetworkSettings.Networks.{network}.IPAddress}}}}"))
+    };
+    for (asker, name, expected) in [
+        ("two", "one", own("one", "back")),
+        ("two", "ONE.back", own("one", "back")),
+        ("one", "second", own("two", "back")),
+        ("two", &id[..12], own("one", "back")),
+        ("inside", "bridged", own("bridged", "inner")),
+        // In its first network, and in the one that this asks.
+        ("bridged", "inside", own("inside", "inner")),
+        ("bridged", "one", own("one", "back")),
+    ] {
+        assert_eq!(resolve(&holm, asker, name), [expected], "{asker} asks for {name}");
+    }
+    let mut both = resolve(&holm, "bridged", "both");
+    both.sort();
+    assert_eq!(both, [own("one", "back"), own("two", "back")]);
+    assert_eq!(resolve(&holm, "inside", "one"), Vec::<String>::new(), "another network");
+    // A new address is known at once, an old one no more.
+    holm.ok(["rm", "-f", "two"]);
+    eventually("it is forgotten", || resolve(&holm, "one", "second").is_empty());
+    assert_eq!(resolve(&holm, "bridged", "both"), [own("one", "back")]);
+}
+
+#[test]
+fn a_resolver_that_was_killed_is_replaced_and_one_that_nobody_needs_ends() {
+    let holm = Holm::with_network();
+    holm.ok(["network", "create", "back"]);
+    holm.ok(["run", "-d", "--name", "one", "--network", "back", "base", "sleep", "600"]);
+    let root = holm.root().display().to_string();
+    let resolvers = || {
+        let shown = holm.network().shell(&format!("pgrep -f '[h]olm-netd --root {root}' || true"));
+        shown.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let [pid] = &resolvers()[..] else { panic!("not one: {:?}", resolvers()) };
+    holm.network().shell(&format!("kill -9 {pid}"));
+    assert!(holm.run(["ps"]).err().contains("a new resolver does"));
+    assert_eq!(resolve(&holm, "one", "one"), [address(&holm, "one")]);
+    holm.ok(["rm", "-f", "one"]);
+    holm.ok(["network", "rm", "back"]);
+    eventually("it ends with its network", || resolvers().is_empty());
+}

@@ -13,6 +13,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("runtime", &["spec", "sys"]),
     ("store", &["spec", "sys", "tar"]),
     ("network", &["spec", "sys"]),
+    ("netd", &["spec", "sys"]),
     ("vmm", &["spec", "sys"]),
     ("registry", &["spec", "sys", "tar", "store"]),
     // The client only to fetch what a mirror has not.
