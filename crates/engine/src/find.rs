@@ -131,9 +131,13 @@ impl Engine {
     }
 
     pub(crate) fn config(&self, id: &Id) -> Result<Config> {
-        let path = self.layout.workload(id).config();
-        read_document(&path)?
-            .ok_or_else(|| Error::new(Kind::NoSuchWorkload, format!("no such workload: `{}`", id.short())))
+        let paths = self.layout.workload(id);
+        let gone = || Error::new(Kind::NoSuchWorkload, format!("no such workload: `{}`", id.short()));
+        let mut config: Config = read_document(&paths.config())?.ok_or_else(gone)?;
+        if let Some(changed) = read_document(&paths.networks())? {
+            config.settings.networks = changed;
+        }
+        Ok(config)
     }
 
     /// The name that goes with a workload; of one whose configuration is damaged or missing, what is registered.

@@ -1,24 +1,36 @@
 //! The networks of a workload: taken before it is started, connected while it waits, given back when it has ended.
 
-use std::fs::OpenOptions;
-use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use holm_network::{Membership, Networks, Wanted, etc, open_namespace};
+use holm_network::{Membership, Networks, Wanted, open_namespace};
 use holm_runtime::{Error, Kind};
-use holm_spec::network::Endpoint;
+use holm_spec::Id;
+use holm_spec::network::{Attachment, Endpoint};
 use holm_spec::runtime::LinuxNamespaceType;
 use holm_spec::workload::{Config, NetworkMode, State, Status};
 
+use holm_sys::file::read_limited;
 use rustix::process::Pid;
 
 use crate::server::Server;
 
-/// Where the host says how it finds names.
-const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// Longest list of a workload's networks, in bytes.
+const LIMIT: u64 = 1 << 20;
 
 impl Server {
+    /// A workload's networks, if they were changed after it was created.
+    pub fn changed_networks(&self, workload: &Id) -> Result<Option<Vec<Attachment>>, Error> {
+        let path = self.layout.workload(workload).networks();
+        match read_limited(&path, LIMIT) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::system(format!("read `{}`", path.display()), error)),
+            Ok(text) => serde_json::from_slice(&text)
+                .map(Some)
+                .map_err(|error| Error::caused(Kind::Invalid, format!("read `{}`", path.display()), error)),
+        }
+    }
+
     /// Takes what a workload is to have of networks, and tells it what that is; `None` if it has none.
     pub fn join_networks(&self, config: &Config) -> Result<Option<Membership>, Error> {
         if config.settings.network != NetworkMode::Networks {
@@ -34,13 +46,7 @@ impl Server {
         let networks = Networks::new(&self.layout);
         let membership = networks.claim(&wanted).map_err(told)?;
         let endpoints: Vec<Endpoint> = membership.endpoints().cloned().collect();
-        let directory = self.layout.workload(&config.id).dir;
-        let hostname = config.oci.hostname().clone().unwrap_or_default();
-        rewrite(&directory.join("hosts"), &etc::hosts(&hostname, &config.settings.extra_hosts, &endpoints))?;
-        let host = std::fs::read_to_string(RESOLV_CONF).unwrap_or_default();
-        let servers = networks.resolvers_of(&endpoints).map_err(told)?;
-        let resolver = &config.settings.resolver;
-        rewrite(&directory.join("resolv.conf"), &etc::resolv_conf(&host, resolver, &servers, true))?;
+        networks.describe(&self.layout.workload(&config.id).dir, config, &endpoints).map_err(told)?;
         Ok(Some(membership))
     }
 
@@ -96,12 +102,4 @@ fn told(error: holm_network::Error) -> Error {
         Some(cause) => Error::caused(kind, error.to_string(), cause),
         None => Error::new(kind, error.to_string()),
     }
-}
-
-/// In place: the workload sees this very file.
-fn rewrite(path: &Path, content: &str) -> Result<(), Error> {
-    let written = OpenOptions::new().write(true).truncate(true).open(path);
-    written
-        .and_then(|mut file| file.write_all(content.as_bytes()))
-        .map_err(|error| Error::system(format!("write `{}`", path.display()), error))
 }

@@ -137,6 +137,9 @@ impl Server {
         let text = read_limited(&path, CONFIG_LIMIT)
             .map_err(|error| Error::system(format!("read configuration `{}`", path.display()), error))?;
         let mut config: Config = serde_json::from_slice(&text).map_err(invalid)?;
+        if let Some(changed) = self.changed_networks(workload)? {
+            config.settings.networks = changed;
+        }
         limits::give(&self.callers_limits, &mut config.oci);
         Ok(config)
     }

@@ -41,8 +41,13 @@ impl<'a> Addresses<'a> {
         self.layout.network_addresses(&self.network.name)
     }
 
-    /// Takes addresses for an endpoint, and writes its document with them.
-    pub(crate) fn claim(&self, attachment: &Attachment, mut endpoint: Endpoint) -> Result<Endpoint> {
+    /// Takes addresses for an endpoint, and writes its document with them. Nothing is left where one cannot be had.
+    pub(crate) fn claim(&self, attachment: &Attachment, endpoint: Endpoint) -> Result<Endpoint> {
+        let record = self.record(&endpoint.sandbox);
+        self.try_claim(attachment, endpoint).inspect_err(|_| drop(release_record(self.layout, &record)))
+    }
+
+    fn try_claim(&self, attachment: &Attachment, mut endpoint: Endpoint) -> Result<Endpoint> {
         let directory = self.directory();
         let made = |path: &Path| {
             ensure_directory(path, 0o700)

@@ -8,12 +8,15 @@
 //! A claim that is dropped before it was kept gives all back. What a crash leaves is given back by [`release`], by whoever
 //! buries the sandbox.
 
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::net::IpAddr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use holm_spec::Id;
 use holm_spec::network::{Attachment, Endpoint, Network, Publication, VERSION};
+use holm_spec::workload::Config;
 use holm_sys::fail_point;
 use holm_sys::file::random_bytes;
 use rustix::io::Errno;
@@ -23,10 +26,13 @@ use crate::error::{Error, Kind, Result};
 use crate::links::{Links, NAME_LIMIT, Pair, inside};
 use crate::networks::{Networks, Stable};
 use crate::rules::Rules;
-use crate::{ports, sysctl};
+use crate::{etc, ports, sysctl};
 
 /// Where the module `br_netfilter` has its settings.
 const BRIDGE_FILTER: &str = "/proc/sys/net/bridge";
+
+/// Where the host says how it finds names.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// What a sandbox is to have.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +53,6 @@ pub struct Wanted<'a> {
 #[derive(Debug)]
 pub struct Membership {
     networks: Networks,
-    sandbox: Id,
     /// With the bridges' numbers.
     endpoints: Vec<(Endpoint, u32)>,
     ports: Vec<OwnedFd>,
@@ -61,26 +66,26 @@ impl Networks {
     /// [`Kind::NotFound`] for a network, [`Kind::InUse`] for an address or port, by whom, [`Kind::Exhausted`],
     /// [`Kind::Invalid`]; what the kernel says. Nothing is taken then.
     pub fn claim(&self, wanted: &Wanted<'_>) -> Result<Membership> {
-        let mut membership = Membership {
-            networks: self.clone(),
-            sandbox: *wanted.sandbox,
-            endpoints: Vec::new(),
-            ports: Vec::new(),
-            kept: false,
-        };
+        let mut membership =
+            Membership { networks: self.clone(), endpoints: Vec::new(), ports: Vec::new(), kept: false };
         let others = || self.known_endpoints();
         let mut held = ports::hold(wanted.publications, &others)?;
         membership.ports = std::mem::take(&mut held.sockets);
+        // Whoever joins a network later has others already.
+        let present = self.endpoints_of(wanted.sandbox)?;
         let mut stable = self.stable()?;
         let networks = wanted.attachments.iter().map(|attachment| self.find(&attachment.network));
         let networks = networks.collect::<Result<Vec<_>>>()?;
         for (attachment, network) in wanted.attachments.iter().zip(&networks) {
             let index;
             (index, stable) = self.ensure_up(network, stable)?;
-            let is_way_out = !network.internal && membership.has_no_way_out();
+            let all: Vec<&Endpoint> = present.iter().chain(membership.endpoints()).collect();
+            let is_way_out = !network.internal && all.iter().all(|one| one.gateways.is_empty());
             let published = if is_way_out { std::mem::take(&mut held.published) } else { Vec::new() };
-            let number = membership.endpoints.len();
-            let mut endpoint = draft(wanted, attachment, network, number, is_way_out);
+            let mut names = (0..).map(|number| format!("eth{number}"));
+            let is_free = |name: &String| all.iter().all(|endpoint| endpoint.interface != *name);
+            let interface = names.find(is_free).unwrap_or_default();
+            let mut endpoint = draft(wanted, attachment, network, interface, is_way_out);
             endpoint.ports = published;
             endpoint.servers = servers(wanted, &networks, network);
             let endpoint = Addresses::of(self.layout(), network).claim(attachment, endpoint)?;
@@ -122,10 +127,7 @@ impl Networks {
     }
 
     /// Who answers for names to whoever has these endpoints: the first network that has names asks the others.
-    ///
-    /// # Errors
-    /// [`Kind::NotFound`], [`Kind::Corrupt`], [`Kind::Io`].
-    pub fn resolvers_of(&self, endpoints: &[Endpoint]) -> Result<Vec<IpAddr>> {
+    fn resolvers_of(&self, endpoints: &[Endpoint]) -> Result<Vec<IpAddr>> {
         for endpoint in endpoints {
             let network = self.find(&endpoint.network)?;
             if !network.is_default() {
@@ -149,6 +151,33 @@ impl Networks {
             self.release_endpoint(&endpoint)?;
         }
         Ok(())
+    }
+
+    /// Takes a sandbox that runs out of a network; says whether it was in it.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn leave(&self, sandbox: &Id, network: &str, namespace: BorrowedFd<'_>) -> Result<bool> {
+        let mut endpoints = self.endpoints_of(sandbox)?.into_iter();
+        let Some(endpoint) = endpoints.find(|endpoint| endpoint.network == network) else { return Ok(false) };
+        let _stable = self.stable()?;
+        inside(namespace, || remove_device(&endpoint))?;
+        self.release_endpoint(&endpoint)?;
+        Ok(true)
+    }
+
+    /// Writes what a workload knows of its networks, in the files in a directory of its own that it sees.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] for a network; what writing reports.
+    pub fn describe(&self, directory: &Path, config: &Config, endpoints: &[Endpoint]) -> Result<()> {
+        let settings = &config.settings;
+        let hostname = config.oci.hostname().clone().unwrap_or_default();
+        rewrite(&directory.join("hosts"), &etc::hosts(&hostname, &settings.extra_hosts, endpoints))?;
+        let host = std::fs::read_to_string(RESOLV_CONF).unwrap_or_default();
+        let servers = self.resolvers_of(endpoints)?;
+        let text = etc::resolv_conf(&host, &settings.resolver, &servers, true);
+        rewrite(&directory.join("resolv.conf"), &text)
     }
 
     /// Sockets that hold the ports of a sandbox for somebody who has taken it over; none for a port that somebody else has
@@ -187,10 +216,6 @@ impl Membership {
     /// What the sandbox has, in the order of its devices.
     pub fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
         self.endpoints.iter().map(|(endpoint, _)| endpoint)
-    }
-
-    fn has_no_way_out(&self) -> bool {
-        self.endpoints().all(|endpoint| endpoint.gateways.is_empty())
     }
 
     /// Makes the devices in the sandbox's network namespace.
@@ -243,7 +268,10 @@ impl Drop for Membership {
     fn drop(&mut self) {
         if !self.kept {
             // What cannot be given back now is when the sandbox is buried.
-            let _ = self.networks.release(&self.sandbox);
+            let _stable = self.networks.stable();
+            for endpoint in self.endpoints() {
+                let _ = self.networks.release_endpoint(endpoint);
+            }
         }
     }
 }
@@ -266,12 +294,29 @@ fn configure(endpoint: &Endpoint) -> Result<()> {
     Ok(())
 }
 
+fn remove_device(endpoint: &Endpoint) -> Result<()> {
+    let failed = |errno| Error::io(format!("remove device `{}`", endpoint.interface), errno);
+    let mut links = Links::open()?;
+    match links.find(&endpoint.interface)? {
+        Some(device) => links.remove(device.index).map_err(failed),
+        None => Ok(()),
+    }
+}
+
+/// In place: the workload sees this very file.
+fn rewrite(path: &Path, content: &str) -> Result<()> {
+    let written = OpenOptions::new().write(true).truncate(true).open(path);
+    written
+        .and_then(|mut file| file.write_all(content.as_bytes()))
+        .map_err(|error| Error::io(format!("write `{}`", path.display()), error))
+}
+
 /// An endpoint that has no address yet.
 fn draft(
     wanted: &Wanted<'_>,
     attachment: &Attachment,
     network: &Network,
-    number: usize,
+    interface: String,
     is_way_out: bool,
 ) -> Endpoint {
     let id = Id::from_bytes(random_bytes());
@@ -285,7 +330,7 @@ fn draft(
         name: wanted.name.to_owned(),
         aliases: attachment.aliases.clone(),
         network: network.name.clone(),
-        interface: format!("eth{number}"),
+        interface,
         host_interface,
         hardware: attachment.hardware.unwrap_or(NO_HARDWARE),
         addresses: Vec::new(),

@@ -12,6 +12,7 @@
 //!   names/<name>                 symbolic link to the workload's id: the claim of a name
 //!   workloads/<workload>/
 //!     config.json                what was asked, resolved; immutable
+//!     networks.json              its networks, if they were changed after it was created
 //!     exit.json                  state after the last run; absent before the first
 //!     lock                       flock: held by who changes the workload
 //!     log/0.log                  output, one CRI record a line
@@ -162,6 +163,11 @@ impl WorkloadPaths {
     /// The immutable configuration ([`crate::workload::Config`]).
     pub fn config(&self) -> PathBuf {
         self.dir.join("config.json")
+    }
+
+    /// Its networks, where they were changed after it was created ([`crate::network::Attachment`], in their order).
+    pub fn networks(&self) -> PathBuf {
+        self.dir.join("networks.json")
     }
 
     /// State after the last run ([`crate::workload::State`]).

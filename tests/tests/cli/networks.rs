@@ -327,3 +327,32 @@ fn a_resolver_that_was_killed_is_replaced_and_one_that_nobody_needs_ends() {
     holm.ok(["network", "rm", "back"]);
     eventually("it ends with its network", || resolvers().is_empty());
 }
+
+#[test]
+fn networks_come_and_go_under_a_workload() {
+    let holm = Holm::with_network();
+    holm.ok(["network", "create", "--subnet", "10.9.0.0/24", "back"]);
+    server(&holm, "db", &["--network", "back"]);
+    server(&holm, "web", &["-p", "8080:80"]);
+    assert_eq!(get_from(&holm, "web", "10.9.0.2:80"), None);
+    holm.ok(["network", "connect", "--ip", "10.9.0.9", "--alias", "site", "back", "web"]);
+    assert_eq!(get_from(&holm, "web", "db:80").as_deref(), Some("db"));
+    assert_eq!(get_from(&holm, "db", "site:80").as_deref(), Some("web"));
+    assert!(holm.ok(["exec", "web", "cat", "/etc/hosts"]).contains("10.9.0.9\t"));
+    holm.run(["network", "connect", "back", "web"]).refused(1, &["`web`", "`back`", "has it already"]);
+    holm.run(["network", "rm", "back"]).refused(1, &["uses it"]);
+    // It outlives a restart.
+    holm.ok(["stop", "-t", "0", "web"]);
+    holm.ok(["start", "web"]);
+    eventually("a server", || get_from(&holm, "db", "site:80").is_some());
+    assert_eq!(inspect(&holm, "web", "{{.NetworkSettings.Networks.back.IPAddress}}"), "10.9.0.9");
+    holm.ok(["network", "disconnect", "back", "web"]);
+    assert_eq!(get_from(&holm, "db", "10.9.0.9:80"), None);
+    assert_eq!(holm.ok(["exec", "web", "ls", "/sys/class/net"]), "eth0\nlo");
+    assert_eq!(get(&holm, "127.0.0.1:8080").as_deref(), Some("web"));
+    holm.run(["network", "disconnect", "back", "web"]).refused(1, &["does not have it"]);
+    holm.ok(["network", "disconnect", "bridge", "web"]);
+    assert_eq!(get(&holm, "127.0.0.1:8080"), None);
+    holm.ok(["run", "-d", "--name", "lonely", "--network", "none", "base", "sleep", "60"]);
+    holm.run(["network", "connect", "back", "lonely"]).refused(1, &["`lonely`", "--network none"]);
+}

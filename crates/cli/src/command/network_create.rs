@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use holm_engine::networks::NewNetwork;
+use holm_engine::network::NewNetwork;
 
 use crate::command_error::CommandError;
 use crate::context::Context;

@@ -1,6 +1,5 @@
 //! The network of a workload, as it is asked for, held against the networks that there are.
 
-use holm_network::NewNetwork;
 use holm_spec::image;
 use holm_spec::network::{Attachment, DEFAULT, Port, Protocol, Publication};
 use holm_spec::workload::{Isolation, NetworkMode};
@@ -75,7 +74,7 @@ impl Engine {
     }
 
     /// By its name; that of the default one stands for it before it is made.
-    fn resolve_attachment(&self, attachment: &Attachment) -> Result<Attachment> {
+    pub(crate) fn resolve_attachment(&self, attachment: &Attachment) -> Result<Attachment> {
         let network = match attachment.network.as_str() {
             DEFAULT | "default" => self.networks().default_network()?,
             name => self.networks().find(name)?,
@@ -90,29 +89,6 @@ impl Engine {
             return Err(Error::new(Kind::InvalidRequest, text));
         }
         Ok(Attachment { network: network.name, ..attachment.clone() })
-    }
-
-    /// Makes a network.
-    ///
-    /// # Errors
-    /// [`Kind::NameTaken`], [`Kind::InvalidRequest`], [`Kind::InUse`], naming what its addresses overlap with.
-    pub fn create_network(&self, asked: &NewNetwork) -> Result<holm_spec::network::Network> {
-        Ok(self.networks().create(asked)?)
-    }
-
-    /// Removes a network that no workload has, or is to have.
-    ///
-    /// # Errors
-    /// [`Kind::NoSuchNetwork`]; [`Kind::InUse`], by which workload.
-    pub fn remove_network(&self, name: &str) -> Result<holm_spec::network::Network> {
-        let workloads = self.list()?;
-        let has = |network: &str| {
-            let wants = |workload: &&crate::Workload| {
-                workload.config.settings.networks.iter().any(|one| one.network == network)
-            };
-            workloads.iter().find(wants).map(|workload| workload.config.name.clone())
-        };
-        Ok(self.networks().remove(name, &|network| has(&network.name))?)
     }
 }
 
