@@ -71,6 +71,8 @@ pub enum Bench {
     RegistryServer,
     /// Answers a second of a network's resolver, and what each costs it, beside an echo of datagrams.
     Dns,
+    /// What a network costs a start, beside none and beside podman's; many workloads on one bridge.
+    Network,
     /// All of them.
     All,
 }

@@ -73,6 +73,7 @@ const BENCHES: &[(Bench, BenchFunction)] = &[
     (Bench::Vm, benches::vm::measure),
     (Bench::RegistryServer, benches::registry_server::measure),
     (Bench::Dns, benches::dns::measure),
+    (Bench::Network, benches::network::measure),
     (Bench::LargeLayer, benches::large_layer::measure),
 ];
 

@@ -8,6 +8,7 @@ pub mod large_layer;
 pub mod many;
 pub mod memory;
 pub mod mount;
+pub mod network;
 pub mod oci;
 pub mod oci_many;
 pub mod pull;

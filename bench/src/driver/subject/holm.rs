@@ -98,6 +98,21 @@ impl Holm {
         self.command(["run", "--rm", "--network", "none", "--memory", &bytes, IMAGE, "true"])
     }
 
+    /// Starts a container that runs `true` on the default network, with these flags.
+    pub fn run_bridged(&self, flags: &[&str]) -> Launch {
+        self.command(["run", "--rm", "--network", "bridge"]).with(flags).with([IMAGE, "true"])
+    }
+
+    /// Starts a container `name` that sleeps on the default network; how long the start took.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn hold_bridged(&self, name: &str) -> Result<Duration> {
+        self.held.borrow_mut().push(name.to_owned());
+        let words = ["run", "--detach", "--network", "bridge", "--name", name, IMAGE, "sleep", HOLD_SECONDS];
+        self.command(words).time_and_leave()
+    }
+
     /// Starts a container `name` that sleeps; how long the start took.
     ///
     /// # Errors

@@ -62,7 +62,19 @@ impl Podman {
     }
 
     fn run_with<const N: usize>(&self, words: [&str; N]) -> Launch {
-        self.command(["run", "--network", "none", "--ulimit"])
+        self.run_on("none", words)
+    }
+
+    /// Starts a container that runs `true` on podman's bridge.
+    pub fn run_bridged(&self) -> Launch {
+        self.run_on("podman", ["--rm", IMAGE, "true"])
+    }
+
+    fn run_on<const N: usize>(&self, network: &str, words: [&str; N]) -> Launch {
+        let networks = self.directory.join("networks");
+        self.command(["--network-config-dir"])
+            .with([networks.as_os_str()])
+            .with(["run", "--network", network, "--ulimit"])
             .with([limit("nofile", Resource::Nofile)])
             .with(["--ulimit".to_owned(), limit("nproc", Resource::Nproc)])
             .with(words)
