@@ -70,10 +70,19 @@ impl Server {
         let NetworkMode::Container(other) = config.settings.network else { return Ok(config.clone()) };
         let state = std::fs::read(self.layout.sandbox(&other).state(&other)).ok();
         let state = state.and_then(|text| serde_json::from_slice::<State>(&text).ok());
-        let Some(state) = state.filter(|state| state.status == Status::Running) else {
+        // Of the number alone nobody knows whose it is by now.
+        let lives = |state: &State| {
+            state.status == Status::Running
+                && holm_sys::process::boot_id().is_ok_and(|boot| boot == state.boot_id)
+                && holm_sys::process::start_time(state.pid) == Some(state.pid_start)
+        };
+        let Some(state) = state.filter(lives) else {
             let text = format!("use the network of workload {}: it does not run", other.short());
             return Err(Error::new(Kind::Invalid, text));
         };
+        let mark = self.layout.sandbox(&other).shared();
+        std::fs::write(&mark, b"")
+            .map_err(|error| Error::system(format!("write `{}`", mark.display()), error))?;
         let mut config = config.clone();
         let namespaces = config.oci.linux_mut().as_mut().and_then(|linux| linux.namespaces_mut().as_mut());
         for namespace in namespaces.into_iter().flatten() {

@@ -10,6 +10,7 @@
 use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use holm_spec::Id;
@@ -145,6 +146,10 @@ impl<'a> Addresses<'a> {
 
     fn write(&self, path: &Path, endpoint: &Endpoint) -> Result<()> {
         let text = serde_json::to_vec(endpoint).expect("an endpoint is plain data");
+        if text.len() as u64 > LIMIT {
+            let text = format!("workload `{}` has more ports and names than a network holds", endpoint.name);
+            return Err(Error::new(Kind::Invalid, text));
+        }
         replace(path, &text, Durability::Volatile)
             .map_err(|error| Error::io(format!("write `{}`", path.display()), error))
     }
@@ -159,7 +164,8 @@ impl<'a> Addresses<'a> {
         let mut found = std::collections::BTreeMap::new();
         for name in names_in(&directory)? {
             let Ok(address) = name.parse::<IpAddr>() else { continue };
-            let Some(endpoint) = self.read(&directory.join(name))? else { continue };
+            // One that cannot be read stands in nobody's way; it goes when its sandbox is gone.
+            let Ok(Some(endpoint)) = self.read(&directory.join(name)) else { continue };
             if endpoint.addresses.first().is_some_and(|first| first.address == address) {
                 found.insert(address, endpoint);
             }
@@ -174,11 +180,13 @@ impl<'a> Addresses<'a> {
         for name in names_in(&directory)? {
             let path = directory.join(&name);
             let is_address = name.parse::<IpAddr>().is_ok();
-            let owner = if is_address { self.read(&path)? } else { None };
+            let owner = if is_address { self.read(&path) } else { Ok(None) };
             let is_left = match owner {
-                Some(owner) => !self.layout.sandbox(&owner.sandbox).dir.exists(),
+                Ok(Some(owner)) => !self.layout.sandbox(&owner.sandbox).dir.exists(),
                 // Half a rename; who is at it holds the lock that the caller has alone.
-                None => name.starts_with('.') && !name.ends_with(".lock"),
+                Ok(None) => name.starts_with('.') && !name.ends_with(".lock"),
+                // Its sandbox had a name of it.
+                Err(_) => path.metadata().is_ok_and(|data| data.nlink() == 1),
             };
             if is_left {
                 remove(&path)?;

@@ -25,33 +25,54 @@ pub fn hosts(hostname: &str, extra: &[ExtraHost], endpoints: &[Endpoint]) -> Str
     text
 }
 
-/// `/etc/resolv.conf`: what was asked in place of what the host has. `servers` are those of a network, which ask those that
-/// were asked for; without one, of the host's own only those count that are not on its loopback, which the workload cannot
-/// reach.
-pub fn resolv_conf(host: &str, asked: &Resolver, servers: &[IpAddr], own_loopback: bool) -> String {
-    let reachable = |line: &&str| {
-        let server = value(line, "nameserver").and_then(|server| server.parse::<IpAddr>().ok());
-        !own_loopback || server.is_none_or(|server| !server.is_loopback())
-    };
-    let mut text = String::new();
-    let mut section = |keyword: &str, asked: Vec<String>, one_line: bool| {
-        if asked.is_empty() {
-            for line in host.lines().filter(|line| value(line, keyword).is_some()).filter(reachable) {
-                let _ = writeln!(text, "{line}");
-            }
-        } else if one_line {
-            let _ = writeln!(text, "{keyword} {}", asked.join(" "));
-        } else {
-            for value in &asked {
-                let _ = writeln!(text, "{keyword} {value}");
-            }
+/// `/etc/resolv.conf` of a workload that has networks. `servers` are those of its networks, and ask those that were asked
+/// for; where there are none, or none of them knows more than its own network (`alone`), those that were asked for follow,
+/// or those of the host that are not on its loopback, which the workload cannot reach.
+pub fn resolv_conf(host: &str, asked: &Resolver, servers: &[IpAddr], alone: bool) -> String {
+    let mut servers = servers.to_vec();
+    if alone {
+        let of_host = nameservers(host).filter(|server| !server.is_loopback());
+        if asked.servers.is_empty() { servers.extend(of_host) } else { servers.extend(&asked.servers) }
+    }
+    written(host, asked, &servers)
+}
+
+/// The same of a workload that has the host's network, or none.
+pub fn hosts_resolv_conf(host: &str, asked: &Resolver) -> String {
+    let of_host: Vec<IpAddr> = nameservers(host).collect();
+    written(host, asked, if asked.servers.is_empty() { &of_host } else { &asked.servers })
+}
+
+/// The host's file, or the one that stands behind it if all servers of the first are on its loopback.
+pub fn reachable(host: String, behind: impl FnOnce() -> String) -> String {
+    if nameservers(&host).all(|server| server.is_loopback()) {
+        let behind = behind();
+        if nameservers(&behind).next().is_some() {
+            return behind;
         }
-    };
-    let servers = if servers.is_empty() { &asked.servers } else { servers };
-    section("nameserver", servers.iter().map(IpAddr::to_string).collect(), false);
-    section("search", asked.search.clone(), true);
-    section("options", asked.options.clone(), true);
+    }
+    host
+}
+
+fn written(host: &str, asked: &Resolver, servers: &[IpAddr]) -> String {
+    let mut text = String::new();
+    for server in servers {
+        let _ = writeln!(text, "nameserver {server}");
+    }
+    for (keyword, asked) in [("search", &asked.search), ("options", &asked.options)] {
+        if !asked.is_empty() {
+            let _ = writeln!(text, "{keyword} {}", asked.join(" "));
+            continue;
+        }
+        for line in host.lines().filter(|line| value(line, keyword).is_some()) {
+            let _ = writeln!(text, "{line}");
+        }
+    }
     text
+}
+
+fn nameservers(text: &str) -> impl Iterator<Item = IpAddr> {
+    text.lines().filter_map(|line| value(line, "nameserver")?.parse().ok())
 }
 
 /// The rest of a line that begins with a keyword.
@@ -69,31 +90,36 @@ mod tests {
     }
 
     #[test]
-    fn what_was_asked_takes_the_place_of_the_hosts() {
+    fn who_is_asked_for_names() {
         let host = "# by hand\nnameserver 127.0.0.53\nnameserver 10.0.0.1\nsearch a b\noptions edns0\n";
+        let rest = "search a b\noptions edns0\n";
         let nothing = Resolver::default();
-        assert_eq!(
-            resolv_conf(host, &nothing, &[], true),
-            "nameserver 10.0.0.1\nsearch a b\noptions edns0\n"
-        );
-        assert_eq!(
-            resolv_conf(host, &nothing, &[], false),
-            "nameserver 127.0.0.53\nnameserver 10.0.0.1\nsearch a b\noptions edns0\n"
-        );
+        assert_eq!(resolv_conf(host, &nothing, &[], true), format!("nameserver 10.0.0.1\n{rest}"));
+        let both = "nameserver 127.0.0.53\nnameserver 10.0.0.1\n";
+        assert_eq!(hosts_resolv_conf(host, &nothing), format!("{both}{rest}"));
         let ours = addresses(&["172.18.0.1"]);
-        assert_eq!(
-            resolv_conf(host, &nothing, &ours, true),
-            "nameserver 172.18.0.1\nsearch a b\noptions edns0\n"
-        );
+        assert_eq!(resolv_conf(host, &nothing, &ours, false), format!("nameserver 172.18.0.1\n{rest}"));
+        let alone = "nameserver 172.18.0.1\nnameserver 10.0.0.1\n";
+        assert_eq!(resolv_conf(host, &nothing, &ours, true), format!("{alone}{rest}"));
         let asked = Resolver {
             servers: addresses(&["1.1.1.1", "::2"]),
             search: vec!["x".into(), "y".into()],
             options: vec!["ndots:2".into(), "rotate".into()],
         };
-        let expected = "nameserver 1.1.1.1\nnameserver ::2\nsearch x y\noptions ndots:2 rotate\n";
-        assert_eq!(resolv_conf(host, &asked, &[], true), expected);
-        let expected = "nameserver 172.18.0.1\nsearch x y\noptions ndots:2 rotate\n";
-        assert_eq!(resolv_conf(host, &asked, &ours, true), expected);
+        let rest = "search x y\noptions ndots:2 rotate\n";
+        let servers = "nameserver 1.1.1.1\nnameserver ::2\n";
+        assert_eq!(resolv_conf(host, &asked, &[], true), format!("{servers}{rest}"));
+        assert_eq!(hosts_resolv_conf(host, &asked), format!("{servers}{rest}"));
+        assert_eq!(resolv_conf(host, &asked, &ours, false), format!("nameserver 172.18.0.1\n{rest}"));
+    }
+
+    #[test]
+    fn what_only_the_host_reaches_is_looked_behind() {
+        let resolved = || "nameserver 127.0.0.53\n".to_owned();
+        let behind = || "nameserver 10.0.0.1\n".to_owned();
+        assert_eq!(reachable(resolved(), behind), behind());
+        assert_eq!(reachable(resolved(), String::new), resolved());
+        assert_eq!(reachable(behind(), || unreachable!("it can be reached")), behind());
     }
 
     #[test]

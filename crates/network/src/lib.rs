@@ -29,5 +29,5 @@ pub use plan::NewNetwork;
 /// The kernel's.
 #[doc(hidden)]
 pub fn forget_rules(networks: &Networks) -> Result<()> {
-    rules::Rules::open(&networks.table())?.write(&[], &[])
+    rules::Rules::open(&networks.table())?.write(&rules::Wanted::default())
 }

@@ -208,6 +208,16 @@ impl Links {
         self.0.order(request.nested(LINK_INFO, &info))
     }
 
+    /// Puts a device on a bridge.
+    ///
+    /// # Errors
+    /// The kernel's; `ENODEV` if there is no such device.
+    pub fn put_on(&mut self, name: &str, bridge: u32) -> Result<(), Errno> {
+        let request = Request::new(NEW_LINK, flags::ACKNOWLEDGE, &link_header(0));
+        let request = request.attribute(LINK_NAME, &terminated(name));
+        self.0.order(request.attribute(LINK_MASTER, &bridge.to_ne_bytes()))
+    }
+
     /// Lets a bridge send a packet back to the member that it came from.
     ///
     /// # Errors

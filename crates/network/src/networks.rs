@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use holm_spec::Timestamp;
 use holm_spec::layout::Layout;
 use holm_spec::network::{DEFAULT, Endpoint, Network, VERSION};
+use holm_sys::fail_point;
 use holm_sys::file::{Durability, ensure_directory, random_bytes, read_limited, replace, sync_directory};
 use holm_sys::lock::{Lock, Mode};
 use rustix::io::Errno;
@@ -17,8 +18,10 @@ use rustix::io::Errno;
 use crate::addresses::{Addresses, hardware_of};
 use crate::error::{Error, Kind, Result};
 use crate::links::{Bridge, Link, Links};
+use crate::membership::begins_at_loopback;
 use crate::plan::{self, NewNetwork, Surroundings};
-use crate::rules::Rules;
+use crate::rules::{Rules, Wanted};
+use crate::sysctl;
 
 /// Longest document, in bytes.
 const LIMIT: u64 = 1 << 20;
@@ -61,10 +64,10 @@ impl Networks {
         self.lock(Mode::Shared).map(Stable)
     }
 
-    /// All networks, by name.
+    /// All networks, by name. One whose document cannot be read is left out: it stands in nobody's way.
     ///
     /// # Errors
-    /// [`Kind::Corrupt`] for a document that cannot be read; [`Kind::Io`].
+    /// [`Kind::Io`].
     pub fn list(&self) -> Result<Vec<Network>> {
         let directory = self.layout.networks();
         let failed = |error| Error::io(format!("list `{}`", directory.display()), error);
@@ -77,7 +80,10 @@ impl Networks {
             let name = entry.map_err(failed)?.file_name();
             let name = name.to_string_lossy();
             if let Some(name) = name.strip_suffix(".json").filter(|name| !name.starts_with('.')) {
-                networks.extend(self.read(name)?);
+                match self.read(name) {
+                    Err(error) if error.kind() == Kind::Corrupt => {}
+                    read => networks.extend(read?),
+                }
             }
         }
         networks.sort_by(|a, b| a.name.cmp(&b.name));
@@ -126,6 +132,11 @@ impl Networks {
     /// what the kernel says. Nothing is left then.
     pub fn create(&self, asked: &NewNetwork) -> Result<Network> {
         plan::check_name(&asked.name)?;
+        if asked.name == DEFAULT {
+            let text =
+                format!("network `{DEFAULT}` is the default one, which is made when a workload needs it");
+            return Err(Error::new(Kind::Invalid, text));
+        }
         let _alone = self.lock(Mode::Exclusive)?;
         if self.read(&asked.name)?.is_some() {
             return Err(Error::new(Kind::Exists, format!("network `{}` exists already", asked.name)));
@@ -199,9 +210,6 @@ impl Networks {
         let network = self.find(name)?;
         let refused =
             |why: String| Err(Error::new(Kind::InUse, format!("remove network `{}`: {why}", network.name)));
-        if network.is_default() {
-            return refused("workloads get it that ask for none".into());
-        }
         let addresses = Addresses::of(&self.layout, &network);
         addresses.reclaim()?;
         if let Some(endpoint) = addresses.list()?.first() {
@@ -214,6 +222,7 @@ impl Networks {
         std::fs::remove_file(&path)
             .and_then(|()| sync_directory(&self.layout.networks()))
             .map_err(|error| Error::io(format!("remove `{}`", path.display()), error))?;
+        fail_point::reached("networks-document-removed");
         self.take_down(&network)?;
         Ok(network)
     }
@@ -238,6 +247,7 @@ impl Networks {
     /// The bridge's number, after a look whether it and the rules are there; they are made if they are not.
     pub(crate) fn ensure_up(&self, network: &Network, stable: Stable) -> Result<(u32, Stable)> {
         if let Some(link) = self.whole_bridge(network)?
+            && sysctl::passes_on()
             && self.has_rules()?
         {
             return Ok((link.index, stable));
@@ -280,7 +290,13 @@ impl Networks {
     }
 
     fn has_rules(&self) -> Result<bool> {
-        Rules::open(&self.table())?.are_there(&self.list()?)
+        let networks = self.list()?;
+        let made_router = self.made_router();
+        Rules::open(&self.table())?.are_there(&Wanted {
+            networks: &networks,
+            made_router,
+            ..Wanted::default()
+        })
     }
 
     /// Makes the bridge unless it is there, and writes all rules. The caller is alone.
@@ -290,6 +306,7 @@ impl Networks {
         if let Some(link) = links.find(&network.interface)? {
             match () {
                 () if link.alias == self.alias(network) => {
+                    self.prepare_host(network)?;
                     self.write_rules()?;
                     return Ok(link.index);
                 }
@@ -311,23 +328,68 @@ impl Networks {
         };
         links.make_bridge(&bridge).map_err(failed)?;
         let link = links.find(&network.interface)?.ok_or_else(|| failed(Errno::NODEV))?;
-        crate::sysctl::prepare_host(network)?;
+        self.prepare_host(network)?;
         for pool in &network.pools {
             let address = holm_spec::network::Subnet { address: pool.gateway, prefix: pool.subnet.prefix };
             links.add_address(link.index, address).map_err(failed)?;
         }
         self.write_rules()?;
+        self.return_members(network, &mut links, link.index)?;
         links.set_alias(link.index, &self.alias(network)).map_err(failed)?;
         Ok(link.index)
     }
 
-    fn write_rules(&self) -> Result<()> {
-        let networks = self.list()?;
-        Rules::open(&self.table())?.write(&networks, &self.all_endpoints(&networks)?)
+    /// Puts the devices of who runs on a bridge that somebody had removed; whoever answered for names there begins anew.
+    fn return_members(&self, network: &Network, links: &mut Links, bridge: u32) -> Result<()> {
+        for endpoint in self.endpoints(network)? {
+            if begins_at_loopback(&endpoint) {
+                sysctl::let_loopback_leave(&network.interface)?;
+            }
+            match links.put_on(&endpoint.host_interface, bridge) {
+                // It is about to be made.
+                Ok(()) | Err(Errno::NODEV) => {}
+                Err(errno) => {
+                    let text =
+                        format!("connect workload `{}` to network `{}` again", endpoint.name, network.name);
+                    return Err(Error::io(text, errno));
+                }
+            }
+        }
+        let lock = self.layout.network_addresses(&network.name).join(RESOLVER_LOCK);
+        let _ = std::fs::remove_file(lock);
+        Ok(())
     }
 
-    /// Puts right what a crash, or somebody, left: addresses without a sandbox, rules that are not what they must be. Says
-    /// what was done, a line each; nothing if another command is at it.
+    /// Remembers it if the host was no router before.
+    fn prepare_host(&self, network: &Network) -> Result<()> {
+        if sysctl::prepare_host(network)? {
+            let mark = self.router_mark();
+            let directory = mark.parent().unwrap_or(&mark);
+            ensure_directory(directory, 0o700)
+                .and_then(|()| std::fs::write(&mark, b""))
+                .map_err(|error| Error::io(format!("write `{}`", mark.display()), error))?;
+        }
+        Ok(())
+    }
+
+    fn router_mark(&self) -> PathBuf {
+        self.layout.network_addresses(".made-router")
+    }
+
+    fn made_router(&self) -> bool {
+        self.router_mark().exists()
+    }
+
+    fn write_rules(&self) -> Result<()> {
+        let networks = self.list()?;
+        let endpoints = self.all_endpoints(&networks)?;
+        let made_router = self.made_router();
+        let wanted = Wanted { networks: &networks, endpoints: &endpoints, made_router, ..Wanted::default() };
+        Rules::open(&self.table())?.write(&wanted)
+    }
+
+    /// Puts right what a crash, or somebody, left: addresses without a sandbox, bridges that are gone or belong to no
+    /// network, rules that are not what they must be. Says what was done, a line each; nothing if another command is at it.
     ///
     /// # Errors
     /// What reading reports, and the kernel.
@@ -348,11 +410,56 @@ impl Networks {
                     network.name
                 ));
             }
+            // Without a workload nobody misses it; the next one brings it.
+            if !self.endpoints(network)?.is_empty() && self.whole_bridge(network)?.is_none() {
+                self.bring_up(network)?;
+                done.push(format!(
+                    "network {}: made its bridge anew, which somebody had removed",
+                    network.name
+                ));
+            }
         }
-        let endpoints = self.all_endpoints(&networks)?;
-        // Without a workload nobody misses them; the next one brings them.
-        if !endpoints.is_empty() && Rules::open(&self.table())?.restore(&networks, &endpoints)? {
-            done.push("wrote the rules of packets anew, which somebody had changed".into());
+        done.extend(self.remove_stray_bridges(&networks)?);
+        done.extend(self.restore_rules(&networks)?);
+        Ok(done)
+    }
+
+    fn restore_rules(&self, networks: &[Network]) -> Result<Option<String>> {
+        let endpoints = self.all_endpoints(networks)?;
+        if endpoints.is_empty() && networks.is_empty() {
+            return Ok(None);
+        }
+        let mut rules = Rules::open(&self.table())?;
+        if endpoints.is_empty() && !rules.exist()? {
+            return Ok(None);
+        }
+        let joining: Vec<Endpoint> =
+            endpoints.iter().filter(|endpoint| !self.runs(endpoint)).cloned().collect();
+        let made_router = self.made_router();
+        let wanted = Wanted { networks, endpoints: &endpoints, joining: &joining, made_router };
+        let told = "wrote the rules of packets anew, which somebody had changed";
+        Ok(rules.restore(&wanted)?.then(|| told.to_owned()))
+    }
+
+    /// Whether an endpoint's sandbox has come as far as a state.
+    fn runs(&self, endpoint: &Endpoint) -> bool {
+        self.layout.sandbox(&endpoint.sandbox).state(&endpoint.sandbox).exists()
+    }
+
+    /// Removes bridges of networks whose document is gone.
+    fn remove_stray_bridges(&self, networks: &[Network]) -> Result<Vec<String>> {
+        let mut links = Links::open()?;
+        let mut done = Vec::new();
+        let is_known = |link: &Link| networks.iter().any(|network| network.interface == link.name);
+        let own = format!(" of {}", self.root_in_alias());
+        for link in links.list()? {
+            let is_ours = link.alias.contains("holm network ") && link.alias.ends_with(&own);
+            if is_ours && !is_known(&link) {
+                links
+                    .remove(link.index)
+                    .map_err(|errno| Error::io(format!("remove bridge `{}`", link.name), errno))?;
+                done.push(format!("removed bridge {} of a network that is gone", link.name));
+            }
         }
         Ok(done)
     }
@@ -382,13 +489,14 @@ impl Networks {
     }
 
     fn alias(&self, network: &Network) -> String {
-        let root: PathBuf = self.layout.root.iter().take(8).collect();
-        let mut alias = format!("holm network {} of {}", network.id.short(), root.display());
-        // The kernel takes 255 bytes.
-        while alias.len() > 200 {
-            alias.pop();
-        }
-        alias
+        format!("holm network {} of {}", network.id.short(), self.root_in_alias())
+    }
+
+    /// The kernel takes 255 bytes in all.
+    fn root_in_alias(&self) -> String {
+        let root = self.layout.root.to_string_lossy();
+        let skipped = root.char_indices().map(|(at, _)| at).find(|at| root.len() - at <= 160);
+        root[skipped.unwrap_or(0)..].to_owned()
     }
 
     fn half_made(&self, network: &Network) -> String {

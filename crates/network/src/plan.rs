@@ -71,6 +71,7 @@ pub(crate) fn plan(asked: &NewNetwork, around: &Surroundings<'_>) -> Result<Netw
             [subnet] => subnet.network(),
             _ => return Err(invalid("more than one block of addresses of one family".into())),
         };
+        check_sort(&subnet).map_err(invalid)?;
         check_overlap(asked, &subnet, around)?;
         pools.push(pool(asked, subnet).map_err(invalid)?);
     }
@@ -103,6 +104,25 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
         }
         _ if !name.chars().all(is_inner) => refused("only letters, digits, `_`, `.` and `-` are allowed"),
         _ => Ok(()),
+    }
+}
+
+/// Refuses blocks of addresses that are for something else (RFC 6890).
+fn check_sort(subnet: &Subnet) -> Result<(), String> {
+    let v4 = |a, b, prefix| Subnet { address: Ipv4Addr::new(a, b, 0, 0).into(), prefix };
+    let v6 = |first, prefix| Subnet { address: Ipv6Addr::new(first, 0, 0, 0, 0, 0, 0, 0).into(), prefix };
+    let others = [
+        (v4(0, 0, 8), "this host"),
+        (v4(127, 0, 8), "loopback"),
+        (v4(169, 254, 16), "one link"),
+        (v4(224, 0, 3), "groups and the future"),
+        (v6(0, 8), "loopback and the like"),
+        (v6(0xfe80, 10), "one link"),
+        (v6(0xff00, 8), "groups"),
+    ];
+    match others.iter().find(|(block, _)| block.overlaps(subnet)) {
+        Some((block, use_)) => Err(format!("{subnet} is in {block}, which is for {use_}")),
+        None => Ok(()),
     }
 }
 
@@ -257,6 +277,9 @@ mod tests {
             ),
             (&block("10.9.1.0/24"), "overlaps with the host's route to 10.9.0.0/16"),
             (&block("10.1.0.0/31"), "10.1.0.0/31 is too small"),
+            (&block("169.254.0.0/16"), "which is for one link"),
+            (&block("224.1.0.0/24"), "which is for groups"),
+            (&block("0.0.0.0/0"), "which is for this host"),
             (&|asked| asked.mtu = Some(100), "at most 100 bytes"),
             (&|asked| asked.gateways = vec![Ipv4Addr::LOCALHOST.into()], "gateway 127.0.0.1 is in no block"),
             (&|asked| asked.ranges = vec![subnet("10.0.0.0/8")], "range 10.0.0.0/8 is in no block"),

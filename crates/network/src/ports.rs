@@ -1,7 +1,7 @@
 //! Ports of the host that lead to a workload.
 //!
-//! A port is held by a socket that is bound and neither listens nor receives: nobody else gets it, and what a rule does not
-//! take to the workload is refused.
+//! A port is held by a socket that is bound and does not listen: nobody else gets it, and what a rule does not take to the
+//! workload is refused, or, of UDP, lost.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -142,6 +142,10 @@ fn bound(protocol: Protocol, address: SocketAddr) -> Result<(OwnedFd, u16), Errn
         Protocol::Udp => SocketType::DGRAM,
     };
     let socket = socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
+    if protocol == Protocol::Udp {
+        // The kernel's smallest: nobody reads what comes.
+        sockopt::set_socket_recv_buffer_size(&socket, 0)?;
+    }
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, true)?;
     }

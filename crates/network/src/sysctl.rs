@@ -7,17 +7,48 @@ use holm_spec::network::{Network, Subnet};
 
 use crate::error::{Error, Result};
 
-/// What a bridge needs of the host: packets pass from device to device, what begins at 127.0.0.1 may leave by the bridge,
-/// and nobody on it tells the host of routers.
-pub(crate) fn prepare_host(network: &Network) -> Result<()> {
+/// Where devices have their settings of IPv6.
+const DEVICES6: &str = "/proc/sys/net/ipv6/conf";
+
+/// What a network needs of the host: packets pass from device to device, and nobody on its bridge tells the host of routers.
+/// Says whether the host did not pass packets on before.
+pub(crate) fn prepare_host(network: &Network) -> Result<bool> {
     let bridge = &network.interface;
-    set("ipv4/ip_forward", "1")?;
-    set(&format!("ipv4/conf/{bridge}/route_localnet"), "1")?;
+    let mut changed = set("ipv4/ip_forward", "1")?;
     if network.pool(false).is_some() {
-        set("ipv6/conf/all/forwarding", "1")?;
+        keep_routers()?;
+        changed |= set("ipv6/conf/all/forwarding", "1")?;
+        set(&format!("ipv6/conf/{bridge}/disable_ipv6"), "0")?;
         set(&format!("ipv6/conf/{bridge}/accept_dad"), "0")?;
     }
-    set_if_there(&format!("ipv6/conf/{bridge}/accept_ra"), "0")
+    set_if_there(&format!("ipv6/conf/{bridge}/accept_ra"), "0")?;
+    Ok(changed)
+}
+
+/// Whether the host passes packets on.
+pub(crate) fn passes_on() -> bool {
+    std::fs::read("/proc/sys/net/ipv4/ip_forward").is_ok_and(|text| text.starts_with(b"1"))
+}
+
+/// Lets what begins at 127.0.0.1 leave by a bridge.
+pub(crate) fn let_loopback_leave(bridge: &str) -> Result<()> {
+    set(&format!("ipv4/conf/{bridge}/route_localnet"), "1").map(drop)
+}
+
+/// A host that passes packets on hears no routers any more, unless its devices are told to.
+fn keep_routers() -> Result<()> {
+    let devices = std::fs::read_dir(DEVICES6)
+        .map_err(|error| Error::io(format!("list `{DEVICES6}`"), error))?
+        .flatten()
+        .map(|device| device.file_name().to_string_lossy().into_owned());
+    let says = |device: &str, name: &str, value: &str| {
+        let path = format!("{DEVICES6}/{device}/{name}");
+        std::fs::read_to_string(path).is_ok_and(|text| text.trim_end() == value)
+    };
+    for device in devices.filter(|device| says(device, "forwarding", "0") && says(device, "accept_ra", "1")) {
+        set(&format!("ipv6/conf/{device}/accept_ra"), "2")?;
+    }
+    Ok(())
 }
 
 /// What a sandbox needs before it has devices: they are to have no IPv6 until it is known which ones do, or the kernel
@@ -32,25 +63,25 @@ pub(crate) fn prepare_device(device: &str, addresses: &[Subnet]) -> Result<()> {
         return Ok(());
     }
     set(&format!("ipv6/conf/{device}/accept_ra"), "0")?;
-    set(&format!("ipv6/conf/{device}/disable_ipv6"), "0")
+    set(&format!("ipv6/conf/{device}/disable_ipv6"), "0").map(drop)
 }
 
-/// Sets it unless it has the value.
-fn set(name: &str, value: &str) -> Result<()> {
+/// Sets it unless it has the value; says whether it had not.
+fn set(name: &str, value: &str) -> Result<bool> {
     let path = PathBuf::from("/proc/sys/net").join(name);
     let failed = |error| Error::io(format!("set `{}` to {value}", path.display()), error);
     let present = std::fs::read_to_string(&path).map_err(failed)?;
     if present.trim_end() == value {
-        return Ok(());
+        return Ok(false);
     }
-    std::fs::write(&path, value).map_err(failed)
+    std::fs::write(&path, value).map(|()| true).map_err(failed)
 }
 
 /// The same where the kernel has IPv6.
 fn set_if_there(name: &str, value: &str) -> Result<()> {
     match set(name, value) {
         Err(error) if is_missing(&error) => Ok(()),
-        done => done,
+        done => done.map(drop),
     }
 }
 

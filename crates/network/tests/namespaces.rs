@@ -234,7 +234,8 @@ fn what_somebody_took_away_is_put_back() {
         // A sandbox that a crash took.
         std::fs::remove_dir_all(host.layout.sandbox(&one.id).dir).expect("remove");
         let told = host.networks.repair().expect("repair");
-        assert_eq!(told, ["network bridge: gave 1 addresses back that nobody used"]);
+        assert_eq!(told[0], "network bridge: gave 1 addresses back that nobody used");
+        assert_eq!(told[1], "wrote the rules of packets anew, which somebody had changed", "its port went");
     });
 }
 
@@ -261,5 +262,96 @@ fn many_at_once_get_different_addresses_and_ports() {
             joined.iter().map(|sandbox| sandbox.endpoints[0].ports[0].host_port).collect();
         assert_eq!((addresses.len(), ports.len()), (20, 20));
         assert_eq!(host.networks.repair().expect("repair"), Vec::<String>::new());
+    });
+}
+
+/// Runs a program in the network namespace of this thread.
+fn command(words: &[&str]) {
+    let status = std::process::Command::new(words[0]).args(&words[1..]).status().expect("it is installed");
+    assert!(status.success(), "{words:?}");
+}
+
+#[test]
+fn a_bridge_that_was_removed_comes_back_with_who_was_on_it() {
+    on_a_host(|host| {
+        let network = host.default_network();
+        let one = host.join(1, &[&network], &[published(80, (8080, 8080))]).expect("join");
+        let two = host.join(2, &[&network], &[]).expect("join");
+        serve(&one, 80);
+        command(&["ip", "link", "delete", "holm0"]);
+        assert_eq!(inside(&two.namespace, || ask(one.address(), 80)), None);
+        let told = host.networks.repair().expect("repair");
+        assert_eq!(told, ["network bridge: made its bridge anew, which somebody had removed"]);
+        assert!(inside(&two.namespace, || ask(one.address(), 80)).is_some());
+        assert!(ask(loopback(), 8080).is_some());
+        // A removal that was killed leaves a bridge that belongs to nothing.
+        host.networks.create(&NewNetwork { name: "gone".into(), ..NewNetwork::default() }).expect("create");
+        std::fs::remove_file(host.layout.network("gone")).expect("remove");
+        let told = host.networks.repair().expect("repair");
+        assert!(
+            told[0].starts_with("removed bridge holm-") && told[0].ends_with("of a network that is gone")
+        );
+        host.networks.create(&NewNetwork { name: "gone".into(), ..NewNetwork::default() }).expect("create");
+    });
+}
+
+#[test]
+fn who_forges_an_address_is_not_heard() {
+    on_a_host(|host| {
+        let network = host.default_network();
+        let one = host.join(1, &[&network], &[]).expect("join");
+        let socket = std::net::UdpSocket::bind("0.0.0.0:9999").expect("a port");
+        socket.set_read_timeout(Some(Duration::from_millis(300))).expect("a time limit");
+        let gateway = host.networks.find(&network).expect("a network").pools[0].gateway;
+        let heard = |source: &str| {
+            let source: IpAddr = source.parse().expect("an address");
+            inside(&one.namespace, || {
+                let sender = std::net::UdpSocket::bind((source, 0)).expect("an address of its own");
+                sender.send_to(b"x", (gateway, 9999)).expect("send");
+            });
+            socket.recv_from(&mut [0; 8]).is_ok()
+        };
+        inside(&one.namespace, || command(&["ip", "address", "add", "10.77.0.1/32", "dev", "eth0"]));
+        assert!(heard(&one.address().to_string()));
+        assert!(!heard("10.77.0.1"));
+    });
+}
+
+#[test]
+fn a_host_that_became_a_router_for_us_is_none_for_others() {
+    on_a_host(|host| {
+        let passes = || std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").expect("a setting");
+        assert_eq!(passes().trim(), "0", "a new namespace is no router");
+        host.default_network();
+        let rules = std::process::Command::new("nft").args(["list", "ruleset"]).output().expect("nft");
+        let rules = String::from_utf8_lossy(&rules.stdout).into_owned();
+        assert!(rules.contains("iifname != @bridges drop"), "{rules}");
+    });
+}
+
+#[test]
+fn many_networks_and_many_ports() {
+    on_a_host(|host| {
+        for number in 0..90 {
+            let subnet = format!("10.{number}.0.0/24").parse().expect("a block");
+            let asked =
+                NewNetwork { name: format!("n{number}"), subnets: vec![subnet], ..NewNetwork::default() };
+            host.networks.create(&asked).expect("create");
+        }
+        let many: Vec<_> = (10_000..13_000).map(|port| published(port, (port, port))).collect();
+        let others: Vec<_> = (14_000..17_000).map(|port| published(port, (port, port))).collect();
+        let _one = host.join(1, &["n1"], &many).expect("join");
+        let _two = host.join(2, &["n2"], &others).expect("join");
+        holm_network::forget_rules(&host.networks).expect("flush");
+        assert_eq!(host.networks.repair().expect("repair").len(), 1);
+        let more: Vec<_> = (20_000..40_000).map(|port| published(port, (port, port))).collect();
+        let error = host.join(3, &["n3"], &more).map(|_| ()).expect_err("too many");
+        assert!(
+            error.to_string().contains("more ports and names than a network holds")
+                || error.kind() == Kind::Io,
+            "{error}"
+        );
+        assert_eq!(host.networks.repair().expect("repair"), Vec::<String>::new());
+        host.networks.remove("n3", &|_| None).expect("nothing is left there");
     });
 }

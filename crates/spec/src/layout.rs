@@ -28,6 +28,7 @@
 //!     keeper.sock                SOCK_SEQPACKET, messages of `spec::keeper`
 //!     workloads/<workload>/      state.json, stdout, stderr (FIFOs)
 //!     endpoints/<network>        the same files by the networks that the sandbox has
+//!     shared                     another sandbox has joined the network namespace
 //!     machine.json, facts.json   of a virtual machine: how it is started, what it is
 //!     jail/                      root of the machine's jail
 //! ```
@@ -212,6 +213,11 @@ impl SandboxPaths {
     /// Directory of what the sandbox has of networks, by their names ([`crate::network::Endpoint`]).
     pub fn endpoints(&self) -> PathBuf {
         self.dir.join("endpoints")
+    }
+
+    /// Mark of a sandbox whose network namespace another one has joined: its devices outlive it.
+    pub fn shared(&self) -> PathBuf {
+        self.dir.join("shared")
     }
 
     /// Directory of one workload that runs in the sandbox.

@@ -26,6 +26,7 @@ pub const ALL: &[&str] = &[
     "start-sandbox-published",
     "start-keeper-spawned",
     "keeper-begun",
+    "networks-document-removed",
     "network-claimed",
     "network-connected",
     "network-ports-withdrawn",

@@ -12,7 +12,7 @@ use std::os::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, send, socket_with,
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, send, socket_with, sockopt,
 };
 
 /// Length of the header of a message.
@@ -229,6 +229,7 @@ impl Netlink {
             self.serial += 1;
             bytes.extend_from_slice(&order.finish(self.serial));
         }
+        self.make_room(bytes.len(), count).map_err(whole)?;
         send(&self.socket, &bytes, SendFlags::empty()).map_err(whole)?;
         // The two around them are not answered unless all is refused.
         let mut awaited = count.saturating_sub(2);
@@ -245,6 +246,21 @@ impl Netlink {
                     awaited = awaited.saturating_sub(1);
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// One datagram holds all orders, and each has an answer.
+    fn make_room(&self, bytes: usize, orders: usize) -> Result<(), Errno> {
+        /// What the kernel counts for an answer, with room to spare.
+        const ANSWER: usize = 2048;
+        /// Most sockets have as much without asking.
+        const USUAL: usize = 96 << 10;
+        if bytes > USUAL {
+            sockopt::set_socket_send_buffer_size_force(&self.socket, 2 * bytes)?;
+        }
+        if orders * ANSWER > USUAL {
+            sockopt::set_socket_recv_buffer_size_force(&self.socket, orders * ANSWER)?;
         }
         Ok(())
     }

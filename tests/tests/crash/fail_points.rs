@@ -283,6 +283,7 @@ fn every_point_has_a_scenario() {
         super::prune::CHECK_POINTS,
         super::prune::MOUNT_POINTS,
         super::networks::POINTS,
+        super::networks::DOCUMENT_POINTS,
         // The store's own tests.
         "unpack",
     ];

@@ -6,6 +6,9 @@ use holm_tests::{Holm, eventually};
 /// How the points of networks begin.
 pub const POINTS: &str = "network-";
 
+/// How those of making and removing them begin.
+pub const DOCUMENT_POINTS: &str = "networks-";
+
 fn addresses_taken(holm: &Holm) -> usize {
     std::fs::read_dir(holm.run_root().join("networks/bridge")).map_or(0, Iterator::count)
 }
@@ -34,4 +37,16 @@ fn nothing_stays_of_a_start_or_an_end_that_was_killed() {
         eventually("no device", || !holm.network().shell("ip -br link").contains("veth"));
         assert_eq!(holm.workloads(), Vec::<String>::new(), "{point}");
     }
+}
+
+#[test]
+fn a_network_whose_removal_was_killed_is_gone_with_its_bridge() {
+    let holm = Holm::with_network();
+    holm.ok(["network", "create", "--subnet", "10.9.0.0/24", "back"]);
+    let removal = holm.call(["network", "rm", "back"]).env("HOLM_FAIL_POINT", "networks-document-removed");
+    assert!(!removal.run().status.success());
+    let told = holm.run(["ps"]).err();
+    assert!(told.contains("of a network that is gone"), "{told}");
+    assert!(!holm.network().shell("ip -br link").contains("holm-"));
+    holm.ok(["network", "create", "--subnet", "10.9.0.0/24", "back"]);
 }

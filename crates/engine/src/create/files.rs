@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use holm_network::etc;
 use holm_spec::layout::Layout;
-use holm_spec::workload::NetworkMode;
+use holm_spec::workload::{NetworkMode, Resolver};
 use holm_sys::file::Durability;
 
 use super::resolve::Resolved;
@@ -69,11 +69,12 @@ fn hosts(request: &CreateRequest, resolved: &Resolved) -> String {
 }
 
 fn resolv_conf(request: &CreateRequest, resolved: &Resolved) -> String {
-    let host = read_host("/etc/resolv.conf");
-    let own_loopback = resolved.network.mode == NetworkMode::Networks;
-    match request.resolver == holm_spec::workload::Resolver::default() && !own_loopback {
-        true => host,
-        false => etc::resolv_conf(&host, &request.resolver, &[], own_loopback),
+    let host = || read_host("/etc/resolv.conf");
+    match resolved.network.mode {
+        // Written when it starts.
+        NetworkMode::Networks => String::new(),
+        _ if request.resolver == Resolver::default() => host(),
+        _ => etc::hosts_resolv_conf(&host(), &request.resolver),
     }
 }
 

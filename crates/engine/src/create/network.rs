@@ -24,7 +24,7 @@ impl Engine {
         config: &image::Config,
     ) -> Result<Resolved> {
         let (mode, attachments) = self.resolve_choice(request)?;
-        let exposed = exposed(request, config)?;
+        let exposed = exposed(request, config);
         let mut ports = request.ports.clone();
         if request.publish_all {
             let is_new = |port: &Port| request.ports.iter().all(|published| published.port != *port);
@@ -111,17 +111,16 @@ fn refuse_beside_another(request: &CreateRequest) -> Result<()> {
 }
 
 /// The image's ports, then the request's.
-fn exposed(request: &CreateRequest, config: &image::Config) -> Result<Vec<Port>> {
+fn exposed(request: &CreateRequest, config: &image::Config) -> Vec<Port> {
     let mut ports = Vec::new();
     for text in config.exposed_ports().iter().flatten() {
-        ports.extend(parse_port(text).ok_or_else(|| {
-            Error::new(Kind::InvalidRequest, format!("image `{}`: `{text}` is no port", request.image))
-        })?);
+        // What an image only mentions, of SCTP say, keeps nobody from running it.
+        ports.extend(parse_port(text).unwrap_or_default());
     }
     ports.extend(&request.exposed);
     ports.sort_unstable();
     ports.dedup();
-    Ok(ports)
+    ports
 }
 
 /// `80`, `80/udp`, `8000-8010/tcp`.

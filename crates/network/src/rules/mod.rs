@@ -5,14 +5,16 @@
 //! map  ports4, ports6        protocol . port            -> address . port   published on all addresses
 //! map  ports4_at, ports6_at  protocol . address . port  -> address . port   published on one
 //!
-//! early        prerouting, before anything   127.0.0.0/8 from elsewhere than loopback: dropped
+//! early        prerouting, before anything   127.0.0.0/8 from or to elsewhere than loopback, and what says that it comes
+//!                                            from an address which its bridge has not: dropped
 //! prerouting   destination of what arrives   to an address of this host, in a map: changed
 //! output       and of what begins here       the same
 //! forward      what passes through           see below
 //! postrouting  source of what leaves         see below
 //! ```
 //! *forward*: answers pass; so does what stays on one bridge; what comes from an internal network does not; what a
-//! published port brought does; nothing else goes to a bridge of ours, from whatever side.
+//! published port brought does; nothing else goes to a bridge of ours, from whatever side. Where Holm made the host a router,
+//! it passes nothing on that is none of ours.
 //!
 //! *postrouting*: what a network sends elsewhere gets the host's address; so does what a workload sends to its own network
 //! through a published port, or the answer would take a way on which nobody changes it back; and what begins at 127.0.0.1,
@@ -23,7 +25,7 @@
 
 mod nftables;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use holm_spec::network::{Endpoint, Network, PublishedPort};
 use holm_sys::netlink::Netlink;
@@ -101,6 +103,19 @@ impl PortMap {
     }
 }
 
+/// What the table is to say.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wanted<'a> {
+    /// All networks; without one there is no table.
+    pub networks: &'a [Network],
+    /// All endpoints.
+    pub endpoints: &'a [Endpoint],
+    /// Those of them that may not have been published yet.
+    pub joining: &'a [Endpoint],
+    /// The host passes packets on since Holm said so.
+    pub made_router: bool,
+}
+
 /// The table, in the caller's network namespace.
 #[derive(Debug)]
 pub struct Rules {
@@ -125,13 +140,14 @@ impl Rules {
     ///
     /// # Errors
     /// The kernel's; nothing is changed then.
-    pub fn write(&mut self, networks: &[Network], endpoints: &[Endpoint]) -> Result<()> {
+    pub fn write(&mut self, wanted: &Wanted<'_>) -> Result<()> {
+        let Wanted { networks, endpoints, .. } = *wanted;
         let mut batch = Batch::new(&self.table);
         batch.replace_table();
         if !networks.is_empty() {
             sets(&mut batch, networks, endpoints);
             chains(&mut batch);
-            for (chain, rule) in rules(networks) {
+            for (chain, rule) in rules(wanted) {
                 batch.rule(chain, rule);
             }
         } else {
@@ -144,32 +160,38 @@ impl Rules {
     ///
     /// # Errors
     /// The kernel's.
-    pub fn restore(&mut self, networks: &[Network], endpoints: &[Endpoint]) -> Result<bool> {
-        let is_whole = self.is_whole(networks, endpoints).map_err(|errno| self.failed("read", errno))?;
-        if is_whole {
+    pub fn restore(&mut self, wanted: &Wanted<'_>) -> Result<bool> {
+        if self.are_there(wanted)? && self.has_ports(wanted).map_err(|errno| self.failed("read", errno))? {
             return Ok(false);
         }
-        self.write(networks, endpoints).map(|()| true)
+        self.write(wanted).map(|()| true)
+    }
+
+    /// Whether there is a table.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn exist(&mut self) -> Result<bool> {
+        let found = nftables::count_rules(&mut self.netlink, &self.table);
+        Ok(found.map_err(|errno| self.failed("read", errno))?.is_some())
     }
 
     /// Whether the table has its rules; who changes what they say is not found out.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn are_there(&mut self, networks: &[Network]) -> Result<bool> {
+    pub fn are_there(&mut self, wanted: &Wanted<'_>) -> Result<bool> {
         let found = nftables::count_rules(&mut self.netlink, &self.table);
         let found = found.map_err(|errno| self.failed("read", errno))?;
-        Ok(found == (!networks.is_empty()).then(|| rules(networks).len()))
+        Ok(found == (!wanted.networks.is_empty()).then(|| rules(wanted).len()))
     }
 
-    fn is_whole(&mut self, networks: &[Network], endpoints: &[Endpoint]) -> Result<bool, Errno> {
-        let expected = (!networks.is_empty()).then(|| rules(networks).len());
-        if nftables::count_rules(&mut self.netlink, &self.table)? != expected {
-            return Ok(false);
-        }
-        for map in PORT_MAPS.iter().filter(|_| expected.is_some()) {
+    /// Whether the maps have as many ports as they must. Those of a sandbox that is about to join may be there or not.
+    fn has_ports(&mut self, wanted: &Wanted<'_>) -> Result<bool, Errno> {
+        for map in PORT_MAPS.iter().filter(|_| !wanted.networks.is_empty()) {
             let found = nftables::count_elements(&mut self.netlink, &self.table, map.name)?;
-            if found != map.elements(endpoints).len() {
+            let (all, joining) = (map.elements(wanted.endpoints).len(), map.elements(wanted.joining).len());
+            if found > all || found + joining < all {
                 return Ok(false);
             }
         }
@@ -189,7 +211,17 @@ impl Rules {
     /// # Errors
     /// As [`Rules::publish`]; `ENOENT` also if they do so already.
     pub fn withdraw(&mut self, endpoint: &Endpoint) -> Result<(), Errno> {
-        self.change(endpoint, Batch::remove_elements)
+        match self.change(endpoint, Batch::remove_elements) {
+            // One that is gone keeps all of them.
+            Err(Errno::NOENT) if endpoint.ports.len() > 1 => endpoint.ports.iter().try_for_each(|port| {
+                let one = Endpoint { ports: vec![*port], ..endpoint.clone() };
+                match self.change(&one, Batch::remove_elements) {
+                    Err(Errno::NOENT) => Ok(()),
+                    done => done,
+                }
+            }),
+            done => done,
+        }
     }
 
     fn change(
@@ -240,46 +272,72 @@ fn chains(batch: &mut Batch) {
 }
 
 /// All rules, with their chains.
-fn rules(networks: &[Network]) -> Vec<(&'static str, Rule)> {
-    let mut rules = vec![(
-        EARLY,
-        of_family(true)
-            .compare(Fact::InputName, false, &name("lo"))
-            .in_block(Fact::Destination(true), &loopback())
-            .drop(),
-    )];
+fn rules(wanted: &Wanted<'_>) -> Vec<(&'static str, Rule)> {
+    let mut rules: Vec<_> = early(wanted.networks).into_iter().map(|rule| (EARLY, rule)).collect();
     for chain in [ARRIVING, BEGINNING] {
         rules.extend(PORT_MAPS.map(|map| (chain, published(map))));
     }
-    rules.extend(passing(networks).into_iter().map(|rule| (PASSING, rule)));
-    rules.extend(leaving(networks).into_iter().map(|rule| (LEAVING, rule)));
+    rules.extend(passing(wanted).into_iter().map(|rule| (PASSING, rule)));
+    rules.extend(leaving(wanted.networks).into_iter().map(|rule| (LEAVING, rule)));
     rules
 }
 
-fn published(map: PortMap) -> Rule {
-    of_family(map.v4)
-        .compare(Fact::DestinationType, true, &nftables::LOCAL.to_ne_bytes())
-        .map(&map.facts(), map.name, map.number)
-        .change_destination(map.v4)
+fn early(networks: &[Network]) -> Vec<Rule> {
+    let from_elsewhere = || of_family(true).compare(Fact::InputName, false, &name("lo"));
+    let mut rules = vec![
+        from_elsewhere().in_block(Fact::Destination(true), true, &loopback()).drop(),
+        from_elsewhere().in_block(Fact::Source(true), true, &loopback()).drop(),
+    ];
+    for network in networks {
+        for v4 in [true, false] {
+            rules.push(foreign(network, v4).drop());
+        }
+    }
+    rules
 }
 
-fn passing(networks: &[Network]) -> Vec<Rule> {
+/// What comes from a network's bridge and says that it comes from an address which the network has not.
+fn foreign(network: &Network, v4: bool) -> Rule {
+    let mut rule = of_family(v4).compare(Fact::InputName, true, &name(&network.interface));
+    if let Some(pool) = network.pool(v4) {
+        rule = rule.in_block(Fact::Source(v4), false, &pool.subnet);
+    }
+    if v4 {
+        return rule;
+    }
+    // Neighbours look for each other by these, before they have an address and after.
+    rule.in_block(Fact::Source(false), false, &link_local()).compare(Fact::Source(false), false, &[0; 16])
+}
+
+fn published(map: PortMap) -> Rule {
+    let mut rule = of_family(map.v4).compare(Fact::DestinationType, true, &nftables::LOCAL.to_ne_bytes());
+    if !map.v4 {
+        // Nothing leads out of it: refused at once, whoever tries 127.0.0.1 next is served.
+        rule = rule.compare(Fact::Destination(false), false, &Ipv6Addr::LOCALHOST.octets());
+    }
+    rule.map(&map.facts(), map.name, map.number).change_destination(map.v4)
+}
+
+fn passing(wanted: &Wanted<'_>) -> Vec<Rule> {
     let mut rules =
         vec![Rule::new().any_bit(Fact::ConnectionState, nftables::ESTABLISHED_OR_RELATED).accept()];
-    for network in networks {
+    for network in wanted.networks {
         let name = name(&network.interface);
         rules.push(
             Rule::new().compare(Fact::InputName, true, &name).compare(Fact::OutputName, true, &name).accept(),
         );
     }
-    rules.push(Rule::new().in_set(Fact::InputName, INTERNAL.0, INTERNAL.1).drop());
+    rules.push(Rule::new().in_set(Fact::InputName, true, INTERNAL).drop());
     rules.push(
         Rule::new()
-            .in_set(Fact::OutputName, BRIDGES.0, BRIDGES.1)
+            .in_set(Fact::OutputName, true, BRIDGES)
             .any_bit(Fact::ConnectionStatus, nftables::DESTINATION_CHANGED)
             .accept(),
     );
-    rules.push(Rule::new().in_set(Fact::OutputName, BRIDGES.0, BRIDGES.1).drop());
+    rules.push(Rule::new().in_set(Fact::OutputName, true, BRIDGES).drop());
+    if wanted.made_router {
+        rules.push(Rule::new().in_set(Fact::InputName, false, BRIDGES).drop());
+    }
     rules
 }
 
@@ -289,7 +347,7 @@ fn leaving(networks: &[Network]) -> Vec<Rule> {
         let name = name(&network.interface);
         for pool in &network.pools {
             let v4 = pool.gateway.is_ipv4();
-            let from_it = || of_family(v4).in_block(Fact::Source(v4), &pool.subnet);
+            let from_it = || of_family(v4).in_block(Fact::Source(v4), true, &pool.subnet);
             if !network.internal {
                 rules.push(from_it().compare(Fact::OutputName, false, &name).masquerade());
             }
@@ -301,8 +359,8 @@ fn leaving(networks: &[Network]) -> Vec<Rule> {
             );
         }
     }
-    let from_loopback = of_family(true).in_block(Fact::Source(true), &loopback());
-    rules.push(from_loopback.in_set(Fact::OutputName, BRIDGES.0, BRIDGES.1).masquerade());
+    let from_loopback = of_family(true).in_block(Fact::Source(true), true, &loopback());
+    rules.push(from_loopback.in_set(Fact::OutputName, true, BRIDGES).masquerade());
     rules
 }
 
@@ -312,6 +370,10 @@ fn of_family(v4: bool) -> Rule {
 
 fn name(name: &str) -> Vec<u8> {
     nftables::interface_name(name)
+}
+
+fn link_local() -> holm_spec::network::Subnet {
+    holm_spec::network::Subnet { address: Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0).into(), prefix: 10 }
 }
 
 fn loopback() -> holm_spec::network::Subnet {

@@ -356,8 +356,8 @@ impl Rule {
         self.load(fact, 0).expression("bitwise", &mask).compare_register(false, &[0; 4])
     }
 
-    /// Goes on if an address is in a block.
-    pub(super) fn in_block(self, fact: Fact, block: &holm_spec::network::Subnet) -> Self {
+    /// Goes on if an address is in a block, or is not.
+    pub(super) fn in_block(self, fact: Fact, inside: bool, block: &holm_spec::network::Subnet) -> Self {
         let block = block.network();
         let address = octets(block.address);
         let mask: Vec<u8> = (0..address.len())
@@ -373,15 +373,16 @@ impl Rule {
             .attribute(3, &length.to_be_bytes())
             .nested(4, &data(&mask))
             .nested(5, &data(&vec![0; address.len()]));
-        self.load(fact, 0).expression("bitwise", &bitwise).compare_register(true, &address)
+        self.load(fact, 0).expression("bitwise", &bitwise).compare_register(inside, &address)
     }
 
     /// Goes on if a fact is in a set, or is not.
-    pub(super) fn in_set(self, fact: Fact, set: &str, number: u32) -> Self {
+    pub(super) fn in_set(self, fact: Fact, inside: bool, (set, number): (&str, u32)) -> Self {
         let lookup = Attributes::new()
             .attribute(1, &text(set))
             .attribute(2, &FIRST_REGISTER.to_be_bytes())
-            .attribute(4, &number.to_be_bytes());
+            .attribute(4, &number.to_be_bytes())
+            .attribute(5, &u32::from(!inside).to_be_bytes());
         self.load(fact, 0).expression("lookup", &lookup)
     }
 
