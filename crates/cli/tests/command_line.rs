@@ -89,8 +89,8 @@ fn every_command_has_help_on_standard_output() {
 fn command_lines_that_cannot_be_read_are_answered_in_one_line_with_a_hint() {
     for (line, code, message) in [
         ("run --volme /a:/b x", 125, "holm run: unknown flag `--volme`\nhint: did you mean `--volume`?\n"),
-        ("run --publish 80:80 x", 125, "holm run: --publish is not supported yet\nhint: it is planned"),
-        ("create -itp 80:80 x", 125, "holm create: --publish is not supported yet\n"),
+        ("run --ulimit nofile=1 x", 125, "holm run: --ulimit is not supported yet\nhint: it is planned"),
+        ("create -itc 2 x", 125, "holm create: --cpu-shares is not supported yet\n"),
         ("run --gpus=all x", 125, "holm run: --gpus is not supported yet\n"),
         ("run --cpu-count 1 x", 125, "holm run: --cpu-count is for Windows containers"),
         ("run --network bridge x", 125, "holm run: --network: network `bridge` is not supported yet"),

@@ -6,6 +6,8 @@
 //! ```
 
 mod addresses;
+mod bridges;
+mod connections;
 mod error;
 pub mod etc;
 mod holder;
@@ -14,6 +16,7 @@ mod membership;
 mod networks;
 mod plan;
 mod ports;
+mod repair;
 mod rules;
 mod sysctl;
 

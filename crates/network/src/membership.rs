@@ -18,7 +18,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use holm_spec::Id;
-use holm_spec::network::{Attachment, Endpoint, Network, Publication, VERSION};
+use holm_spec::network::{Attachment, Endpoint, Network, Publication, PublishedPort, VERSION};
 use holm_spec::workload::Config;
 use holm_sys::fail_point;
 use holm_sys::file::random_bytes;
@@ -29,7 +29,7 @@ use crate::error::{Error, Kind, Result};
 use crate::links::{Links, NAME_LIMIT, Pair, inside};
 use crate::networks::{Networks, Stable};
 use crate::rules::Rules;
-use crate::{etc, ports, sysctl};
+use crate::{connections, etc, ports, sysctl};
 
 /// Where the module `br_netfilter` has its settings.
 const BRIDGE_FILTER: &str = "/proc/sys/net/bridge";
@@ -85,16 +85,11 @@ impl Networks {
             let index;
             (index, stable) = self.ensure_up(network, stable)?;
             let all: Vec<&Endpoint> = present.iter().chain(membership.endpoints()).collect();
-            let is_way_out = !network.internal && all.iter().all(|one| one.gateways.is_empty());
-            let published = if is_way_out { std::mem::take(&mut held.published) } else { Vec::new() };
-            let mut names = (0..).map(|number| format!("eth{number}"));
-            let is_free = |name: &String| all.iter().all(|endpoint| endpoint.interface != *name);
-            let interface = names.find(is_free).unwrap_or_default();
-            let mut endpoint = draft(wanted, attachment, network, interface, is_way_out);
-            // The host's port is held all the same: nobody else is to answer there.
-            endpoint.ports =
-                published.into_iter().filter(|port| network.pool(port.host.is_ipv4()).is_some()).collect();
+            let mut endpoint = draft(wanted, attachment, network, &all);
             endpoint.servers = servers(wanted, &networks, network);
+            if !endpoint.gateways.is_empty() {
+                endpoint.ports = reachable(std::mem::take(&mut held.published), network);
+            }
             let endpoint = Addresses::of(self.layout(), network).claim(attachment, endpoint)?;
             membership.endpoints.push((endpoint, index));
         }
@@ -213,6 +208,7 @@ impl Networks {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(errno) => return Err(Error::io("withdraw published ports", errno)),
             }
+            connections::forget(endpoint)?;
         }
         fail_point::reached("network-ports-withdrawn");
         let record = self.layout().sandbox(&endpoint.sandbox).endpoints().join(&endpoint.network);
@@ -224,12 +220,13 @@ impl Networks {
         if endpoint.ports.is_empty() {
             return Ok(());
         }
-        if begins_at_loopback(endpoint) {
+        if sysctl::begins_at_loopback(endpoint) {
             sysctl::let_loopback_leave(&self.find(&endpoint.network)?.interface)?;
         }
-        Rules::open(&self.table())?
-            .publish(endpoint)
-            .map_err(|errno| Error::io(format!("publish the ports of workload `{}`", endpoint.name), errno))
+        Rules::open(&self.table())?.publish(endpoint).map_err(|errno| {
+            Error::io(format!("publish the ports of workload `{}`", endpoint.name), errno)
+        })?;
+        connections::forget(endpoint)
     }
 }
 
@@ -315,12 +312,6 @@ fn configure(endpoint: &Endpoint) -> Result<()> {
     Ok(())
 }
 
-/// Whether something that begins at 127.0.0.1 is to leave by the bridge. Only then it may: the rule that keeps others from
-/// the host's loopback is in a table that somebody may flush.
-pub(crate) fn begins_at_loopback(endpoint: &Endpoint) -> bool {
-    endpoint.ports.iter().any(|port| port.host.is_unspecified() || port.host.is_loopback())
-}
-
 fn remove_host_devices(endpoints: &[Endpoint]) -> Result<()> {
     let mut links = Links::open()?;
     for endpoint in endpoints {
@@ -352,16 +343,13 @@ fn rewrite(path: &Path, content: &str) -> Result<()> {
         .map_err(|error| Error::io(format!("write `{}`", path.display()), error))
 }
 
-/// An endpoint that has no address yet.
-fn draft(
-    wanted: &Wanted<'_>,
-    attachment: &Attachment,
-    network: &Network,
-    interface: String,
-    is_way_out: bool,
-) -> Endpoint {
+/// An endpoint that has neither addresses nor ports yet, beside `others` of the same sandbox. The first network that is not
+/// internal is the way out.
+fn draft(wanted: &Wanted<'_>, attachment: &Attachment, network: &Network, others: &[&Endpoint]) -> Endpoint {
     let id = Id::from_bytes(random_bytes());
-    let gateways: Vec<IpAddr> = network.pools.iter().map(|pool| pool.gateway).collect();
+    let is_way_out = !network.internal && others.iter().all(|other| other.gateways.is_empty());
+    let gateways = network.pools.iter().map(|pool| pool.gateway).filter(|_| is_way_out);
+    let is_free = |name: &String| others.iter().all(|other| other.interface != *name);
     let mut host_interface = format!("veth{}", id.short());
     host_interface.truncate(NAME_LIMIT);
     Endpoint {
@@ -371,14 +359,20 @@ fn draft(
         name: wanted.name.to_owned(),
         aliases: attachment.aliases.clone(),
         network: network.name.clone(),
-        interface,
+        interface: (0..).map(|number| format!("eth{number}")).find(is_free).unwrap_or_default(),
         host_interface,
         hardware: attachment.hardware.unwrap_or(NO_HARDWARE),
         addresses: Vec::new(),
-        gateways: if is_way_out { gateways } else { Vec::new() },
+        gateways: gateways.collect(),
         ports: Vec::new(),
         servers: Vec::new(),
     }
+}
+
+/// The ports that can lead to a network. Those of a family that it has not are held all the same, so that nobody else answers
+/// there.
+fn reachable(ports: Vec<PublishedPort>, network: &Network) -> Vec<PublishedPort> {
+    ports.into_iter().filter(|port| network.pool(port.host.is_ipv4()).is_some()).collect()
 }
 
 /// Who knows the names that a network has not: who was asked for, else the sandbox's other networks. Of an internal network

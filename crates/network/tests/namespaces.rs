@@ -355,3 +355,34 @@ fn many_networks_and_many_ports() {
         host.networks.remove("n3", &|_| None).expect("nothing is left there");
     });
 }
+
+/// What a sandbox hears at a port of UDP within a third of a second.
+fn hears(sandbox: &Sandbox, port: u16, send: impl FnOnce()) -> bool {
+    let socket = inside(&sandbox.namespace, || std::net::UdpSocket::bind(("0.0.0.0", port)).expect("a port"));
+    socket.set_read_timeout(Some(Duration::from_millis(300))).expect("a time limit");
+    send();
+    socket.recv_from(&mut [0; 8]).is_ok()
+}
+
+#[test]
+fn a_client_that_never_pauses_is_led_anew() {
+    on_a_host(|host| {
+        let network = host.default_network();
+        let port = Port { number: 53, protocol: Protocol::Udp };
+        let publication = Publication { port, host: None, host_ports: (5300, 5300) };
+        // A client elsewhere, which began before there was anybody.
+        let client = host.join(9, &[&network], &[]).expect("join");
+        let gateway = host.networks.find(&network).expect("a network").pools[0].gateway;
+        let socket = inside(&client.namespace, || std::net::UdpSocket::bind("0.0.0.0:4000").expect("a port"));
+        let send = || drop(socket.send_to(b"x", (gateway, 5300)));
+        send();
+        let first = host.join(1, &[&network], &[publication]).expect("join");
+        assert!(hears(&first, 53, send), "published since");
+        host.networks.release(&first.id).expect("release");
+        // Whoever has the address next is not who was asked.
+        let second = host.join(2, &[&network], &[]).expect("join");
+        assert_eq!(first.address(), second.address());
+        inside(&first.namespace, || command(&["ip", "link", "set", "eth0", "down"]));
+        assert!(!hears(&second, 53, send), "nobody's port");
+    });
+}

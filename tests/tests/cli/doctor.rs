@@ -26,6 +26,7 @@ fn every_check_has_its_shape() {
         "limits",
         "seccomp",
         "nftables",
+        "forwarding",
         "machine programs",
         "kvm",
         "emulators",
@@ -103,4 +104,12 @@ fn without_rights_it_says_what_is_missing() {
     assert_eq!(document["Containers"], "missing");
     assert_eq!(check(&document, "rights")["Found"], "user 65534");
     assert_eq!(check(&document, "rights")["State"], "missing");
+}
+
+#[test]
+fn rules_of_others_that_drop_what_passes_are_told() {
+    let holm = Holm::with_network();
+    holm.network().shell("nft add table ip filter; nft 'add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }'");
+    let said = holm.run(["doctor"]).out();
+    assert!(said.contains("dropped by chain FORWARD of table filter"), "{said}");
 }

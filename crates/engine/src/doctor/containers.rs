@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 
 use holm_runtime::capability::CapabilitySet;
 use holm_runtime::cgroup::Hierarchies;
+use holm_spec::layout::Layout;
 use holm_sys::netlink::{Netlink, Request, flags};
 use holm_sys::process::{self, CloneOptions, Namespaces};
 use rustix::io::Errno;
@@ -18,10 +19,10 @@ const OLDEST: (u32, u32) = (6, 1);
 /// Controllers that `run` sets limits with.
 const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
 
-pub(super) fn examine() -> Vec<Check> {
+pub(super) fn examine(layout: &Layout) -> Vec<Check> {
     let mut checks = vec![kernel(), rights(), capabilities(), programs(), user_namespaces()];
     checks.extend(mounts::examine());
-    checks.extend([groups(), limits(), filters(), rules()]);
+    checks.extend([groups(), limits(), filters(), rules(), passage(layout)]);
     checks
 }
 
@@ -161,6 +162,23 @@ fn rules() -> Check {
     }
 }
 
+/// What other rules of packets do to those of workloads.
+fn passage(layout: &Layout) -> Check {
+    let check = |found: String| Check::ok("forwarding", Settings, found);
+    match holm_network::Networks::new(layout).dropped_by() {
+        Err(error) => check(error.to_string()),
+        Ok(chains) if chains.is_empty() => check("no other rules drop what passes".to_owned()),
+        Ok(chains) => {
+            let names = chains.iter().map(|(table, chain)| format!("chain {chain} of table {table}"));
+            let names: Vec<String> = names.collect();
+            check(format!("dropped by {}", names.join(", "))).limited(
+                "workloads reach nothing beyond the host, and their published ports only from the host itself",
+                "let the bridges through there: `iptables -I DOCKER-USER -i holm0 -j ACCEPT` and the same with -o beside Docker, `ufw route allow in on holm0` and `out on holm0` with ufw, `firewall-cmd --zone=trusted --add-interface=holm0` with firewalld",
+            )
+        }
+    }
+}
+
 /// An error in words; without one, that something is odd.
 pub(super) fn told(result: Result<(), Errno>) -> String {
     match result {
@@ -176,7 +194,7 @@ mod tests {
 
     #[test]
     fn checks_of_this_host_have_names_of_their_own() {
-        let checks = examine();
+        let checks = examine(&Layout::new("/nonexistent/root", "/nonexistent/run"));
         let mut names: Vec<&str> = checks.iter().map(|check| check.name).collect();
         names.sort_unstable();
         names.dedup();

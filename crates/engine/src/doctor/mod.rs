@@ -80,7 +80,7 @@ pub fn examine(layout: &Layout) -> Vec<Check> {
 }
 
 fn examine_with(layout: &Layout, kvm: KvmTrial<'_>) -> Vec<Check> {
-    let mut checks = containers::examine();
+    let mut checks = containers::examine(layout);
     checks.extend(machines::examine(layout, kvm));
     checks
 }

@@ -167,6 +167,15 @@ impl Rules {
         self.write(wanted).map(|()| true)
     }
 
+    /// Chains of others that drop what passes, which no accept of ours changes: table and chain.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn dropped_by(&mut self) -> Result<Vec<(String, String)>> {
+        let found = nftables::dropping_chains(&mut self.netlink, &self.table);
+        found.map_err(|errno| self.failed("read", errno))
+    }
+
     /// Whether there is a table.
     ///
     /// # Errors

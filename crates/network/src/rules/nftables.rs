@@ -16,6 +16,7 @@ const NEW_TABLE: u16 = 0;
 const GET_TABLE: u16 = 1;
 const DELETE_TABLE: u16 = 2;
 const NEW_CHAIN: u16 = 3;
+const GET_CHAIN: u16 = 4;
 const NEW_RULE: u16 = 6;
 const GET_RULE: u16 = 7;
 const NEW_SET: u16 = 9;
@@ -215,6 +216,23 @@ pub(super) fn count_elements(netlink: &mut Netlink, table: &str, set: &str) -> R
     let answers = netlink.ask(question)?;
     let lists = answers.iter().filter_map(|answer| answer.attribute(4, 3));
     Ok(lists.map(|list| holm_sys::netlink::attributes(list).count()).sum())
+}
+
+/// The chains of other tables that drop what passes unless a rule of theirs says otherwise: table and chain.
+pub(super) fn dropping_chains(netlink: &mut Netlink, own: &str) -> Result<Vec<(String, String)>, Errno> {
+    const ANY_FAMILY: u8 = 0;
+    const DROP: [u8; 4] = 0_u32.to_be_bytes();
+    let question = Request::new(GET_CHAIN | SUBSYSTEM << 8, flags::DUMP, &[ANY_FAMILY, 0, 0, 0]);
+    let chains = netlink.ask(question)?;
+    let dropping = chains.iter().filter_map(|chain| {
+        let hook = chain.attribute(4, 4)?;
+        let (_, number) = holm_sys::netlink::attributes(hook).find(|(kind, _)| *kind == 1)?;
+        let drops = chain.attribute(4, 5)? == DROP && number == FORWARD.to_be_bytes();
+        let name = |kind| String::from_utf8_lossy(chain.attribute(4, kind).unwrap_or_default()).into_owned();
+        let [table, chain] = [name(1), name(3)].map(|name| name.trim_end_matches('\0').to_owned());
+        (drops && table != own).then_some((table, chain))
+    });
+    Ok(dropping.collect())
 }
 
 fn boundary(kind: u16) -> Request {

@@ -1,0 +1,96 @@
+//! What crashes, and people, left of networks, put right from the documents on the disk.
+
+use holm_spec::network::{Endpoint, Network};
+use holm_sys::lock::{Lock, Mode};
+
+use crate::addresses::Addresses;
+use crate::error::{Error, Result};
+use crate::links::{Link, Links};
+use crate::networks::Networks;
+use crate::rules::{Rules, Wanted};
+
+impl Networks {
+    /// Puts right what a crash, or somebody, left: addresses without a sandbox, bridges that are gone or belong to no
+    /// network, rules that are not what they must be. Says what was done, a line each; nothing if another command is at it.
+    ///
+    /// # Errors
+    /// What reading reports, and the kernel.
+    pub fn repair(&self) -> Result<Vec<String>> {
+        let mut done = Vec::new();
+        if !self.layout().networks().exists() {
+            return Ok(done);
+        }
+        let Some(_alone) = Lock::try_acquire(&self.layout().networks_lock(), Mode::Exclusive)? else {
+            return Ok(done);
+        };
+        let networks = self.list()?;
+        for network in &networks {
+            let reclaimed = Addresses::of(self.layout(), network).reclaim()?;
+            if reclaimed > 0 {
+                done.push(format!(
+                    "network {}: gave {reclaimed} addresses back that nobody used",
+                    network.name
+                ));
+            }
+            // Without a workload nobody misses it; the next one brings it.
+            if !self.endpoints(network)?.is_empty() && self.whole_bridge(network)?.is_none() {
+                self.bring_up(network)?;
+                done.push(format!(
+                    "network {}: made its bridge anew, which somebody had removed",
+                    network.name
+                ));
+            }
+        }
+        done.extend(self.remove_stray_bridges(&networks)?);
+        done.extend(self.restore_rules(&networks)?);
+        Ok(done)
+    }
+
+    /// Chains of other tables of rules that drop what passes through the host: table and chain.
+    ///
+    /// # Errors
+    /// [`Kind::Unsupported`](crate::Kind::Unsupported) without nftables; the kernel's.
+    pub fn dropped_by(&self) -> Result<Vec<(String, String)>> {
+        Rules::open(&self.table())?.dropped_by()
+    }
+
+    fn restore_rules(&self, networks: &[Network]) -> Result<Option<String>> {
+        let endpoints = self.all_endpoints(networks)?;
+        if endpoints.is_empty() && networks.is_empty() {
+            return Ok(None);
+        }
+        let mut rules = Rules::open(&self.table())?;
+        if endpoints.is_empty() && !rules.exist()? {
+            return Ok(None);
+        }
+        let joining: Vec<Endpoint> =
+            endpoints.iter().filter(|endpoint| !self.runs(endpoint)).cloned().collect();
+        let made_router = self.made_router();
+        let wanted = Wanted { networks, endpoints: &endpoints, joining: &joining, made_router };
+        let told = "wrote the rules of packets anew, which somebody had changed";
+        Ok(rules.restore(&wanted)?.then(|| told.to_owned()))
+    }
+
+    /// Whether an endpoint's sandbox has come as far as a state.
+    fn runs(&self, endpoint: &Endpoint) -> bool {
+        self.layout().sandbox(&endpoint.sandbox).state(&endpoint.sandbox).exists()
+    }
+
+    /// Removes bridges of networks whose document is gone.
+    fn remove_stray_bridges(&self, networks: &[Network]) -> Result<Vec<String>> {
+        let mut links = Links::open()?;
+        let mut done = Vec::new();
+        let is_known = |link: &Link| networks.iter().any(|network| network.interface == link.name);
+        let own = format!(" of {}", self.root_in_alias());
+        for link in links.list()? {
+            let is_ours = link.alias.contains("holm network ") && link.alias.ends_with(&own);
+            if is_ours && !is_known(&link) {
+                links
+                    .remove(link.index)
+                    .map_err(|errno| Error::io(format!("remove bridge `{}`", link.name), errno))?;
+                done.push(format!("removed bridge {} of a network that is gone", link.name));
+            }
+        }
+        Ok(done)
+    }
+}
