@@ -93,7 +93,7 @@ fn command_lines_that_cannot_be_read_are_answered_in_one_line_with_a_hint() {
         ("create -itc 2 x", 125, "holm create: --cpu-shares is not supported yet\n"),
         ("run --gpus=all x", 125, "holm run: --gpus is not supported yet\n"),
         ("run --cpu-count 1 x", 125, "holm run: --cpu-count is for Windows containers"),
-        ("run --network bridge x", 125, "holm run: --network: network `bridge` is not supported yet"),
+        ("run --network alias=a x", 125, "holm run: --network: `alias=a` names no network"),
         ("run --pull often x", 125, "holm run: --pull: `often` is none of missing, always and never\n"),
         ("run", 125, "holm run: IMAGE is missing\n"),
         ("run --name", 125, "holm run: a value is required for '--name <NAME>'"),
