@@ -1,5 +1,6 @@
 //! The networks of a workload: taken before it is started, connected while it waits, given back when it has ended.
 
+use std::borrow::Cow;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -9,7 +10,6 @@ use holm_spec::Id;
 use holm_spec::network::{Attachment, Endpoint};
 use holm_spec::runtime::LinuxNamespaceType;
 use holm_spec::workload::{Config, NetworkMode, State, Status};
-
 use holm_sys::file::read_limited;
 use rustix::process::Pid;
 
@@ -66,8 +66,8 @@ impl Server {
     }
 
     /// The configuration of a workload that is to be in another one's network, with the namespace that this one has now.
-    pub fn in_others_network(&self, config: &Config) -> Result<Config, Error> {
-        let NetworkMode::Container(other) = config.settings.network else { return Ok(config.clone()) };
+    pub fn in_others_network<'a>(&self, config: &'a Config) -> Result<Cow<'a, Config>, Error> {
+        let NetworkMode::Container(other) = config.settings.network else { return Ok(Cow::Borrowed(config)) };
         let state = std::fs::read(self.layout.sandbox(&other).state(&other)).ok();
         let state = state.and_then(|text| serde_json::from_slice::<State>(&text).ok());
         // Of the number alone nobody knows whose it is by now.
@@ -90,7 +90,7 @@ impl Server {
                 namespace.set_path(Some(PathBuf::from(format!("/proc/{}/ns/net", state.pid))));
             }
         }
-        Ok(config)
+        Ok(Cow::Owned(config))
     }
 }
 

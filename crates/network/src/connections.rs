@@ -39,7 +39,11 @@ pub(crate) fn forget(endpoint: &Endpoint) -> Result<()> {
     let failed = |errno| Error::io("forget the connections of published ports", errno);
     let mut netlink = Netlink::open_netfilter().map_err(failed)?;
     let all = Request::new(SUBSYSTEM << 8 | GET, flags::DUMP, &[ANY_FAMILY, 0, 0, 0]);
-    let connections = netlink.ask(all).map_err(failed)?;
+    let connections = match netlink.ask(all) {
+        // A kernel that tells nobody what it remembers.
+        Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::PROTONOSUPPORT) => return Ok(()),
+        connections => connections.map_err(failed)?,
+    };
     for connection in connections.iter().filter(|connection| is_of(connection, endpoint)) {
         let [family, ..] = connection.header::<HEADER>();
         let original = connection.attribute(HEADER, ORIGINAL).unwrap_or_default();

@@ -182,7 +182,9 @@ impl Networks {
         let read = |path| std::fs::read_to_string(path).unwrap_or_default();
         let host = etc::reachable(read(RESOLV_CONF), || read(BEHIND_RESOLVED));
         let servers = self.resolvers_of(endpoints)?;
-        let alone = servers.iter().all(|server| self.is_internal(server, endpoints));
+        // Who has no way out would wait for the host's in vain.
+        let has_way_out = endpoints.iter().any(|endpoint| !endpoint.gateways.is_empty());
+        let alone = has_way_out && servers.iter().all(|server| self.is_internal(server, endpoints));
         let text = etc::resolv_conf(&host, &settings.resolver, &servers, alone);
         rewrite(&directory.join("resolv.conf"), &text)
     }

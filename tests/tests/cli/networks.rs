@@ -310,6 +310,8 @@ fn workloads_find_each_other_by_name() {
     both.sort();
     assert_eq!(both, [own("one", "back"), own("two", "back")]);
     assert_eq!(resolve(&holm, "inside", "one"), Vec::<String>::new(), "another network");
+    let servers = holm.ok(["exec", "inside", "grep", "-c", "nameserver", "/etc/resolv.conf"]);
+    assert_eq!(servers, "1", "no way leads to the host's");
     // A new address is known at once, an old one no more.
     holm.ok(["rm", "-f", "two"]);
     eventually("it is forgotten", || resolve(&holm, "one", "second").is_empty());
