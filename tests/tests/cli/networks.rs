@@ -67,6 +67,17 @@ fn ports_of_the_host_lead_to_workloads() {
         inspect(&holm, "web", "{{(index (index .NetworkSettings.Ports \"80/tcp\") 0).HostPort}}"),
         "8080"
     );
+    for (filter, expected) in [
+        ("network=bridge", "web"),
+        ("network=none", ""),
+        ("publish=80", "web"),
+        ("publish=443", ""),
+        ("expose=443", "web"),
+        ("expose=80/udp", ""),
+    ] {
+        let names = holm.ok(["ps", "--filter", filter, "--format", "{{.Names}}"]);
+        assert_eq!(names, expected, "{filter}");
+    }
     holm.run(["port", "web", "443"]).refused(1, &["443/tcp", "web"]);
     holm.run(["run", "--rm", "-p", "8080:80", "base", "true"])
         .refused(125, &["8080/tcp", "workload `web` has it"]);

@@ -1,7 +1,7 @@
 //! `holm ps`: the list of workloads.
 
 use holm_engine::{Engine, PAUSED, Workload};
-use holm_spec::network::PublishedPort;
+use holm_spec::network::{Port, PublishedPort};
 use holm_spec::workload::{NetworkMode, Settings, State, Status};
 use holm_spec::{Reference, Timestamp};
 use serde_json::{Map, Value};
@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::duration;
 use crate::listing::{self, Field, Format, Row, ellipsis, quoted};
 use crate::resolve::filter::{Filters, NamePattern};
+use crate::resolve::publish;
 
 const FIELDS: [Field; 14] = [
     Field { name: "Command", heading: "COMMAND" },
@@ -29,16 +30,19 @@ const FIELDS: [Field; 14] = [
     Field { name: "Status", heading: "STATUS" },
 ];
 const COLUMNS: [&str; 7] = ["ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"];
-const FILTERS: [&str; 8] = ["ancestor", "before", "exited", "id", "label", "name", "since", "status"];
-const PLANNED_FILTERS: [&str; 6] = ["expose", "health", "is-task", "network", "publish", "volume"];
+const FILTERS: [&str; 11] = [
+    "ancestor", "before", "exited", "expose", "id", "label", "name", "network", "publish", "since", "status",
+];
+const PLANNED_FILTERS: [&str; 3] = ["health", "is-task", "volume"];
 /// Docker's states that no workload of Holm is in yet; a filter for one finds none.
 const OTHER_STATES: [&str; 3] = ["restarting", "removing", "dead"];
 
 /// List workloads
 #[derive(Debug, clap::Parser)]
 #[command(
-    after_help = "Filters: ancestor=IMAGE, before=WORKLOAD, exited=CODE, id=START, label=KEY[=VALUE], name=PART,
-since=WORKLOAD, status=created|running|paused|exited.
+    after_help = "Filters: ancestor=IMAGE, before=WORKLOAD, exited=CODE, expose=PORT, id=START, label=KEY[=VALUE], name=PART,
+network=NAME, publish=PORT, since=WORKLOAD, status=created|running|paused|exited. A PORT is the
+workload's, 80 or 53/udp, or a range.
 
 Examples:
   holm ps                                      what runs
@@ -118,6 +122,10 @@ struct Selection {
     ancestors: Vec<Ancestor>,
     before: Option<Timestamp>,
     since: Option<Timestamp>,
+    exposed: Vec<Port>,
+    published: Vec<Port>,
+    /// Names of networks, and what is none as it was written.
+    networks: Vec<String>,
 }
 
 /// An image by the ways in which a workload may name it.
@@ -139,7 +147,17 @@ impl Selection {
         let created = |name: &String| -> Result<Timestamp, CommandError> {
             Ok(engine.workload(&engine.find(name)?)?.config.created)
         };
+        let ports = |key: &str| -> Result<Vec<Port>, CommandError> {
+            let parsed = filters.values(key).iter().map(|text| publish::parse_exposed(text).map_err(wrong));
+            Ok(parsed.collect::<Result<Vec<_>, _>>()?.concat())
+        };
+        let network = |text: &String| {
+            engine.networks().find(text).map_or_else(|_| text.clone(), |network| network.name)
+        };
         Ok(Self {
+            exposed: ports("expose")?,
+            published: ports("publish")?,
+            networks: filters.values("network").iter().map(network).collect(),
             names: names.collect::<Result<_, _>>()?,
             exited: filters.values("exited").iter().map(code).collect::<Result<_, _>>()?,
             ancestors: filters.values("ancestor").iter().map(|text| ancestor(engine, text)).collect(),
@@ -158,8 +176,23 @@ impl Selection {
             && (self.names.is_empty() || self.names.iter().any(|pattern| pattern.fits(&config.name)))
             && (self.exited.is_empty() || has_exited(state, &self.exited))
             && any(&|ancestor| ancestor.is_of(workload))
+            && self.fits_network(&config.settings)
             && self.before.is_none_or(|before| config.created < before)
             && self.since.is_none_or(|since| config.created > since)
+    }
+}
+
+impl Selection {
+    fn fits_network(&self, settings: &Settings) -> bool {
+        let published: Vec<Port> = settings.ports.iter().map(|publication| publication.port).collect();
+        let has_one = |wanted: &[Port], ports: &[Port]| {
+            wanted.is_empty() || ports.iter().any(|port| wanted.contains(port))
+        };
+        let own = networks(settings);
+        let is_on = |name: &String| own.split(',').any(|one| one == name);
+        (self.networks.is_empty() || self.networks.iter().any(is_on))
+            && has_one(&self.published, &published)
+            && (has_one(&self.exposed, &settings.exposed) || has_one(&self.exposed, &published))
     }
 }
 
