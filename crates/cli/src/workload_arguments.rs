@@ -290,7 +290,11 @@ fn flag<T>(name: &str, result: Result<T, String>) -> Result<T, CommandError> {
     result.map_err(|reason| CommandError::flag(name, reason))
 }
 
-fn each<T>(
+/// The values of a flag that may be repeated.
+///
+/// # Errors
+/// The first value that cannot be used, by the flag.
+pub fn each<T>(
     name: &str,
     texts: &[String],
     parse: impl Fn(&str) -> Result<T, String>,

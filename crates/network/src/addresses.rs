@@ -15,13 +15,11 @@ use std::path::{Path, PathBuf};
 
 use holm_spec::Id;
 use holm_spec::layout::Layout;
-use holm_spec::network::{Attachment, Endpoint, HardwareAddress, Network, Pool, Subnet, VERSION};
-use holm_sys::file::{Durability, ensure_directory, read_limited, replace};
+use holm_spec::network::{Attachment, Endpoint, HardwareAddress, Network, Pool, Subnet};
+use holm_sys::file::{Durability, ensure_directory, replace};
 
+use crate::document::{self, LIMIT};
 use crate::error::{Error, Kind, Result};
-
-/// Longest document, in bytes.
-const LIMIT: u64 = 1 << 20;
 
 /// Of an endpoint that is to have one that follows from its first address.
 pub(crate) const NO_HARDWARE: HardwareAddress = HardwareAddress([0; 6]);
@@ -212,16 +210,7 @@ pub(crate) fn release_record(layout: &Layout, record: &Path) -> Result<()> {
 
 /// A document; `None` if there is none.
 pub(crate) fn read_endpoint(path: &Path) -> Result<Option<Endpoint>> {
-    let corrupt = |why: String| Error::new(Kind::Corrupt, format!("endpoint `{}`: {why}", path.display()));
-    let text = match read_limited(path, LIMIT) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        text => text.map_err(|error| Error::io(format!("read `{}`", path.display()), error))?,
-    };
-    let endpoint: Endpoint = serde_json::from_slice(&text).map_err(|error| corrupt(error.to_string()))?;
-    match endpoint.version {
-        VERSION => Ok(Some(endpoint)),
-        other => Err(corrupt(format!("unknown version {other}"))),
-    }
+    document::read("endpoint", path, |endpoint: &Endpoint| endpoint.version)
 }
 
 /// Neither the network's own address, nor everybody's, nor the gateway's.

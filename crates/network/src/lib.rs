@@ -8,6 +8,7 @@
 mod addresses;
 mod bridges;
 mod connections;
+mod document;
 mod error;
 pub mod etc;
 mod holder;

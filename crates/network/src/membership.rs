@@ -18,7 +18,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use holm_spec::Id;
-use holm_spec::network::{Attachment, Endpoint, Network, Publication, PublishedPort, VERSION};
+use holm_spec::network::{Attachment, DEFAULT, Endpoint, Network, Publication, PublishedPort, VERSION};
 use holm_spec::workload::Config;
 use holm_sys::fail_point;
 use holm_sys::file::random_bytes;
@@ -58,10 +58,18 @@ pub struct Wanted<'a> {
 #[derive(Debug)]
 pub struct Membership {
     networks: Networks,
-    /// With the bridges' numbers.
-    endpoints: Vec<(Endpoint, u32)>,
+    members: Vec<Member>,
     ports: Vec<OwnedFd>,
     kept: bool,
+}
+
+/// An endpoint, and what its device needs of its network.
+#[derive(Debug)]
+struct Member {
+    endpoint: Endpoint,
+    /// Number of the bridge.
+    bridge: u32,
+    mtu: Option<u32>,
 }
 
 impl Networks {
@@ -72,7 +80,7 @@ impl Networks {
     /// [`Kind::Invalid`]; what the kernel says. Nothing is taken then.
     pub fn claim(&self, wanted: &Wanted<'_>) -> Result<Membership> {
         let mut membership =
-            Membership { networks: self.clone(), endpoints: Vec::new(), ports: Vec::new(), kept: false };
+            Membership { networks: self.clone(), members: Vec::new(), ports: Vec::new(), kept: false };
         let others = || self.known_endpoints();
         let mut held = ports::hold(wanted.publications, &others)?;
         membership.ports = std::mem::take(&mut held.sockets);
@@ -82,8 +90,8 @@ impl Networks {
         let networks = wanted.attachments.iter().map(|attachment| self.find(&attachment.network));
         let networks = networks.collect::<Result<Vec<_>>>()?;
         for (attachment, network) in wanted.attachments.iter().zip(&networks) {
-            let index;
-            (index, stable) = self.ensure_up(network, stable)?;
+            let bridge;
+            (bridge, stable) = self.ensure_up(network, stable)?;
             let all: Vec<&Endpoint> = present.iter().chain(membership.endpoints()).collect();
             let mut endpoint = draft(wanted, attachment, network, &all);
             endpoint.servers = servers(wanted, &networks, network);
@@ -91,7 +99,7 @@ impl Networks {
                 endpoint.ports = reachable(std::mem::take(&mut held.published), network);
             }
             let endpoint = Addresses::of(self.layout(), network).claim(attachment, endpoint)?;
-            membership.endpoints.push((endpoint, index));
+            membership.members.push(Member { endpoint, bridge, mtu: network.mtu });
         }
         if !held.published.is_empty() {
             let text = "publish ports: an internal network has none, and the workload has no other one";
@@ -130,13 +138,15 @@ impl Networks {
 
     /// Who answers for names to whoever has these endpoints, in the order in which they are asked: internal networks, which
     /// answer for their own names and fail for all others, then the first other network that has names, which asks the rest.
-    fn resolvers_of(&self, endpoints: &[Endpoint]) -> Result<Vec<IpAddr>> {
-        let networks = endpoints.iter().map(|endpoint| self.find(&endpoint.network));
-        let mut networks = networks.collect::<Result<Vec<_>>>()?;
-        networks.retain(|network| !network.is_default());
+    /// Says also whether somebody must follow who knows the rest: no such network is there, and a way out.
+    fn resolvers_of(&self, endpoints: &[Endpoint]) -> Result<(Vec<IpAddr>, bool)> {
+        let named = endpoints.iter().filter(|endpoint| endpoint.network != DEFAULT);
+        let networks = named.map(|endpoint| self.find(&endpoint.network)).collect::<Result<Vec<_>>>()?;
         let (internal, others): (Vec<_>, Vec<_>) = networks.into_iter().partition(|network| network.internal);
+        let has_way_out = endpoints.iter().any(|endpoint| !endpoint.gateways.is_empty());
         let asked = internal.iter().chain(others.first());
-        Ok(asked.map(|network| network.pools[0].gateway).collect())
+        let asked = asked.map(|network| network.pools[0].gateway).collect();
+        Ok((asked, others.is_empty() && has_way_out))
     }
 
     /// Gives back all that a sandbox has; fine if it has nothing.
@@ -181,18 +191,9 @@ impl Networks {
         rewrite(&directory.join("hosts"), &etc::hosts(&hostname, &settings.extra_hosts, endpoints))?;
         let read = |path| std::fs::read_to_string(path).unwrap_or_default();
         let host = etc::reachable(read(RESOLV_CONF), || read(BEHIND_RESOLVED));
-        let servers = self.resolvers_of(endpoints)?;
-        // Who has no way out would wait for the host's in vain.
-        let has_way_out = endpoints.iter().any(|endpoint| !endpoint.gateways.is_empty());
-        let alone = has_way_out && servers.iter().all(|server| self.is_internal(server, endpoints));
+        let (servers, alone) = self.resolvers_of(endpoints)?;
         let text = etc::resolv_conf(&host, &settings.resolver, &servers, alone);
         rewrite(&directory.join("resolv.conf"), &text)
-    }
-
-    /// Whether an address is the gateway of an internal network.
-    fn is_internal(&self, gateway: &IpAddr, endpoints: &[Endpoint]) -> bool {
-        let networks = endpoints.iter().filter_map(|endpoint| self.find(&endpoint.network).ok());
-        networks.into_iter().any(|network| network.internal && network.pools[0].gateway == *gateway)
     }
 
     /// Sockets that hold the ports of a sandbox for somebody who has taken it over; none for a port that somebody else has
@@ -235,7 +236,7 @@ impl Networks {
 impl Membership {
     /// What the sandbox has, in the order of its devices.
     pub fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
-        self.endpoints.iter().map(|(endpoint, _)| endpoint)
+        self.members.iter().map(|member| &member.endpoint)
     }
 
     /// Makes the devices in the sandbox's network namespace.
@@ -253,15 +254,14 @@ impl Membership {
     /// In the sandbox's namespace; `links` are the host's.
     fn make_devices(&self, links: &mut Links, namespace: BorrowedFd<'_>) -> Result<()> {
         sysctl::prepare_sandbox()?;
-        for (endpoint, bridge) in &self.endpoints {
-            let network = self.networks.find(&endpoint.network)?;
+        for Member { endpoint, bridge, mtu } in &self.members {
             let pair = Pair {
                 name: &endpoint.host_interface,
                 bridge: *bridge,
                 namespace,
                 inside: &endpoint.interface,
                 hardware: endpoint.hardware,
-                mtu: network.mtu,
+                mtu: *mtu,
             };
             let failed = |errno| {
                 let name = &endpoint.network;

@@ -5,18 +5,17 @@ use std::io::ErrorKind;
 
 use holm_spec::Timestamp;
 use holm_spec::layout::Layout;
-use holm_spec::network::{DEFAULT, Endpoint, Network, VERSION};
+use holm_spec::network::{DEFAULT, Endpoint, Network};
 use holm_sys::fail_point;
-use holm_sys::file::{Durability, ensure_directory, random_bytes, read_limited, replace, sync_directory};
+use holm_sys::file::{Durability, ensure_directory, random_bytes, replace, sync_directory};
 use holm_sys::lock::{Lock, Mode};
 
 use crate::addresses::Addresses;
+use crate::document;
 use crate::error::{Error, Kind, Result};
 use crate::links::Links;
 use crate::plan::{self, NewNetwork, Surroundings};
 
-/// Longest document, in bytes.
-const LIMIT: u64 = 1 << 20;
 /// Held by who answers for the names of a network.
 pub(crate) const RESOLVER_LOCK: &str = ".netd.lock";
 /// Where the default network's bridge begins to look for its name.
@@ -81,17 +80,7 @@ impl Networks {
     }
 
     pub(crate) fn read(&self, name: &str) -> Result<Option<Network>> {
-        let path = self.layout.network(name);
-        let corrupt = |why: String| Error::new(Kind::Corrupt, format!("network `{}`: {why}", path.display()));
-        let text = match read_limited(&path, LIMIT) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            text => text.map_err(|error| Error::io(format!("read `{}`", path.display()), error))?,
-        };
-        let network: Network = serde_json::from_slice(&text).map_err(|error| corrupt(error.to_string()))?;
-        match network.version {
-            VERSION => Ok(Some(network)),
-            other => Err(corrupt(format!("unknown version {other}"))),
-        }
+        document::read("network", &self.layout.network(name), |network: &Network| network.version)
     }
 
     /// The network of a name, or of an id or the beginning of one.
@@ -223,10 +212,10 @@ impl Networks {
     /// # Errors
     /// [`Kind::NotFound`]; what the kernel says.
     pub fn lacks_resolver(&self, name: &str) -> Result<bool> {
-        let network = self.find(name)?;
-        if network.is_default() {
+        if name == DEFAULT {
             return Ok(false);
         }
+        let network = self.find(name)?;
         let directory = self.layout.network_addresses(&network.name);
         let lock = directory.join(RESOLVER_LOCK);
         if lock.exists() && Lock::try_acquire(&lock, Mode::Exclusive)?.is_none() {

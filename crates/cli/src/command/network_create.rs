@@ -7,6 +7,7 @@ use holm_engine::network::NewNetwork;
 use crate::command_error::CommandError;
 use crate::context::Context;
 use crate::resolve::{label, network};
+use crate::workload_arguments::each;
 
 /// Make a network
 #[derive(Debug, clap::Parser)]
@@ -91,12 +92,4 @@ fn options(texts: &[String], asked: &mut NewNetwork) -> Result<(), String> {
     }
     asked.options = options;
     Ok(())
-}
-
-fn each<T>(
-    name: &str,
-    texts: &[String],
-    parse: impl Fn(&str) -> Result<T, String>,
-) -> Result<Vec<T>, CommandError> {
-    texts.iter().map(|text| parse(text).map_err(|reason| CommandError::flag(name, reason))).collect()
 }
