@@ -38,4 +38,5 @@ mod cli {
     mod system;
     mod system_check;
     mod terminal;
+    mod volumes;
 }

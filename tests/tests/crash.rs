@@ -20,4 +20,5 @@ mod crash {
     mod prune;
     mod together;
     mod trace;
+    mod volumes;
 }

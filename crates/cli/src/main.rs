@@ -8,6 +8,7 @@
 //! Only [`printer`] prints and only [`command_error`] advises. A command's parser is built when that command was asked
 //! for; all of them only for help, completion and the reference.
 
+mod archive_output;
 mod command;
 mod command_error;
 mod configuration;

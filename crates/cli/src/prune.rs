@@ -107,6 +107,12 @@ pub fn report(report: &PruneReport) -> String {
     text + &format!("Total reclaimed space: {}\n", size::decimal(report.bytes))
 }
 
+/// Which volumes went.
+pub fn report_volumes(names: &[String]) -> String {
+    let lines = names.iter().map(|name| format!("{name}\n")).collect::<String>();
+    if lines.is_empty() { lines } else { format!("Deleted Volumes:\n{lines}\n") }
+}
+
 fn line(removed: &Removed) -> String {
     match removed {
         Removed::Untagged(reference) => format!("untagged: {}\n", reference.familiar()),

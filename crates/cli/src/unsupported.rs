@@ -2,7 +2,7 @@
 
 /// Where flags of `run` and `create` belong.
 const NETWORK: &str = "links between workloads; networks that you make have names";
-const VOLUMES: &str = "volumes";
+const VOLUMES: &str = "sizes of workloads' file systems";
 const LIMITS: &str = "the remaining resource limits";
 const DEVICES: &str = "devices and GPUs";
 const HEALTH: &str = "health checks and restart policies";
@@ -59,7 +59,6 @@ const CREATE: &[(&str, Option<char>, &str)] = &[
     ("memory-reservation", None, LIMITS),
     ("memory-swap", None, LIMITS),
     ("memory-swappiness", None, LIMITS),
-    ("mount", None, VOLUMES),
     ("no-healthcheck", None, HEALTH),
     ("oom-kill-disable", None, LIMITS),
     ("oom-score-adj", None, LIMITS),
@@ -73,8 +72,6 @@ const CREATE: &[(&str, Option<char>, &str)] = &[
     ("use-api-socket", None, SERVE),
     ("userns", None, NAMESPACES),
     ("uts", None, NAMESPACES),
-    ("volume-driver", None, VOLUMES),
-    ("volumes-from", None, VOLUMES),
 ];
 
 const PS: &[(&str, Option<char>, &str)] = &[("size", Some('s'), SIZES)];
@@ -124,7 +121,6 @@ const COMMANDS: &[(&str, &str)] = &[
     ("system events", EVENTS),
     ("trust", PULL),
     ("update", LIMITS),
-    ("volume", VOLUMES),
 ];
 
 /// What will bring a command (as typed, without `holm`: `image pull`); `None` if Docker has none of that name either.
@@ -164,7 +160,7 @@ mod tests {
     fn flags_are_found_by_long_and_short_name() {
         assert_eq!(area("run", "--link"), Some(("link", NETWORK)));
         assert_eq!(area("create", "-c"), Some(("cpu-shares", LIMITS)));
-        assert_eq!(area("run", "--mount=type=bind"), Some(("mount", VOLUMES)));
+        assert_eq!(area("run", "--storage-opt=size=1g"), Some(("storage-opt", VOLUMES)));
         assert_eq!(area("ps", "-s"), Some(("size", SIZES)));
         assert_eq!(area("run", "--lin"), None);
         assert_eq!(area("ps", "--link"), None);

@@ -10,7 +10,8 @@ use holm_spec::workload::{Isolation, Resolver};
 use crate::command_error::CommandError;
 use crate::resolve::security::SecurityOption;
 use crate::resolve::{
-    bind, cpus, environment, isolation, label, memory, network, platform, publish, pull, security, tmpfs,
+    cpus, environment, isolation, label, memory, mount, network, platform, publish, pull, security, tmpfs,
+    volume,
 };
 use crate::supply::Supply;
 
@@ -47,9 +48,18 @@ pub struct WorkloadArguments {
     /// Replace the image's entry point; an empty one removes it
     #[arg(long, value_name = "COMMAND")]
     pub entrypoint: Option<String>,
-    /// Show a directory or file of the host; options: ro, rw, rprivate, rslave, rshared, ...
-    #[arg(short, long, value_name = "SRC:DST[:OPTIONS]")]
+    /// Show a volume, or a directory or file of the host; options: ro, nocopy, U, rslave, idmap=..., ...
+    #[arg(short, long, value_name = "[SRC:]DST[:OPTIONS]")]
     pub volume: Vec<String>,
+    /// Mount a volume, a directory, a tmpfs or an image: type=volume,src=NAME,dst=DIR,...
+    #[arg(long, value_name = "KEY=VALUE,...")]
+    pub mount: Vec<String>,
+    /// Show what another workload shows of the host and of volumes
+    #[arg(long, value_name = "WORKLOAD[:ro]")]
+    pub volumes_from: Vec<String>,
+    /// What keeps the volumes: local
+    #[arg(long, value_name = "DRIVER")]
+    pub volume_driver: Option<String>,
     /// Mount a file system in memory
     #[arg(long, value_name = "DST[:OPTIONS]")]
     pub tmpfs: Vec<String>,
@@ -201,6 +211,7 @@ impl WorkloadArguments {
             exposed: each("expose", &self.expose, publish::parse_exposed)?.concat(),
             resolver,
             extra_hosts: each("add-host", &self.add_host, publish::parse_host)?,
+            volumes_from: each("volumes-from", &self.volumes_from, volume::parse_from)?,
             platform: optional("platform", self.platform.as_deref(), platform::parse)?,
             memory: optional("memory", self.memory.as_deref(), memory::parse)?.flatten(),
             nano_cpus: optional("cpus", self.cpus.as_deref(), cpus::parse)?.flatten(),
@@ -209,7 +220,13 @@ impl WorkloadArguments {
             stop_timeout: flag("stop-timeout", self.stop_timeout.map(stop_timeout).transpose())?,
             ..CreateRequest::default()
         };
-        mounts(&self.volume, &self.tmpfs, &mut request)?;
+        let asked = AskedMounts {
+            volume: &self.volume,
+            mount: &self.mount,
+            tmpfs: &self.tmpfs,
+            driver: self.volume_driver.as_deref(),
+        };
+        mounts(&asked, &mut request)?;
         secure(&self.security_opt, &mut request)?;
         Ok(request)
     }
@@ -333,15 +350,33 @@ fn stop_timeout(seconds: i64) -> Result<i64, String> {
     }
 }
 
-fn mounts(volumes: &[String], tmpfses: &[String], request: &mut CreateRequest) -> Result<(), CommandError> {
+/// Flags that ask for mounts.
+struct AskedMounts<'a> {
+    volume: &'a [String],
+    mount: &'a [String],
+    tmpfs: &'a [String],
+    driver: Option<&'a str>,
+}
+
+fn mounts(asked: &AskedMounts<'_>, request: &mut CreateRequest) -> Result<(), CommandError> {
     let directory = std::env::current_dir().unwrap_or_else(|_| "/".into());
-    for text in volumes {
-        request.binds.push(flag("volume", bind::parse(text, &directory))?);
+    for text in asked.volume {
+        request.mounts.push(flag("volume", volume::parse(text, &directory))?);
     }
-    for text in tmpfses {
+    for text in asked.tmpfs {
         request.tmpfs.extend([flag("tmpfs", tmpfs::parse(text))?]);
     }
-    match bind::shared_target(&request.binds, request.tmpfs.keys().map(String::as_str)) {
+    for text in asked.mount {
+        match flag("mount", mount::parse(text, &directory))? {
+            mount::Parsed::Tmpfs(target, options) => request.tmpfs.extend([(target, options)]),
+            mount::Parsed::Mount(mount) => request.mounts.push(*mount),
+        }
+    }
+    if let Some(driver) = asked.driver.filter(|driver| *driver != "local") {
+        let reason = format!("there is no driver `{driver}` of volumes: local is there");
+        return Err(CommandError::flag("volume-driver", reason));
+    }
+    match volume::shared_target(&request.mounts, request.tmpfs.keys().map(String::as_str)) {
         Some(target) => Err(CommandError::usage(format!("two mounts have the target `{target}`"))),
         None => Ok(()),
     }

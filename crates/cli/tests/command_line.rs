@@ -108,7 +108,8 @@ fn command_lines_that_cannot_be_read_are_answered_in_one_line_with_a_hint() {
             125,
             "holm run: --env-file: read `nowhere`: No such file or directory\n",
         ),
-        ("run -v data:/x y", 125, "holm run: --volume: named volumes are not supported yet"),
+        ("run -v x:/x y", 125, "holm run: --volume: `x` is no name of a volume"),
+        ("run --mount type=bind,dst=/x y", 125, "holm run: --mount: a bind mount needs a source\n"),
         ("run -v /a:/x --tmpfs /x y", 125, "holm run: two mounts have the target `/x`\n"),
         (
             "run --security-opt seccomp=nowhere x",
@@ -150,9 +151,9 @@ fn command_lines_that_cannot_be_read_are_answered_in_one_line_with_a_hint() {
         ("image lss", 1, "holm image: unknown command `lss`\n"),
         ("imags", 1, "holm: unknown command `imags`\nhint: did you mean `image` or `images`?"),
         (
-            "volume create x",
+            "builder prune",
             125,
-            "holm: `holm volume` is not supported yet\nhint: it is planned, together with volumes\n",
+            "holm: `holm builder` is not supported yet\nhint: it is planned, together with building images\n",
         ),
         ("image save x", 125, "holm image: `holm image save` is not supported yet\n"),
         ("help build", 125, "holm: `holm build` is not supported yet\n"),

@@ -63,12 +63,16 @@ impl Engine {
 
     /// What is wrong with a workload, beside what is wrong with its image.
     fn check_workload(&self, id: &Id, report: &mut CheckReport) -> Result<Option<String>> {
-        let user = match self.image_user(id) {
+        let users = match self.image_users_of(id) {
             Err(error) if error.kind() == Kind::Corrupt => return Ok(Some(error.to_string())),
-            user => user?,
+            users => users?,
         };
-        let Some((image, name)) = user else { return Ok(None) };
-        report.users.entry(image).or_default().push(name);
+        if users.is_empty() {
+            return Ok(None);
+        }
+        for (image, name) in users {
+            report.users.entry(image).or_default().push(name);
+        }
         let config = match self.config(id) {
             Err(error) if matches!(error.kind(), Kind::Corrupt | Kind::NoSuchWorkload) => {
                 return Ok(Some(error.to_string()));

@@ -18,6 +18,8 @@ pub enum Kind {
     NoSuchArtifact,
     /// No such network.
     NoSuchNetwork,
+    /// No such volume.
+    NoSuchVolume,
     /// The package manager has no such package, or is not there.
     NoSuchPackage,
     /// A kernel that lacks drivers which guests need.
@@ -193,6 +195,23 @@ impl From<holm_network::Error> for Error {
             holm_network::Kind::Denied => Kind::NotPermitted,
             holm_network::Kind::Unsupported => Kind::Unsupported,
             holm_network::Kind::Locked => Kind::Locked,
+        };
+        Self::wrapping(kind, error)
+    }
+}
+
+impl From<holm_volume::Error> for Error {
+    fn from(error: holm_volume::Error) -> Self {
+        let kind = match error.kind() {
+            holm_volume::Kind::NotFound => Kind::NoSuchVolume,
+            holm_volume::Kind::Exists => Kind::NameTaken,
+            holm_volume::Kind::InUse => Kind::InUse,
+            holm_volume::Kind::Invalid => Kind::InvalidRequest,
+            holm_volume::Kind::Corrupt => Kind::Corrupt,
+            holm_volume::Kind::Denied => Kind::NotPermitted,
+            holm_volume::Kind::NoSpace => Kind::NoSpace,
+            holm_volume::Kind::Locked => Kind::Locked,
+            holm_volume::Kind::Io => Kind::Failed,
         };
         Self::wrapping(kind, error)
     }

@@ -72,14 +72,19 @@ impl Engine {
         entries.filter_map(|entry| entry.map(id).map_err(failed).transpose()).collect()
     }
 
-    /// The image that a workload was made from, with the workload's name; `None` if the workload is gone.
-    pub(crate) fn image_user(&self, id: &Id) -> Result<Option<ImageUser>> {
+    /// The image that a workload was made from, and those that it mounts, with the workload's name; none if the workload is
+    /// gone.
+    pub(crate) fn image_users_of(&self, id: &Id) -> Result<Vec<ImageUser>> {
         let paths = self.layout.workload(id);
         let unknown = || format!("find the image of workload `{}`", id.short());
         match read_document::<MadeFrom>(&paths.config()) {
-            Ok(Some(config)) => Ok(Some((config.image.id, config.name.unwrap_or_else(|| id.short())))),
+            Ok(Some(config)) => {
+                let name = config.name.unwrap_or_else(|| id.short());
+                let mounted = config.settings.mounts.into_iter().filter_map(|mount| mount.image);
+                Ok([config.image.id].into_iter().chain(mounted).map(|image| (image, name.clone())).collect())
+            }
             // Removed meanwhile: a workload has its configuration from the first moment on.
-            Ok(None) if !paths.dir.exists() => Ok(None),
+            Ok(None) if !paths.dir.exists() => Ok(Vec::new()),
             Ok(None) => Err(Error::new(
                 Kind::Corrupt,
                 format!("{}: `{}` is missing", unknown(), paths.config().display()),
@@ -216,6 +221,19 @@ impl Engine {
 struct MadeFrom {
     name: Option<String>,
     image: ImageId,
+    #[serde(default)]
+    settings: Mounts,
+}
+
+#[derive(Default, Deserialize)]
+struct Mounts {
+    #[serde(default)]
+    mounts: Vec<MountedImage>,
+}
+
+#[derive(Deserialize)]
+struct MountedImage {
+    image: Option<Digest>,
 }
 
 #[derive(Deserialize)]

@@ -9,7 +9,7 @@
 //!
 //! An overlay keeps its layers; their shared mounts may go while it is there.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -52,9 +52,15 @@ pub struct ImageMount {
 }
 
 /// An image's root, nowhere mounted, with its layers.
-struct Root {
+pub(crate) struct Root {
     root: OwnedFd,
     _layers: Vec<SharedMount>,
+}
+
+impl AsFd for Root {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
 }
 
 impl Engine {
@@ -70,7 +76,7 @@ impl Engine {
         Ok(holm_files::compare(before.root.as_fd(), after.root.as_fd())?)
     }
 
-    fn image_root(&self, image: &Image) -> Result<Root> {
+    pub(crate) fn image_root(&self, image: &Image) -> Result<Root> {
         let nothing = Writable { upper: PathBuf::new(), work: PathBuf::new() };
         let root = RootFs { layers: self.store.layer_mounts(image)?, writable: nothing, volatile: false };
         self.store.prepare_layers(&root.layers)?;

@@ -4,6 +4,7 @@ mod defaults;
 mod network;
 
 use holm_spec::machine::Machine;
+use holm_spec::volume::{MountKind, MountPoint};
 use holm_spec::workload::{Config, Status};
 use holm_store::{CONFIG_DEFAULTS, over_defaults};
 use serde_json::{Value, json};
@@ -125,6 +126,7 @@ fn host_config(config: &Config) -> Value {
     let settings = &config.settings;
     let document = json!({
         "Binds": settings.binds,
+        "VolumesFrom": (!settings.volumes_from.is_empty()).then_some(&settings.volumes_from),
         "NetworkMode": network::mode(config),
         "PortBindings": network::bindings(settings),
         "PublishAllPorts": settings.publish_all,
@@ -153,23 +155,27 @@ fn host_config(config: &Config) -> Value {
     over_defaults(defaults::HOST_CONFIG, document)
 }
 
-/// Binds of the user's; what every workload has is not listed, as with Docker.
+/// What the user mounts; what every workload has is not listed, as with Docker.
 fn mounts(config: &Config) -> Vec<Value> {
-    let listed = |bind: &String| {
-        let mut parts = bind.split(':');
-        let (source, destination) = (parts.next()?, parts.next()?);
-        let mode = parts.next().unwrap_or_default();
-        let has = |option: &str| mode.split(',').any(|given| given == option);
-        let propagation =
-            ["private", "rshared", "shared", "rslave", "slave"].into_iter().find(|name| has(name));
-        Some(json!({
-            "Type": "bind",
-            "Source": source,
-            "Destination": destination,
-            "Mode": mode,
-            "RW": !has("ro"),
-            "Propagation": propagation.unwrap_or("rprivate"),
-        }))
+    let listed = |mount: &MountPoint| {
+        let mut document = json!({
+            "Type": mount.kind,
+            "Source": mount.source,
+            "Destination": mount.target,
+            "Mode": mount.mode,
+            "RW": !mount.read_only,
+            "Propagation": mount.propagation.as_deref().unwrap_or("rprivate"),
+        });
+        match mount.kind {
+            MountKind::Volume => {
+                document["Name"] = json!(mount.name);
+                document["Driver"] = json!("local");
+                document["Propagation"] = json!(mount.propagation.as_deref().unwrap_or_default());
+            }
+            MountKind::Image => document["Source"] = json!(mount.name),
+            MountKind::Bind => {}
+        }
+        document
     };
-    config.settings.binds.iter().filter_map(listed).collect()
+    config.settings.mounts.iter().map(listed).collect()
 }

@@ -33,25 +33,25 @@ const KILL_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is prepared on this host for each start of a workload.
 #[derive(Debug)]
-pub(crate) enum Ground {
-    /// The layers of a container's root, and its networks.
-    Container { layers: Vec<LayerMount>, networks: Vec<Attachment> },
-    /// A virtual machine.
-    Machine(Machine),
+pub(crate) struct Ground {
+    /// Layers that this host mounts: those of a container's root, and of images that are mounted in the workload.
+    layers: Vec<LayerMount>,
+    networks: Vec<Attachment>,
+    /// The virtual machine, if it is in one.
+    machine: Option<Machine>,
 }
 
 impl Ground {
     pub(crate) fn of(config: Config) -> Self {
         let Config { machine, root, settings, .. } = config;
-        let container = Self::Container { layers: root.layers, networks: settings.networks };
-        machine.map_or(container, Self::Machine)
+        // A machine reads the layers' files of its root itself.
+        let mut layers = if machine.is_some() { Vec::new() } else { root.layers };
+        layers.extend(settings.mounts.into_iter().flat_map(|mount| mount.layers));
+        Self { layers, networks: settings.networks, machine }
     }
 
     pub(crate) fn machine(&self) -> Option<&Machine> {
-        match self {
-            Self::Container { .. } => None,
-            Self::Machine(machine) => Some(machine),
-        }
+        self.machine.as_ref()
     }
 }
 
@@ -78,11 +78,7 @@ impl Engine {
         let Beginning { streams, window, signals } = beginning;
         let sandbox = self.stage_sandbox(id)?;
         let undo = |_: &Error| drop(remove_tree(&sandbox.paths.dir));
-        match ground {
-            Ground::Machine(machine) => self.prepare_launch(machine, &sandbox.paths),
-            Ground::Container { layers, networks } => self.prepare_container(layers, networks),
-        }
-        .inspect_err(undo)?;
+        self.prepare(ground, &sandbox.paths).inspect_err(undo)?;
         let (ours, theirs) =
             socket::packet_pair().map_err(|errno| Error::io("make a socket for the keeper", errno))?;
         // Lies in the socket before the keeper looks.
@@ -92,6 +88,12 @@ impl Engine {
         drop((theirs, sandbox));
         fail_point::reached("start-keeper-spawned");
         Session::confirm(ours, Some(keeper), signals)
+    }
+
+    fn prepare(&self, ground: &Ground, sandbox: &SandboxPaths) -> Result<()> {
+        self.store.prepare_layers(&ground.layers)?;
+        ground.networks.iter().try_for_each(|one| self.ensure_resolver(&one.network).map(drop))?;
+        ground.machine.as_ref().map_or(Ok(()), |machine| self.prepare_launch(machine, sandbox))
     }
 
     pub(crate) fn lock_workload(&self, id: &Id) -> Result<Lock> {
@@ -326,11 +328,12 @@ impl Engine {
         }
     }
 
-    /// Removes a workload and everything of it; a running one only with `force`, by SIGKILL.
+    /// Removes a workload and everything of it; a running one only with `force`, by SIGKILL. With `volumes` those of its
+    /// volumes go along that nobody named and no other workload has.
     ///
     /// # Errors
     /// [`Kind::StillRunning`] without `force`.
-    pub fn remove(&self, id: &Id, force: bool) -> Result<()> {
+    pub fn remove(&self, id: &Id, force: bool, volumes: bool) -> Result<()> {
         let name = self.name_to_release(id)?;
         for _ in 0..REMOVE_ATTEMPTS {
             let lock = match self.lock_workload(id) {
@@ -339,7 +342,9 @@ impl Engine {
                 other => other?,
             };
             if self.make_sure_it_is_down(id)? {
-                return Ok(remove_workload(&self.layout, id, &name)?);
+                self.settle_volumes(id, volumes)?;
+                remove_workload(&self.layout, id, &name)?;
+                return Ok(self.volumes().release(id)?);
             }
             drop(lock);
             match self.attach(id, Streams::NONE) {

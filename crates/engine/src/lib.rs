@@ -37,6 +37,7 @@ mod session;
 mod stats;
 mod top;
 mod usage;
+mod volumes;
 mod workload;
 
 pub use check::{BrokenWorkload, CheckReport};
@@ -46,6 +47,7 @@ pub use files::{CommitRequest, CopyOptions, Files, Side};
 pub use holm_network as network;
 pub use holm_registry as registry;
 pub use holm_store as images;
+pub use holm_volume as volume;
 pub use host::{HostInfo, Resources, registry_server};
 pub use image_files::ImageMount;
 /// Signals as a descriptor, for front doors with one loop.
@@ -56,11 +58,15 @@ pub mod signals {
 pub use kernels::FetchedPackage;
 pub use logs::{LogOptions, LogReader, LogRecord};
 pub use prune::{Extent, FitsLabels, PruneReport, PruneRequest};
-pub use request::{Bind, CreateRequest, EnvChange, NetworkChoice, SeccompChoice};
+pub use request::{
+    Below, Bind, CreateRequest, EnvChange, IdMaps, IdRange, MountRequest, MountSource, NetworkChoice,
+    SeccompChoice, VolumesFrom,
+};
 pub use session::{Beginning, Event, Session};
 pub use stats::{Chosen, Sample, Used, Watch};
 pub use top::ProcessRow;
-pub use usage::{DiskUsage, WorkloadUsage};
+pub use usage::{DiskUsage, VolumeUsage, WorkloadUsage};
+pub use volumes::PrunedVolumes;
 pub use workload::{PAUSED, Workload};
 
 use holm_spec::layout::Layout;
@@ -125,6 +131,11 @@ impl Engine {
     /// The networks: find, list.
     pub fn networks(&self) -> holm_network::Networks {
         holm_network::Networks::new(&self.layout)
+    }
+
+    /// The volumes: find, list.
+    pub fn volumes(&self) -> holm_volume::Volumes {
+        holm_volume::Volumes::new(&self.layout)
     }
 
     /// The image store: import, list, tag, inspect, history.

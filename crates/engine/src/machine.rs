@@ -40,12 +40,13 @@ impl Engine {
         &self,
         request: &CreateRequest,
         platform: &Platform,
+        needs_shares: bool,
     ) -> Result<Option<Machine>> {
         if request.isolation == Isolation::Container {
             return refuse_machine_settings(request).map(|()| None);
         }
         refuse_what_needs_the_host(request)?;
-        if !request.binds.is_empty() {
+        if needs_shares {
             machines::require_virtiofsd()?;
         }
         let kernel = match &request.kernel {

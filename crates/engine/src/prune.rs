@@ -122,7 +122,7 @@ impl Engine {
                 continue;
             }
             let bytes = self.size_of(&mut counter, id)?;
-            match self.remove(id, false) {
+            match self.remove(id, false, false) {
                 Ok(()) => {
                     report.workloads.push(*id);
                     report.bytes += bytes;

@@ -49,6 +49,10 @@ impl Engine {
         if released > 0 {
             done.push(format!("released {released} names without a workload"));
         }
+        match self.volumes().repair() {
+            Ok(lines) => done.extend(lines),
+            Err(error) => note(&mut done, &OsString::from("volumes"), Err(error.into())),
+        }
         self.repair_mounts(&mut done);
         match self.repair_networks() {
             Ok(lines) => done.extend(lines),
@@ -279,7 +283,8 @@ impl Engine {
     /// that does not tell its image: it may be any, so nothing may be removed.
     pub fn image_users(&self) -> Result<Vec<holm_store::ImageUser>> {
         let ids = self.ids()?;
-        let workloads = ids.iter().filter_map(|id| self.image_user(id).transpose());
+        let users = ids.iter().map(|id| self.image_users_of(id)).collect::<Result<Vec<_>>>()?;
+        let workloads = users.into_iter().flatten().map(Ok);
         let mounts = self
             .image_mounts()?
             .into_iter()

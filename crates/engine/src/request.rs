@@ -35,8 +35,10 @@ pub struct CreateRequest {
     pub user: Option<String>,
     /// Hostname; the short id if absent (the host's own with the host's network).
     pub hostname: Option<String>,
-    /// Bind mounts.
-    pub binds: Vec<Bind>,
+    /// What it mounts of the host, of volumes and of images.
+    pub mounts: Vec<MountRequest>,
+    /// Workloads whose binds and volumes it mounts, too.
+    pub volumes_from: Vec<VolumesFrom>,
     /// tmpfs mounts: target to mount options (`size=64m,mode=1777,exec`).
     pub tmpfs: BTreeMap<String, String>,
     /// The root file system is read-only.
@@ -115,17 +117,99 @@ pub enum EnvChange {
     Unset(String),
 }
 
-/// A directory or file of the host made visible in the workload.
+/// Something that the workload mounts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bind {
-    /// Absolute path on the host; created as a directory if absent, as with `docker run -v`.
-    pub source: PathBuf,
+pub struct MountRequest {
+    /// What.
+    pub source: MountSource,
     /// Absolute path in the workload.
     pub target: String,
     /// The workload cannot write there.
     pub read_only: bool,
+    /// A path below the source that is shown in place of it; it must be there at each start.
+    pub subpath: Option<String>,
     /// Propagation of later mounts: `rprivate` (default), `private`, `rshared`, `shared`, `rslave`, `slave`.
     pub propagation: Option<String>,
+    /// Everything in it becomes the user's that the workload runs as.
+    pub owned: bool,
+    /// Options as they were written, for `inspect`.
+    pub mode: String,
+    /// The whole text, if it was written as `SOURCE:TARGET[:OPTIONS]`.
+    pub text: Option<String>,
+}
+
+/// What is mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MountSource {
+    /// A directory or file of the host.
+    Bind(Bind),
+    /// A volume.
+    Volume {
+        /// Its name; one of its own, which nobody named, if absent.
+        name: Option<String>,
+        /// Fill it with what the image has there, if it is empty.
+        copy: bool,
+        /// Options of the volume, if it is not there yet.
+        options: BTreeMap<String, String>,
+        /// Labels of the volume, if it is not there yet.
+        labels: BTreeMap<String, String>,
+    },
+    /// The files of an image, read-only.
+    Image(String),
+}
+
+/// A directory or file of the host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bind {
+    /// Absolute path on the host.
+    pub path: PathBuf,
+    /// Make a directory of it if it is not there, as `docker run -v` does; otherwise that is an error.
+    pub create: bool,
+    /// What becomes of what is mounted below it.
+    pub below: Below,
+    /// Ids that its files appear with; their own if absent.
+    pub ids: Option<IdMaps>,
+}
+
+/// What becomes of what is mounted below a directory that is bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Below {
+    /// It is shown, too, and read-only if the directory is.
+    #[default]
+    Shown,
+    /// It is shown, too, as writable as it is.
+    Writable,
+    /// It is not shown.
+    Hidden,
+}
+
+/// Ids that the files of a mount appear with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IdMaps {
+    /// Users.
+    pub users: Vec<IdRange>,
+    /// Groups.
+    pub groups: Vec<IdRange>,
+}
+
+/// Ids in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdRange {
+    /// The first as the file system has it.
+    pub from: u32,
+    /// The first as it appears.
+    pub to: u32,
+    /// How many.
+    pub count: u32,
+}
+
+/// A workload whose binds and volumes are mounted, too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumesFrom {
+    /// Its name or id.
+    pub workload: String,
+    /// Whether they are read-only; as they are there if absent.
+    pub read_only: Option<bool>,
 }
 
 /// Which system calls a workload may make.

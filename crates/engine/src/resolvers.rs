@@ -6,8 +6,6 @@
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
-use holm_spec::network::Attachment;
-use holm_spec::rootfs::LayerMount;
 use holm_sys::exec::StringArray;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -18,12 +16,6 @@ use crate::{Engine, Error, Kind, Result};
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Engine {
-    /// Prepares on this host what a container needs before its keeper starts it.
-    pub(crate) fn prepare_container(&self, layers: &[LayerMount], networks: &[Attachment]) -> Result<()> {
-        self.store.prepare_layers(layers)?;
-        networks.iter().try_for_each(|attachment| self.ensure_resolver(&attachment.network).map(drop))
-    }
-
     /// Sees to it that somebody answers for a network's names; says whether nobody did.
     pub(crate) fn ensure_resolver(&self, network: &str) -> Result<bool> {
         let lacks = self.networks().lacks_resolver(network)?;

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use holm_spec::volume::Volume;
 use holm_spec::{Digest, Id};
 use holm_store::{ObjectUsage, StoreUsage};
 use holm_sys::usage::Usage;
@@ -19,6 +20,8 @@ pub struct DiskUsage {
     pub store: StoreUsage,
     /// Workloads, newest first.
     pub workloads: Vec<WorkloadUsage>,
+    /// Volumes, by name.
+    pub volumes: Vec<VolumeUsage>,
     /// Ids of images that workloads use.
     pub used_images: BTreeSet<Digest>,
     /// Ids of kernels that machines use, or get without being asked.
@@ -36,11 +39,27 @@ pub struct WorkloadUsage {
     pub size: u64,
 }
 
+/// A volume and its room.
+#[derive(Clone, Debug)]
+pub struct VolumeUsage {
+    /// The volume.
+    pub volume: Volume,
+    /// How many workloads have it.
+    pub users: usize,
+    /// Bytes on the disk; of a directory of the user's nothing counts.
+    pub size: u64,
+}
+
 impl DiskUsage {
     /// Bytes on the disk that would be free if only those of `objects` were there that `used` says.
     pub fn reclaimable(&self, objects: &[ObjectUsage], used: &BTreeSet<Digest>) -> u64 {
         let needed = objects.iter().filter(|object| used.contains(&object.id));
         self.store.together(objects) - self.store.together(needed)
+    }
+
+    /// Bytes on the disk of all volumes.
+    pub fn volumes_size(&self) -> u64 {
+        self.volumes.iter().map(|volume| volume.size).sum()
     }
 
     /// Bytes on the disk of all workloads.
@@ -66,10 +85,22 @@ impl Engine {
             let size = self.size_of(&mut counter, &workload.config.id)?;
             workloads.push(WorkloadUsage { workload, size });
         }
+        let volumes = self.volumes_usage(&mut counter)?;
         let attributed = store.together(store.objects()) + store.compressed_size();
         let loose = store.content.saturating_sub(attributed);
-        let other = loose + self.other(&mut counter, &workloads)?;
-        Ok(DiskUsage { store, workloads, used_images, used_kernels, other })
+        let other = loose + self.other(&mut counter, &workloads, &volumes)?;
+        Ok(DiskUsage { store, workloads, volumes, used_images, used_kernels, other })
+    }
+
+    fn volumes_usage(&self, counter: &mut Usage) -> Result<Vec<VolumeUsage>> {
+        let volumes = self.volumes();
+        let in_use = volumes.in_use()?;
+        let mut usages = Vec::new();
+        for volume in volumes.list()? {
+            let size = below(counter, &self.layout.volume(&volume.name).dir, &[])?;
+            usages.push(VolumeUsage { users: in_use.of(&volume.name).count(), size, volume });
+        }
+        Ok(usages)
     }
 
     /// Bytes on the disk of a workload; 0 if it is gone.
@@ -78,18 +109,24 @@ impl Engine {
         parts.iter().map(|path| below(counter, path, &[])).sum()
     }
 
-    /// What of the root is neither content of the store nor of a workload in the list.
-    fn other(&self, counter: &mut Usage, workloads: &[WorkloadUsage]) -> Result<u64> {
+    /// What of the root is neither content of the store nor of a workload or a volume in the lists.
+    fn other(
+        &self,
+        counter: &mut Usage,
+        workloads: &[WorkloadUsage],
+        volumes: &[VolumeUsage],
+    ) -> Result<u64> {
         let mut left_out = vec![self.layout.run.clone()];
         left_out.extend(["blobs", "layers"].map(|name| self.layout.root.join(name)));
         for id in workloads.iter().map(|usage| usage.workload.config.id) {
             left_out.extend([self.layout.snapshot(&id), self.layout.workload(&id).dir]);
         }
+        left_out.extend(volumes.iter().map(|usage| self.layout.volume(&usage.volume.name).dir));
         below(counter, &self.layout.root, &left_out)
     }
 }
 
-fn below(counter: &mut Usage, path: &Path, left_out: &[PathBuf]) -> Result<u64> {
+pub(crate) fn below(counter: &mut Usage, path: &Path, left_out: &[PathBuf]) -> Result<u64> {
     let left_out: Vec<&Path> = left_out.iter().map(PathBuf::as_path).collect();
     counter.below(path, &left_out).map_err(|error| Error::io(format!("measure `{}`", path.display()), error))
 }

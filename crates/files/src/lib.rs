@@ -13,12 +13,14 @@
 //! | `unpack` | from an archive to files |
 //! | `view` | the directories that a task is about |
 //! | `compare` | what one root has that another has not |
+//! | `own` | giving everything to one user |
 //! | `changes` | what the writable part of an overlay changes (Linux, `overlayfs`): a list, or a layer |
 
 mod changes;
 mod compare;
 mod error;
 mod look;
+mod own;
 mod pack;
 mod unpack;
 mod view;
@@ -31,6 +33,7 @@ use holm_spec::files::Task;
 
 pub use compare::compare;
 pub use error::{Error, Result};
+pub use own::own;
 pub use view::{View, root_of};
 
 /// Carries out a task (see [`holm_spec::files`] for what it reads and writes).

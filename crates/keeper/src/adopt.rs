@@ -29,7 +29,8 @@ impl Server {
         let group = Group::find(&Hierarchies::detect().ok()?, &group_path(&config), &[], None).ok()?;
         // A machine reads the layers' files itself.
         let mounted = config.root.layers.iter().filter(|_| config.isolation == Isolation::Container);
-        let layers = mounted.filter_map(|layer| layers::share(layer).ok()).collect();
+        let images = config.settings.mounts.iter().flat_map(|mount| &mount.layers);
+        let layers = mounted.chain(images).filter_map(|layer| layers::share(layer).ok()).collect();
         let streams =
             if config.tty { Streams::default() } else { reopen_fifos(&self.paths.workload(&workload)) };
         let main =

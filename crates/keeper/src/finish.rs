@@ -11,10 +11,12 @@ use holm_runtime::release::{release_groups, remove_workload};
 use holm_spec::Timestamp;
 use holm_spec::keeper::{FailureKind, Reply};
 use holm_spec::layout::DOOMED_PREFIX;
+use holm_spec::volume::MountKind;
 use holm_spec::workload::{Config, State, Status};
 use holm_sys::fail_point;
 use holm_sys::file::{remove_locked_tree, remove_tree};
 use holm_sys::lock::{Lock, Mode};
+use holm_volume::Volumes;
 
 use crate::server::Server;
 use crate::start::write_state;
@@ -77,9 +79,17 @@ impl Server {
                 Mode::Exclusive,
                 LOCK_PATIENCE,
             );
-            let _ = remove_workload(&self.layout, &config.id, &config.name);
+            self.remove_workload(&config);
         }
         self.leave_or_close(released);
+    }
+
+    /// What cannot be removed goes with the next command.
+    fn remove_workload(&self, config: &Config) {
+        let removed = remove_workload(&self.layout, &config.id, &config.name);
+        if removed.is_ok() && config.settings.mounts.iter().any(|mount| mount.kind == MountKind::Volume) {
+            let _ = Volumes::new(&self.layout).release(&config.id);
+        }
     }
 
     fn leave_or_close(&mut self, released: bool) {
@@ -95,7 +105,7 @@ impl Server {
         let released = release_groups(&config.cgroup_parent, &config.sandbox).is_ok();
         if config.auto_remove {
             // Whoever started it holds the workload's lock until it hears of this.
-            let _ = remove_workload(&self.layout, &config.id, &config.name);
+            self.remove_workload(config);
         } else {
             let state = State { exit_code: exit_code(kind), error: error.to_owned(), ..State::created() };
             let _ = write_state(&self.layout.workload(&config.id).exit(), &state);

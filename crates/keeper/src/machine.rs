@@ -249,7 +249,7 @@ impl<'a> GuestMounts<'a> {
         let mut sorted = Self { mounts: Vec::new(), files: Vec::new(), shares: Shares(Vec::new()) };
         for mount in config.oci.mounts().iter().flatten() {
             let source = mount.source().clone().unwrap_or_default();
-            if mount.typ().as_deref() != Some("bind") {
+            if !matches!(mount.typ().as_deref(), Some("bind" | "overlay")) {
                 sorted.mounts.push(mount.clone());
             } else if source == launch.init {
                 sorted.mounts.push(with_source(mount, INIT_PATH.into()));
@@ -257,7 +257,7 @@ impl<'a> GuestMounts<'a> {
                 sorted.files.push(guest_file(&source, mount.destination())?);
             } else {
                 let number = sorted.shares.0.len();
-                sorted.mounts.push(with_source(mount, format!("{SHARES}/{number}").into()));
+                sorted.mounts.push(of_share(mount, number));
                 sorted.shares.0.push(mount);
             }
         }
@@ -287,6 +287,16 @@ fn with_source(mount: &Mount, source: PathBuf) -> Mount {
     let mut mount = mount.clone();
     mount.set_source(Some(source));
     mount
+}
+
+/// A bind of what is shared, whatever that is on the host.
+fn of_share(mount: &Mount, number: usize) -> Mount {
+    let mut shared = with_source(mount, format!("{SHARES}/{number}").into());
+    if mount.typ().as_deref() == Some("overlay") {
+        let options = ["bind", "rprivate", "ro", "nosuid", "nodev"].map(str::to_owned).to_vec();
+        shared.set_typ(Some("bind".to_owned())).set_options(Some(options));
+    }
+    shared
 }
 
 fn guest_file(source: &Path, target: &Path) -> Result<GuestFile, Error> {

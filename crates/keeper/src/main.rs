@@ -18,6 +18,7 @@ mod jail;
 mod limits;
 mod log;
 mod machine;
+mod mounts;
 mod networks;
 mod notices;
 mod server;

@@ -26,6 +26,7 @@ use holm_sys::shared_mount::SharedMount;
 
 use crate::limits;
 use crate::log::Log;
+use crate::mounts;
 use crate::networks;
 use crate::server::Server;
 use crate::shares::Helper;
@@ -156,10 +157,12 @@ impl Server {
         let log = ensure_directory(&paths.log_dir(), 0o700)
             .and_then(|()| Log::open(&paths.log()))
             .map_err(|error| Error::system(format!("open log `{}`", paths.log().display()), error))?;
-        let Begun { mut process, group, layers, helpers, ports, notices } = match config.isolation {
-            Isolation::Container => self.start_container(config, window)?,
-            Isolation::Vm => self.start_machine(config, window)?,
+        let found = mounts::find(config)?;
+        let Begun { mut process, group, mut layers, helpers, ports, notices } = match config.isolation {
+            Isolation::Container => self.start_container(&found.config, window)?,
+            Isolation::Vm => self.start_machine(&found.config, window)?,
         };
+        layers.extend(found.layers);
         fail_point::reached("keeper-process-started");
         let state = running_state(process.get().pid)?;
         write_state(&self.paths.state(&config.id), &state)?;

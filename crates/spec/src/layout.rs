@@ -9,6 +9,13 @@
 //!   snapshots/<workload>/{upper,work}  of a container; `scratch`, a disk, of a virtual machine
 //!   locks/networks               flock: shared while a sandbox joins or leaves networks, exclusive to change these
 //!   networks/<name>.json         a network (`spec::network`)
+//!   locks/volumes                flock: shared while something refers to new volumes, exclusive to remove them
+//!   volumes/<name>/              a volume (`spec::volume`)
+//!     volume.json                what was asked; immutable
+//!     _data/                     what it holds
+//!     lock                       flock: held by who fills it
+//!     filling/ filled/           what it is being filled with, see the crate `volume`
+//!   volumes/.work/               volumes half made and half removed; which ones go with which workload
 //!   names/<name>                 symbolic link to the workload's id: the claim of a name
 //!   workloads/<workload>/
 //!     config.json                what was asked, resolved; immutable
@@ -102,6 +109,21 @@ impl Layout {
         self.run.join("networks").join(name)
     }
 
+    /// Directory of all volumes.
+    pub fn volumes(&self) -> PathBuf {
+        self.root.join("volumes")
+    }
+
+    /// Directory of one volume, whose name is valid ([`crate::volume::is_valid_name`]).
+    pub fn volume(&self, name: &str) -> VolumePaths {
+        VolumePaths { dir: self.volumes().join(name) }
+    }
+
+    /// Lock of whoever removes volumes, or refers to one anew.
+    pub fn volumes_lock(&self) -> PathBuf {
+        self.root.join("locks/volumes")
+    }
+
     /// Directory of all writable parts.
     pub fn snapshots(&self) -> PathBuf {
         self.root.join("snapshots")
@@ -189,6 +211,40 @@ impl WorkloadPaths {
     /// The current log file.
     pub fn log(&self) -> PathBuf {
         self.log_dir().join("0.log")
+    }
+}
+
+/// Paths of one volume below the root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumePaths {
+    /// The volume's directory.
+    pub dir: PathBuf,
+}
+
+impl VolumePaths {
+    /// Its document ([`crate::volume::Volume`]).
+    pub fn document(&self) -> PathBuf {
+        self.dir.join("volume.json")
+    }
+
+    /// What it holds, by Docker's name.
+    pub fn data(&self) -> PathBuf {
+        self.dir.join("_data")
+    }
+
+    /// Lock of whoever fills it.
+    pub fn lock(&self) -> PathBuf {
+        self.dir.join("lock")
+    }
+
+    /// What it is being filled with.
+    pub fn filling(&self) -> PathBuf {
+        self.dir.join("filling")
+    }
+
+    /// The same once it is whole.
+    pub fn filled(&self) -> PathBuf {
+        self.dir.join("filled")
     }
 }
 

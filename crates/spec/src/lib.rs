@@ -23,6 +23,7 @@ pub mod rootfs;
 pub mod runtime;
 pub mod signal;
 pub mod time;
+pub mod volume;
 pub mod workload;
 
 pub use oci_spec::image;

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::machine::Machine;
 use crate::network::{Attachment, Port, Publication};
 use crate::rootfs::RootFs;
+use crate::volume::MountPoint;
 use crate::{Digest, Id, Timestamp, runtime};
 
 /// Version that this code writes into [`Config`] and [`State`]; it reads this one and none newer.
@@ -201,8 +202,12 @@ pub struct Settings {
     pub resolver: Resolver,
     /// Names that it knows.
     pub extra_hosts: Vec<ExtraHost>,
-    /// Bind mounts, `source:target[:options]`.
+    /// `source:target[:options]`, of binds and volumes that were asked for so.
     pub binds: Vec<String>,
+    /// What it mounts of the host, resolved.
+    pub mounts: Vec<MountPoint>,
+    /// Workloads whose mounts it took: `name[:options]`.
+    pub volumes_from: Vec<String>,
     /// tmpfs mounts: target to options.
     pub tmpfs: BTreeMap<String, String>,
     /// Anonymous memory and page cache limit in bytes.

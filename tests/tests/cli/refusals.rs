@@ -14,14 +14,12 @@ fn flags_that_are_not_there_yet_fail_by_name() {
         &["--ipc", "host"],
         &["--link", "x"],
         &["--log-driver", "none"],
-        &["--mount", "type=tmpfs,dst=/t"],
         &["--pid", "host"],
         &["--shm-size", "1m"],
         &["--sysctl", "a=b"],
         &["--ulimit", "nofile=1"],
         &["--userns", "host"],
         &["--uts", "host"],
-        &["--volumes-from", "x"],
         &["--memory-swap", "1g"],
         &["--cpuset-cpus", "0"],
         &["--cpu-shares", "2"],
@@ -34,7 +32,6 @@ fn flags_that_are_not_there_yet_fail_by_name() {
         &["--blkio-weight", "10"],
         &["--domainname", "x"],
         &["--no-healthcheck"],
-        &["--volume-driver", "x"],
     ] {
         let outcome = holm.script(flags, "true");
         outcome.refused(125, &[flags[0]]);
@@ -66,6 +63,8 @@ fn values_that_are_unknown() {
         (&["--mac-address", "x"], "`x`"),
         (&["--dns", "nobody"], "nobody"),
         (&["--add-host", "nobody"], "nobody"),
+        (&["--volume-driver", "x"], "`x`"),
+        (&["--volumes-from", "nobody"], "nobody"),
         (&["--pull", "sometimes"], "sometimes"),
         (&["--sig-proxy=perhaps"], "perhaps"),
         (&["-a", "STDSIDEWAYS"], "STDSIDEWAYS"),

@@ -284,6 +284,8 @@ fn every_point_has_a_scenario() {
         super::prune::MOUNT_POINTS,
         super::networks::POINTS,
         super::networks::DOCUMENT_POINTS,
+        super::volumes::POINTS,
+        super::volumes::RELEASE_POINTS,
         // The store's own tests.
         "unpack",
     ];

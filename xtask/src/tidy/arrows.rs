@@ -14,16 +14,20 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("store", &["spec", "sys", "tar"]),
     ("network", &["spec", "sys"]),
     ("netd", &["spec", "sys"]),
+    ("volume", &["spec", "sys"]),
     ("vmm", &["spec", "sys"]),
     ("registry", &["spec", "sys", "tar", "store"]),
     // The client only to fetch what a mirror has not.
     ("registry-server", &["spec", "sys", "registry"]),
     ("build", &["spec", "sys", "store"]),
     ("files", &["spec", "sys", "tar", "runtime"]),
-    ("keeper", &["spec", "sys", "runtime", "network", "vmm"]),
+    ("keeper", &["spec", "sys", "runtime", "network", "volume", "vmm"]),
     ("guest", &["spec", "sys", "files", "runtime"]),
     // The keeper and the guest agent are known by their messages only, which are in `spec`.
-    ("engine", &["spec", "sys", "tar", "files", "runtime", "store", "network", "vmm", "registry", "build"]),
+    (
+        "engine",
+        &["spec", "sys", "tar", "files", "runtime", "store", "network", "volume", "vmm", "registry", "build"],
+    ),
     ("reconcile", &["spec", "engine"]),
     ("server", &["spec", "engine", "registry", "build", "reconcile"]),
     ("cli", &["spec", "engine", "registry", "build", "reconcile"]),

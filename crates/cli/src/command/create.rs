@@ -41,7 +41,7 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     Ok(0)
 }
 
-/// Creates a workload, writes its id to `cidfile` and prints warnings.
+/// Creates a workload and writes its id to `cidfile`.
 ///
 /// # Errors
 /// Nothing was created, and the file is not there.
@@ -54,15 +54,12 @@ pub fn create(
 ) -> Result<Created, CommandError> {
     let cidfile = cidfile.map(IdFile::reserve).transpose()?;
     let created = supply.create(context, engine, request)?;
-    for warning in &created.warnings {
-        context.printer.warning(warning);
-    }
     if let Some(cidfile) = cidfile
         && let Err(error) = cidfile.fill(&created.id.to_string())
     {
         let id = created.id;
         drop(created);
-        engine.remove(&id, true)?;
+        engine.remove(&id, true, true)?;
         return Err(error);
     }
     Ok(created)

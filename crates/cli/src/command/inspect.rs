@@ -1,15 +1,16 @@
-//! `holm inspect`: workloads and images as documents.
+//! `holm inspect`: workloads, images, networks and volumes as documents.
 
 use holm_engine::{Engine, Kind, images};
 use serde_json::Value;
 
+use crate::command::{network_inspect, volume_inspect};
 use crate::command_error::CommandError;
 use crate::context::Context;
 use crate::listing;
 use crate::several;
 use crate::template::Template;
 
-/// Show workloads and images as JSON documents
+/// Show workloads, images, networks and volumes as JSON documents
 #[derive(Debug, clap::Parser)]
 #[command(after_help = "Examples:
   holm inspect web
@@ -20,7 +21,7 @@ pub struct Args {
     /// A template for each document, or json for one line a document
     #[arg(short, long, value_name = "TEMPLATE")]
     format: Option<String>,
-    /// Only objects of this type: workload (or container), image
+    /// Only objects of this type: workload (or container), image, network, volume
     #[arg(long, value_name = "TYPE")]
     r#type: Option<String>,
     /// Names or ids
@@ -31,12 +32,16 @@ pub struct Args {
 /// Which objects a name may be of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// Workloads, then images.
+    /// Workloads, then images, networks and volumes.
     Any,
     /// Workloads only.
     Workload,
     /// Images only.
     Image,
+    /// Networks only.
+    Network,
+    /// Volumes only.
+    Volume,
 }
 
 /// Shows what the names stand for.
@@ -45,11 +50,11 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
         None | Some("") => Wanted::Any,
         Some("workload" | "container") => Wanted::Workload,
         Some("image") => Wanted::Image,
-        Some(kind @ ("network" | "volume")) => {
-            return Err(CommandError::unsupported(&format!("--type {kind}"), &format!("{kind}s")));
-        }
+        Some("network") => Wanted::Network,
+        Some("volume") => Wanted::Volume,
         Some(other) => {
-            return Err(CommandError::flag("type", format!("`{other}` is no type: workload and image are")));
+            let reason = format!("`{other}` is no type: workload, image, network and volume are");
+            return Err(CommandError::flag("type", reason));
         }
     };
     show(context, &args.names, args.format.as_deref(), wanted)
@@ -90,8 +95,11 @@ pub fn show_each(
 }
 
 fn document(engine: &Engine, name: &str, wanted: Wanted) -> Result<Value, CommandError> {
-    if wanted == Wanted::Image {
-        return image(engine, name).map_err(CommandError::from);
+    match wanted {
+        Wanted::Image => return image(engine, name).map_err(CommandError::from),
+        Wanted::Network => return network_inspect::document(engine, name),
+        Wanted::Volume => return volume_inspect::document(engine, name),
+        Wanted::Any | Wanted::Workload => {}
     }
     let missing = match engine.find(name) {
         Ok(id) => return Ok(engine.inspect_document(&engine.workload(&id)?)),
@@ -100,10 +108,14 @@ fn document(engine: &Engine, name: &str, wanted: Wanted) -> Result<Value, Comman
     if wanted == Wanted::Workload || missing.kind() != Kind::NoSuchWorkload {
         return Err(missing.into());
     }
-    image(engine, name).map_err(|error| match error.kind() {
-        images::Kind::NotFound => CommandError::new(format!("there is no workload and no image `{name}`"))
-            .hint("`holm ps -a` and `holm images` list what there is"),
-        _ => error.into(),
+    match image(engine, name) {
+        Err(error) if error.kind() == images::Kind::NotFound => {}
+        found => return found.map_err(CommandError::from),
+    }
+    let others = network_inspect::document(engine, name).or_else(|_| volume_inspect::document(engine, name));
+    others.map_err(|_| {
+        CommandError::new(format!("there is no workload, image, network or volume `{name}`"))
+            .hint("`holm ps -a`, `images`, `network ls` and `volume ls` list what there is")
     })
 }
 

@@ -2,6 +2,7 @@
 
 use holm_engine::{Engine, PAUSED, Workload};
 use holm_spec::network::{Port, PublishedPort};
+use holm_spec::volume::{MountKind, MountPoint};
 use holm_spec::workload::{NetworkMode, Settings, State, Status};
 use holm_spec::{Reference, Timestamp};
 use serde_json::{Map, Value};
@@ -30,10 +31,11 @@ const FIELDS: [Field; 14] = [
     Field { name: "Status", heading: "STATUS" },
 ];
 const COLUMNS: [&str; 7] = ["ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"];
-const FILTERS: [&str; 11] = [
+const FILTERS: [&str; 12] = [
     "ancestor", "before", "exited", "expose", "id", "label", "name", "network", "publish", "since", "status",
+    "volume",
 ];
-const PLANNED_FILTERS: [&str; 3] = ["health", "is-task", "volume"];
+const PLANNED_FILTERS: [&str; 2] = ["health", "is-task"];
 /// Docker's states that no workload of Holm is in yet; a filter for one finds none.
 const OTHER_STATES: [&str; 3] = ["restarting", "removing", "dead"];
 
@@ -41,7 +43,8 @@ const OTHER_STATES: [&str; 3] = ["restarting", "removing", "dead"];
 #[derive(Debug, clap::Parser)]
 #[command(
     after_help = "Filters: ancestor=IMAGE, before=WORKLOAD, exited=CODE, expose=PORT, id=START, label=KEY[=VALUE], name=PART,
-network=NAME, publish=PORT, since=WORKLOAD, status=created|running|paused|exited. A PORT is the
+network=NAME, publish=PORT, since=WORKLOAD, status=created|running|paused|exited,
+volume=VOLUME|DIRECTORY (or where it is mounted). A PORT is the
 workload's, 80 or 53/udp, or a range.
 
 Examples:
@@ -177,6 +180,8 @@ impl Selection {
             && (self.exited.is_empty() || has_exited(state, &self.exited))
             && any(&|ancestor| ancestor.is_of(workload))
             && self.fits_network(&config.settings)
+            && filters
+                .any("volume", |wanted| config.settings.mounts.iter().any(|mount| is_mount(mount, wanted)))
             && self.before.is_none_or(|before| config.created < before)
             && self.since.is_none_or(|since| config.created > since)
     }
@@ -224,14 +229,25 @@ impl Ancestor {
     }
 }
 
+/// Whether a filter means this: by the volume's name, by where it lies or where it is mounted.
+fn is_mount(mount: &MountPoint, wanted: &str) -> bool {
+    mounted(mount) == wanted || mount.target == wanted || mount.source.as_os_str() == wanted
+}
+
+/// What is mounted: a volume or an image by its name, anything else by where it lies.
+fn mounted(mount: &MountPoint) -> String {
+    mount.name.clone().unwrap_or_else(|| mount.source.display().to_string())
+}
+
 fn row(workload: &Workload, ports: &[PublishedPort], shorten: bool, now: Timestamp) -> Row {
     let config = &workload.config;
     let settings = &config.settings;
     let command = command_line(&settings.entrypoint, &settings.command);
     let labels: Vec<String> = config.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    let sources = settings.binds.iter().map(|bind| bind.split(':').next().unwrap_or_default());
+    let sources = settings.mounts.iter().map(mounted);
     let mounts: Vec<String> =
-        sources.map(|source| if shorten { ellipsis(source, 15) } else { source.to_owned() }).collect();
+        sources.map(|source| if shorten { ellipsis(&source, 15) } else { source }).collect();
+    let volumes = settings.mounts.iter().filter(|mount| mount.kind == MountKind::Volume).count();
     let mut row = Row::new([
         ("Command", quoted(&if shorten { ellipsis(&command, 20) } else { command })),
         ("CreatedAt", duration::date_and_time(config.created)),
@@ -239,7 +255,7 @@ fn row(workload: &Workload, ports: &[PublishedPort], shorten: bool, now: Timesta
         ("Image", config.image.name.clone()),
         ("Isolation", config.isolation.to_string()),
         ("Labels", labels.join(",")),
-        ("LocalVolumes", "0".to_owned()),
+        ("LocalVolumes", volumes.to_string()),
         ("Mounts", mounts.join(",")),
         ("Names", config.name.clone()),
         ("Networks", networks(settings)),

@@ -11,12 +11,13 @@ use crate::several;
 #[command(after_help = "Examples:
   holm rm web                      one that has ended
   holm rm -f web                   also if it runs
+  holm rm -v web                   with its volumes that nobody named
   holm rm $(holm ps -aq)           all that do not run")]
 pub struct Args {
     /// Kill what runs; fine if it is not there
     #[arg(short, long)]
     force: bool,
-    /// Remove volumes without a name; there are none yet
+    /// Remove its volumes that nobody named, too
     #[arg(short, long)]
     volumes: bool,
     /// Workloads, by name or id
@@ -27,7 +28,7 @@ pub struct Args {
 /// Removes each.
 pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     let engine = context.repaired_engine()?;
-    several::each(context, &args.workloads, |name| match remove(&engine, name, args.force) {
+    several::each(context, &args.workloads, |name| match remove(&engine, name, &args) {
         Ok(()) => context.printer.line(name),
         Err(error) if args.force && error.kind() == Kind::NoSuchWorkload => {
             context.printer.error(&context.command, &error.into());
@@ -37,6 +38,6 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     })
 }
 
-fn remove(engine: &Engine, name: &str, force: bool) -> Result<(), Error> {
-    engine.remove(&engine.find(name)?, force)
+fn remove(engine: &Engine, name: &str, args: &Args) -> Result<(), Error> {
+    engine.remove(&engine.find(name)?, args.force, args.volumes)
 }

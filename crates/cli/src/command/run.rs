@@ -102,7 +102,7 @@ fn start(
     engine.start_created(created, beginning).map_err(|error| {
         if request.auto_remove {
             // Its keeper may have done it; the failed start is what the user wants to hear of.
-            let _ = engine.remove(&id, true);
+            let _ = engine.remove(&id, true, true);
         }
         error.into()
     })

@@ -73,6 +73,7 @@ fn rows(usage: &DiskUsage) -> Vec<Row> {
     };
     let runs = |workload: &&holm_engine::WorkloadUsage| workload.workload.state.status == Status::Running;
     let stopped: u64 = usage.workloads.iter().filter(|it| !runs(it)).map(|it| it.size).sum();
+    let unused = usage.volumes.iter().filter(|volume| volume.users == 0).map(|volume| volume.size).sum();
     let compressed = store.compressed_size();
     vec![
         row("Images", store.images.len(), used(&store.images, &usage.used_images), images)
@@ -84,6 +85,13 @@ fn rows(usage: &DiskUsage) -> Vec<Row> {
             usage.workloads_size(),
         )
         .with(stopped, usage.workloads_size()),
+        row(
+            "Local Volumes",
+            usage.volumes.len(),
+            usage.volumes.iter().filter(|volume| volume.users > 0).count(),
+            usage.volumes_size(),
+        )
+        .with(unused, usage.volumes_size()),
         row("Kernels", store.kernels.len(), used(&store.kernels, &usage.used_kernels), kernels)
             .with(usage.reclaimable(&store.kernels, &usage.used_kernels), kernels),
         row("Artifacts", store.artifacts.len(), 0, store.together(&store.artifacts))

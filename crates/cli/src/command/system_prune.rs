@@ -12,7 +12,8 @@ use crate::size;
 #[derive(Debug, clap::Parser)]
 #[command(
     after_help = "What goes: workloads that do not run, images without a name, with -a all images that no workload
-uses, and compressed layers, which are a cache. Kernels stay.
+uses, and compressed layers, which are a cache; with --volumes also volumes that nobody named and no
+workload has. Kernels stay.
 
 With --keep-storage workloads stay, too, and only as much goes as it takes to keep images, kernels and
 compressed layers to a size, what was used longest ago first: compressed layers, then images without a
@@ -38,6 +39,9 @@ pub struct Args {
     /// Keep images, kernels and compressed layers to this size
     #[arg(long, value_name = "SIZE", conflicts_with = "filter", value_parser = size::parse)]
     keep_storage: Option<u64>,
+    /// Volumes that nobody named, too
+    #[arg(long, conflicts_with = "keep_storage")]
+    volumes: bool,
 }
 
 /// Asks, removes, and says what went.
@@ -47,7 +51,12 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
         prune::confirm(context, &warning(&args))?;
     }
     let engine = context.or_nothing(Context::engine_with_repaired_images)?;
-    let report = remove(&engine, &args, &selection, context)?;
+    let mut report = remove(&engine, &args, &selection, context)?;
+    if args.volumes && context.place.layout.root.exists() {
+        let volumes = engine.prune_volumes(false, &|labels| selection.fits(None, labels))?;
+        report.bytes += volumes.bytes;
+        context.printer.data(prune::report_volumes(&volumes.volumes))?;
+    }
     context.printer.data(prune::report(&report))?;
     Ok(0)
 }
@@ -85,5 +94,9 @@ fn warning(args: &Args) -> String {
         true => filters,
         false => format!("\n  Items to be pruned will be filtered with:\n{filters}"),
     };
-    format!("This will remove:\n  - all stopped containers\n  - {images}\n  - compressed layers\n{filters}")
+    let volumes =
+        if args.volumes { "  - all anonymous volumes not used by at least one container\n" } else { "" };
+    format!(
+        "This will remove:\n  - all stopped containers\n{volumes}  - {images}\n  - compressed layers\n{filters}"
+    )
 }

@@ -2,7 +2,6 @@
 //!
 //! Every function takes text and says in one sentence what is wrong with it; the caller adds which flag it was for.
 
-pub mod bind;
 pub mod cpus;
 pub mod environment;
 pub mod filter;
@@ -10,6 +9,7 @@ pub mod image;
 pub mod isolation;
 pub mod label;
 pub mod memory;
+pub mod mount;
 pub mod network;
 pub mod platform;
 pub mod publish;
@@ -17,6 +17,7 @@ pub mod pull;
 pub mod security;
 pub mod streams;
 pub mod tmpfs;
+pub mod volume;
 
 /// Lines of a file that say something: neither blank nor a comment, without the blanks before them.
 pub fn meaningful_lines(content: &str) -> impl Iterator<Item = &str> {

@@ -3,7 +3,7 @@
 use crate::size;
 
 /// Options of mount(2) and tmpfs(5) without a value.
-const FLAGS: [&str; 22] = [
+const FLAGS: [&str; 23] = [
     "ro",
     "rw",
     "suid",
@@ -26,6 +26,7 @@ const FLAGS: [&str; 22] = [
     "strictatime",
     "nostrictatime",
     "defaults",
+    "tmpcopyup",
 ];
 /// Those with one.
 const VALUES: [&str; 7] = ["size", "nr_blocks", "nr_inodes", "mode", "uid", "gid", "mpol"];

@@ -57,7 +57,7 @@ impl<'a> Watched<'a> {
         let session = engine.start_created(created, Beginning { streams, ..Beginning::default() });
         let session = session.inspect_err(|_| {
             // Its keeper may have done it.
-            let _ = engine.remove(&id, true);
+            let _ = engine.remove(&id, true, true);
         })?;
         let start = asked.elapsed();
         Ok(Self { id, engine, session, signals, machine, asked, start, ended: false })
@@ -129,7 +129,7 @@ impl Drop for Watched<'_> {
     fn drop(&mut self) {
         if !self.ended {
             // What failed before is what the caller hears of.
-            let _ = self.engine.remove(&self.id, true);
+            let _ = self.engine.remove(&self.id, true, true);
         }
     }
 }

@@ -8,6 +8,7 @@
 //! ```
 
 mod files;
+mod mounts;
 mod names;
 mod network;
 
@@ -37,8 +38,6 @@ pub struct Created {
     pub id: Id,
     /// Its name.
     pub name: String,
-    /// What was asked and could not be given, one line each.
-    pub warnings: Vec<String>,
     pub(crate) ground: Ground,
     _lock: Lock,
 }
@@ -54,18 +53,24 @@ impl Engine {
         let _in_use = self.store.in_use()?;
         let image = self.store.resolve(&request.image)?;
         resolve::check_platform(request, &image)?;
-        let machine = self.resolve_machine(request, &image.platform())?;
         let id = Id::from_bytes(random_bytes());
         let image_config = image.config.config().clone().unwrap_or_default();
         let network = self.resolve_network(request, &image_config)?;
-        let resolved = resolve::Resolved::new(request, &image, &id, machine, network)?;
+        let mut resolved = resolve::Resolved::new(request, &image_config, &id, network)?;
+        resolved.mounts = self.plan_mounts(request, &image_config, &resolved.user)?;
+        let needs_shares = resolved.mounts.needs_shares();
+        resolved.machine = self.resolve_machine(request, &image.platform(), needs_shares)?;
         let staged = Staged::make(self, id, request.auto_remove)?;
         let name = names::claim(&self.layout, request.name.as_deref(), &id)?;
         fail_point::reached("create-name-claimed");
-        let (lock, config) = self
-            .publish(staged, request, &image, &resolved, &name)
-            .inspect_err(|_| drop(holm_runtime::release::remove_workload(&self.layout, &id, &name)))?;
-        Ok(Created { id, name, warnings: resolved.warnings, ground: Ground::of(config), _lock: lock })
+        match self.publish(staged, request, &image, &resolved, &name) {
+            Ok((lock, config)) => Ok(Created { id, name, ground: Ground::of(config), _lock: lock }),
+            Err(error) => {
+                let _ = holm_runtime::release::remove_workload(&self.layout, &id, &name);
+                self.drop_volumes(resolved.mounts, &id);
+                Err(error)
+            }
+        }
     }
 
     /// Creates a visitor of a workload in a virtual machine, with the disk of that one. On failure nothing is left.
@@ -76,7 +81,7 @@ impl Engine {
             .publish_visitor(staged, &config, visited)
             .inspect_err(|_| drop(holm_runtime::release::remove_workload(&self.layout, &config.id, &name)))?;
         let id = config.id;
-        Ok(Created { id, name, warnings: Vec::new(), ground: Ground::of(config), _lock: lock })
+        Ok(Created { id, name, ground: Ground::of(config), _lock: lock })
     }
 
     fn publish_visitor(&self, mut staged: Staged, config: &Config, visited: &Id) -> Result<Lock> {
@@ -102,6 +107,7 @@ impl Engine {
         }
         fail_point::reached("create-snapshot-made");
         let paths = self.layout.workload(&staged.id);
+        let mounts = self.make_mounts(&resolved.mounts, &staged.id, image)?;
         let files =
             files::write(&self.layout, &staged.paths.dir, &paths.dir, request, resolved, staged.durability)?;
         let config = Config {
@@ -124,11 +130,11 @@ impl Engine {
             stop_signal: resolved.stop_signal,
             stop_timeout: resolved.stop_timeout,
             labels: resolved.labels.clone(),
-            settings: resolve::settings(request, resolved),
+            settings: resolve::settings(request, resolved, mounts.points),
             root,
             cgroup_parent: self.cgroup_parent().to_owned(),
             seccomp: resolved.seccomp.source,
-            oci: oci::specification(request, resolved, &files)?,
+            oci: oci::specification(request, resolved, &files, mounts.oci)?,
         };
         staged.write(&config)?;
         fail_point::reached("create-config-written");
@@ -139,6 +145,7 @@ impl Engine {
         }
         let lock = staged.publish(&paths)?;
         fail_point::reached("create-published");
+        self.keep_volumes(&resolved.mounts, &config.id, request.auto_remove);
         self.store.touch(&image.id);
         Ok((lock, config))
     }

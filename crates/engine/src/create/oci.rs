@@ -11,8 +11,8 @@ use holm_spec::workload::{INIT, INIT_TARGET, Isolation, NetworkMode};
 
 use super::files::EtcFile;
 use super::resolve::Resolved;
-use crate::request::{Bind, CreateRequest};
-use crate::{Error, Kind, Result};
+use crate::request::{CreateRequest, MountRequest};
+use crate::{Error, Result};
 
 const PERIOD_MICROSECONDS: u64 = 100_000;
 
@@ -43,7 +43,12 @@ fn masked() -> Vec<String> {
 }
 
 /// The configuration.
-pub(super) fn specification(request: &CreateRequest, resolved: &Resolved, files: &[EtcFile]) -> Result<Spec> {
+pub(super) fn specification(
+    request: &CreateRequest,
+    resolved: &Resolved,
+    files: &[EtcFile],
+    asked: Vec<Mount>,
+) -> Result<Spec> {
     let mut root = Root::default();
     root.set_path("rootfs".into()).set_readonly(Some(request.read_only));
     let mut spec = Spec::default();
@@ -54,7 +59,7 @@ pub(super) fn specification(request: &CreateRequest, resolved: &Resolved, files:
             (resolved.network.mode != NetworkMode::Host || request.hostname.is_some())
                 .then(|| resolved.hostname.clone()),
         )
-        .set_mounts(Some(mounts(request, files)?))
+        .set_mounts(Some(mounts(request, files, asked)?))
         .set_linux(Some(linux(request, resolved)?));
     Ok(spec)
 }
@@ -92,7 +97,7 @@ fn mount(target: &str, kind: &str, source: &str, options: &[&str]) -> Mount {
     mount
 }
 
-fn mounts(request: &CreateRequest, files: &[EtcFile]) -> Result<Vec<Mount>> {
+fn mounts(request: &CreateRequest, files: &[EtcFile], asked: Vec<Mount>) -> Result<Vec<Mount>> {
     let writable = if request.privileged { "rw" } else { "ro" };
     let mut mounts = vec![
         mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
@@ -108,8 +113,8 @@ fn mounts(request: &CreateRequest, files: &[EtcFile]) -> Result<Vec<Mount>> {
         mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
         mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
     ];
-    // A bind of the user's on one of these files replaces it.
-    let is_bound = |target: &str| request.binds.iter().any(|bind| bind.target == target);
+    // What the user mounts on one of these files replaces it.
+    let is_bound = |target: &str| asked.iter().any(|mount| mount.destination() == Path::new(target));
     for file in files.iter().filter(|file| !is_bound(file.target)) {
         mounts.push(mount(
             file.target,
@@ -124,9 +129,7 @@ fn mounts(request: &CreateRequest, files: &[EtcFile]) -> Result<Vec<Mount>> {
             defaults.into_iter().chain(options.split(',').filter(|option| !option.is_empty())).collect();
         mounts.push(mount(target, "tmpfs", "tmpfs", &options));
     }
-    for bind in &request.binds {
-        mounts.push(bind_mount(bind)?);
-    }
+    mounts.extend(asked);
     if request.init {
         let source = crate::host::helper(INIT)?;
         mounts.push(mount(
@@ -140,31 +143,10 @@ fn mounts(request: &CreateRequest, files: &[EtcFile]) -> Result<Vec<Mount>> {
     Ok(mounts)
 }
 
-/// Docker makes a directory of a source that is not there.
-fn bind_mount(bind: &Bind) -> Result<Mount> {
-    let failed = |error| Error::io(format!("bind `{}` on `{}`", bind.source.display(), bind.target), error);
-    if !bind.target.starts_with('/') || Path::new(&bind.target) == Path::new("/") {
-        let message = format!(
-            "bind `{}`: the target `{}` is no absolute path below /",
-            bind.source.display(),
-            bind.target
-        );
-        return Err(Error::new(Kind::InvalidRequest, message));
-    }
-    if !bind.source.try_exists().map_err(failed)? {
-        std::fs::create_dir_all(&bind.source).map_err(failed)?;
-    }
-    let mut options = vec!["rbind", bind.propagation.as_deref().unwrap_or("rprivate")];
-    if bind.read_only {
-        options.extend(["ro", "rro"]);
-    }
-    Ok(mount(&bind.target, "bind", &bind.source.to_string_lossy(), &options))
-}
-
 /// A bind mount that goes both ways needs a root that does.
 fn root_propagation(request: &CreateRequest) -> Option<String> {
-    let asked = |bind: &Bind| matches!(bind.propagation.as_deref(), Some("shared" | "rshared"));
-    request.binds.iter().any(asked).then(|| "shared".to_owned())
+    let asked = |mount: &MountRequest| matches!(mount.propagation.as_deref(), Some("shared" | "rshared"));
+    request.mounts.iter().any(asked).then(|| "shared".to_owned())
 }
 
 fn linux(request: &CreateRequest, resolved: &Resolved) -> Result<Linux> {

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use holm_spec::machine::Machine;
 use holm_spec::platform::Platform;
+use holm_spec::volume::MountPoint;
 use holm_spec::workload::{Isolation, NetworkMode, Settings};
 use holm_spec::{Id, image, signal};
 use holm_store::Image;
 
-use super::network;
 use super::privileges::{self, SeccompSettings};
-use crate::request::{Bind, CreateRequest, EnvChange};
+use super::{mounts, network};
+use crate::request::{CreateRequest, EnvChange, VolumesFrom};
 use crate::{Error, Kind, Result};
 
 /// Docker's bounds of a memory limit in bytes: less cannot start a process.
@@ -33,9 +34,10 @@ pub(super) struct Resolved {
     pub labels: BTreeMap<String, String>,
     pub capabilities: holm_runtime::capability::CapabilitySet,
     pub seccomp: SeccompSettings,
+    /// Known last: what it needs of the host depends on the rest.
     pub machine: Option<Machine>,
     pub network: network::Resolved,
-    pub warnings: Vec<String>,
+    pub mounts: mounts::Plan,
 }
 
 /// Refuses an image that this host's kernel cannot run, and one that is not of the platform asked for.
@@ -62,36 +64,34 @@ pub(super) fn check_platform(request: &CreateRequest, image: &Image) -> Result<(
 impl Resolved {
     pub fn new(
         request: &CreateRequest,
-        image: &Image,
+        config: &image::Config,
         id: &Id,
-        machine: Option<Machine>,
         network: network::Resolved,
     ) -> Result<Self> {
-        let config = image.config.config().clone().unwrap_or_default();
         check_limits(request)?;
-        let (entrypoint, command) = program(request, &config)?;
+        let (entrypoint, command) = program(request, config)?;
         let hostname = hostname(request, &network, id)?;
         let capabilities = privileges::capabilities(request)?;
         let seccomp = privileges::seccomp(request, capabilities)?;
         Ok(Self {
             entrypoint,
             command,
-            env: environment(request, &config, &hostname),
-            workdir: workdir(request, &config)?,
+            env: environment(request, config, &hostname),
+            workdir: workdir(request, config)?,
             user: request.user.clone().or_else(|| config.user().clone()).unwrap_or_default(),
             hostname,
-            stop_signal: stop_signal(request, &config),
+            stop_signal: stop_signal(request, config),
             stop_timeout: match request.stop_timeout {
                 None => Some(STOP_TIMEOUT),
                 // Any negative number means never.
                 Some(seconds) => u32::try_from(seconds).ok(),
             },
-            labels: labels(request, &config),
+            labels: labels(request, config),
             capabilities,
             seccomp,
-            machine,
+            machine: None,
             network,
-            warnings: warnings(request, &config),
+            mounts: mounts::Plan::default(),
         })
     }
 }
@@ -130,24 +130,6 @@ fn count_cpus(list: &str) -> Option<u64> {
         last.checked_sub(first)?.checked_add(1)
     };
     list.trim().split(',').map(count).sum()
-}
-
-/// What the image asks for and is not given.
-fn warnings(request: &CreateRequest, config: &image::Config) -> Vec<String> {
-    let clean = |path: &str| path.trim_end_matches('/').to_owned();
-    let is_covered = |volume: &str| {
-        request.binds.iter().any(|bind| clean(&bind.target) == clean(volume))
-            || request.tmpfs.keys().any(|target| clean(target) == clean(volume))
-    };
-    let ignored = config.volumes().iter().flatten().filter(|volume| !is_covered(volume));
-    let ignored: Vec<_> = ignored.map(|volume| format!("`{volume}`")).collect();
-    match ignored.as_slice() {
-        [] => Vec::new(),
-        ignored => vec![format!(
-            "volumes of the image are not supported yet: what is written to {} goes with the workload",
-            ignored.join(", ")
-        )],
-    }
 }
 
 /// Entry point and command by Docker's rules: another entry point forgets the image's command.
@@ -242,7 +224,7 @@ fn labels(request: &CreateRequest, config: &image::Config) -> BTreeMap<String, S
 }
 
 /// The request as `inspect` shows it.
-pub(super) fn settings(request: &CreateRequest, resolved: &Resolved) -> Settings {
+pub(super) fn settings(request: &CreateRequest, resolved: &Resolved, mounts: Vec<MountPoint>) -> Settings {
     let mut security_opt = Vec::new();
     if request.no_new_privileges {
         security_opt.push("no-new-privileges".to_owned());
@@ -262,7 +244,9 @@ pub(super) fn settings(request: &CreateRequest, resolved: &Resolved) -> Settings
         publish_all: request.publish_all,
         resolver: request.resolver.clone(),
         extra_hosts: request.extra_hosts.clone(),
-        binds: request.binds.iter().map(bind_text).collect(),
+        binds: request.mounts.iter().filter_map(|mount| mount.text.clone()).collect(),
+        mounts,
+        volumes_from: request.volumes_from.iter().map(volumes_from_text).collect(),
         tmpfs: request.tmpfs.clone(),
         memory: request.memory,
         nano_cpus: request.nano_cpus,
@@ -275,9 +259,12 @@ pub(super) fn settings(request: &CreateRequest, resolved: &Resolved) -> Settings
     }
 }
 
-fn bind_text(bind: &Bind) -> String {
-    let mode = if bind.read_only { ":ro" } else { "" };
-    format!("{}:{}{mode}", bind.source.display(), bind.target)
+fn volumes_from_text(from: &VolumesFrom) -> String {
+    match from.read_only {
+        None => from.workload.clone(),
+        Some(true) => format!("{}:ro", from.workload),
+        Some(false) => format!("{}:rw", from.workload),
+    }
 }
 
 #[cfg(test)]

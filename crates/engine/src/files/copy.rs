@@ -221,7 +221,7 @@ fn absolute(path: &str) -> Result<String> {
 }
 
 /// Lets one side write what the other reads. The first failure that is no consequence of the other's is told.
-pub(super) fn connect<T>(
+pub(crate) fn connect<T>(
     write: impl FnOnce() -> Result<()> + Send,
     read: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
@@ -244,14 +244,14 @@ pub(super) fn connect<T>(
 }
 
 /// A pipe, its end for writing first.
-pub(super) fn pipe() -> Result<(OwnedFd, OwnedFd)> {
+pub(crate) fn pipe() -> Result<(OwnedFd, OwnedFd)> {
     let (read, write) = pipe_with(PipeFlags::CLOEXEC).map_err(|errno| Error::io("make a pipe", errno))?;
     // Fewer turns; without it the copy is slower and no worse.
     let _ = fcntl_setpipe_size(&write, PIPE_SIZE);
     Ok((write, read))
 }
 
-fn null() -> Result<OwnedFd> {
+pub(crate) fn null() -> Result<OwnedFd> {
     let null = fs::File::options().write(true).open("/dev/null");
     null.map(Into::into).map_err(|error| Error::io("open `/dev/null`", error))
 }

@@ -32,7 +32,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::{Engine, Error, Kind, Result};
 pub use commit::CommitRequest;
 pub use copy::{CopyOptions, Side};
-use copy::{connect, pipe};
+pub(crate) use copy::{connect, null, pipe};
 use machine::Machine;
 
 /// The files of one workload. While this is there, the workload starts and ends as it may, but one that did not run is
@@ -195,7 +195,7 @@ fn perform_on_host(task: &Task, input: Option<OwnedFd>, output: OwnedFd) -> Resu
     carry_out(task, &View::of(root.into()), input, output)
 }
 
-fn carry_out(task: &Task, view: &View, input: Option<OwnedFd>, output: OwnedFd) -> Result<()> {
+pub(crate) fn carry_out(task: &Task, view: &View, input: Option<OwnedFd>, output: OwnedFd) -> Result<()> {
     let mut output = File::from(output);
     match input.map(File::from) {
         Some(mut input) => Ok(holm_files::perform(task, view, &mut input, &mut output)?),

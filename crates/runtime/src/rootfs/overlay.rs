@@ -10,6 +10,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
 use holm_spec::rootfs::RootFs;
+use holm_spec::runtime::Mount;
 use holm_sys::mount::{FsOption, new_mount};
 use holm_sys::rustix::fs::{Mode, OFlags, open};
 use holm_sys::rustix::mount::MountAttrFlags;
@@ -56,6 +57,39 @@ pub fn mount_read_only(root: &RootFs, written: bool) -> Result<OwnedFd> {
     new_overlay(&lowers, &[], MountAttrFlags::MOUNT_ATTR_NODEV, || {
         format!("mount {} layers read-only", root.layers.len())
     })
+}
+
+/// The layers as a mount on `target` for a configuration, read-only. It makes sense to this process only, and while the
+/// descriptors are open.
+///
+/// # Errors
+/// A directory that is not there.
+pub fn describe(root: &RootFs, target: &Path) -> Result<(Mount, Vec<OwnedFd>)> {
+    let lowers = open_layers(root)?;
+    let names = lowers.iter().map(|lower| format!("/proc/self/fd/{}", lower.as_raw_fd())).collect::<Vec<_>>();
+    let mut options = ["ro", "nosuid", "nodev"].map(str::to_owned).to_vec();
+    let (kind, source) = match names.as_slice() {
+        [one] => {
+            options.extend(["bind", "rprivate"].map(str::to_owned));
+            ("bind", one.as_str())
+        }
+        names => {
+            let joined = names.join(":");
+            match joined.len() <= OPTION_LIMIT {
+                true => options.push(format!("lowerdir={joined}")),
+                false => options.extend(names.iter().map(|name| format!("lowerdir+={name}"))),
+            }
+            options.extend(["redirect_dir=nofollow", "metacopy=off"].map(str::to_owned));
+            ("overlay", "overlay")
+        }
+    };
+    let mut mount = Mount::default();
+    mount
+        .set_destination(target.to_owned())
+        .set_typ(Some(kind.to_owned()))
+        .set_source(Some(source.into()))
+        .set_options(Some(options));
+    Ok((mount, lowers))
 }
 
 /// The layers, the topmost first, as overlayfs counts them.

@@ -102,13 +102,14 @@ const WORKLOAD_COLUMNS: &[(&str, &str)] = &[
     ("Status", "STATUS"),
     ("Names", "NAMES"),
 ];
+const VOLUME_COLUMNS: &[(&str, &str)] = &[("Name", "VOLUME NAME"), ("Links", "LINKS"), ("Size", "SIZE")];
 const KERNEL_COLUMNS: &[(&str, &str)] =
     &[("Repository", "REPOSITORY"), ("Tag", "TAG"), ("ID", "KERNEL ID"), ("Size", "SIZE"), ("Used", "USED")];
 const ARTIFACT_COLUMNS: &[(&str, &str)] =
     &[("Repository", "REPOSITORY"), ("Tag", "TAG"), ("ID", "ARTIFACT ID"), ("Size", "SIZE")];
 const LAYER_COLUMNS: &[(&str, &str)] = &[("ID", "LAYER"), ("LastUsedSince", "LAST USED"), ("Size", "SIZE")];
 
-fn sections(usage: &DiskUsage, now: Timestamp) -> [Section; 5] {
+fn sections(usage: &DiskUsage, now: Timestamp) -> [Section; 6] {
     let store = &usage.store;
     let kernel = |object: &ObjectUsage| {
         let used = if usage.used_kernels.contains(&object.id) { "yes" } else { "no" };
@@ -129,6 +130,12 @@ fn sections(usage: &DiskUsage, now: Timestamp) -> [Section; 5] {
             title: "Containers",
             columns: WORKLOAD_COLUMNS,
             rows: usage.workloads.iter().map(|it| workload(it, now)).collect(),
+        },
+        Section {
+            name: "Volumes",
+            title: "Local Volumes",
+            columns: VOLUME_COLUMNS,
+            rows: usage.volumes.iter().map(volume).collect(),
         },
         Section { name: "Kernels", title: "Kernels", columns: KERNEL_COLUMNS, rows: kernels },
         Section { name: "Artifacts", title: "Artifacts", columns: ARTIFACT_COLUMNS, rows: artifacts },
@@ -169,6 +176,10 @@ fn workload(usage: &holm_engine::WorkloadUsage, now: Timestamp) -> Vec<String> {
         ps::status(&usage.workload.state, usage.workload.paused, now),
         config.name.clone(),
     ]
+}
+
+fn volume(usage: &holm_engine::VolumeUsage) -> Vec<String> {
+    vec![usage.volume.name.clone(), usage.users.to_string(), size::decimal(usage.size)]
 }
 
 fn layers(store: &StoreUsage, now: Timestamp) -> Vec<Vec<String>> {

@@ -1,0 +1,129 @@
+//! Volumes beyond single workloads: pruning them, and their content as archives.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use holm_files::View;
+use holm_spec::Id;
+use holm_spec::files::{Task, Unpack};
+use holm_spec::volume::{MountKind, Volume};
+use holm_sys::usage::Usage;
+use holm_volume::NewVolume;
+
+use crate::files::{carry_out, null};
+use crate::usage::below;
+use crate::{Engine, Error, Kind, Result};
+
+/// What pruning removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PrunedVolumes {
+    /// Names.
+    pub volumes: Vec<String>,
+    /// Bytes on the disk.
+    pub bytes: u64,
+}
+
+impl Engine {
+    /// Makes a volume, or finds the one of that name.
+    ///
+    /// # Errors
+    /// [`Kind::InvalidRequest`] for a name or an option; [`Kind::NameTaken`] if there is one with other options.
+    pub fn create_volume(&self, asked: &NewVolume) -> Result<Volume> {
+        let volumes = self.volumes();
+        let _lock = volumes.referring()?;
+        Ok(volumes.create(asked)?.0)
+    }
+
+    /// Removes the volumes that no workload has: those that nobody named, or `all`, as far as their labels fit.
+    ///
+    /// # Errors
+    /// [`Kind::Corrupt`] while a workload does not tell its volumes.
+    pub fn prune_volumes(
+        &self,
+        all: bool,
+        fits: &dyn Fn(&BTreeMap<String, String>) -> bool,
+    ) -> Result<PrunedVolumes> {
+        let volumes = self.volumes();
+        let chosen =
+            volumes.list()?.into_iter().filter(|volume| (all || volume.anonymous) && fits(&volume.labels));
+        let in_use = volumes.in_use()?;
+        let mut counter = Usage::default();
+        let mut sizes = BTreeMap::new();
+        for volume in chosen.filter(|volume| in_use.of(&volume.name).next().is_none()) {
+            let bytes = below(&mut counter, &self.layout.volume(&volume.name).dir, &[])?;
+            sizes.insert(volume.name, bytes);
+        }
+        let names: Vec<String> = sizes.keys().cloned().collect();
+        // One that got a workload meanwhile stays.
+        let removed = volumes.remove_unused(&names)?;
+        let bytes = removed.iter().filter_map(|name| sizes.get(name)).sum();
+        Ok(PrunedVolumes { volumes: removed, bytes })
+    }
+
+    /// Writes what a volume holds as an archive (tar).
+    ///
+    /// # Errors
+    /// [`Kind::NoSuchVolume`]; `output` takes no more.
+    pub fn export_volume(&self, name: &str, output: OwnedFd) -> Result<()> {
+        let volume = self.volumes().find(name)?;
+        let pack = Task::Pack { path: "/".into(), name: ".".into(), follow: true };
+        let exported = self.view(&volume).and_then(|view| carry_out(&pack, &view, None, output));
+        exported.map_err(|error| error.about(format!("export volume `{name}`")))
+    }
+
+    /// Puts the content of an archive (tar) into a volume, which is made if it is not there. One that is empty is filled
+    /// wholly or not at all; one that is not takes an archive only with `merge`, file by file.
+    ///
+    /// # Errors
+    /// [`Kind::InUse`] for one that holds something; the archive makes no sense.
+    pub fn import_volume(&self, name: &str, input: OwnedFd, merge: bool) -> Result<()> {
+        let about = |error: Error| error.about(format!("import volume `{name}`"));
+        let volume = self.create_volume(&NewVolume::named(Some(name.to_owned())))?;
+        let mut input = Some(input);
+        let mut unpack = |view: &View| {
+            let options = Unpack { only: None, owner: None, privileges: true, devices: true };
+            carry_out(&Task::Unpack { directory: "/".into(), options }, view, input.take(), null()?)
+        };
+        if self.volumes().fill(&volume, |directory| unpack(&view_of(directory)?)).map_err(about)? {
+            return Ok(());
+        }
+        if !merge {
+            let text = format!("import volume `{name}`: it holds something already");
+            let hint = "holm volume import --merge adds to it and replaces what has the same name";
+            return Err(Error::new(Kind::InUse, text).with_hint(Some(hint)));
+        }
+        self.view(&volume).and_then(|view| unpack(&view)).map_err(about)
+    }
+
+    fn view(&self, volume: &Volume) -> Result<View> {
+        view_of(&self.volumes().source(volume))
+    }
+
+    /// Settles whether the volumes of a workload that nobody named go when it does; those of `--rm` do. One whose
+    /// configuration cannot be read tells no volumes.
+    pub(crate) fn settle_volumes(&self, id: &Id, go: bool) -> Result<()> {
+        let volumes = self.volumes();
+        let Ok(config) = self.config(id) else { return Ok(()) };
+        if !go && !config.auto_remove {
+            // It may have been settled otherwise by a removal that was killed.
+            volumes.unbind(id);
+            return Ok(());
+        }
+        let mounts = config.settings.mounts.into_iter();
+        let named = mounts.filter(|mount| mount.kind == MountKind::Volume).filter_map(|mount| mount.name);
+        let nameless = |name: &String| volumes.find(name).is_ok_and(|volume| volume.anonymous);
+        let nameless: Vec<String> = named.filter(nameless).collect();
+        if !nameless.is_empty() {
+            volumes.bind_to(id, &nameless)?;
+        }
+        Ok(())
+    }
+}
+
+fn view_of(directory: &Path) -> Result<View> {
+    let opened = File::open(directory);
+    let opened = opened.map_err(|error| Error::io(format!("open `{}`", directory.display()), error))?;
+    Ok(View::of(opened.into()))
+}
