@@ -13,6 +13,7 @@ mod cli {
     mod exec;
     mod exit_codes;
     mod files;
+    mod health;
     mod identity;
     mod image_files;
     mod images;
@@ -31,6 +32,7 @@ mod cli {
     mod privileges;
     mod refusals;
     mod registries;
+    mod restarts;
     mod settings;
     mod signals;
     mod stats;

@@ -130,6 +130,17 @@ fn scaled(number: &str, unit: i64) -> Option<i64> {
     Some(nanos)
 }
 
+/// A span of time as Go writes it, in nanoseconds; not negative.
+///
+/// # Errors
+/// A text of another form.
+pub fn parse_span(text: &str) -> Result<u64, String> {
+    let nanos = if text == "0" { Some(0) } else { parse(text) };
+    nanos
+        .and_then(|nanos| u64::try_from(nanos).ok())
+        .ok_or_else(|| format!("`{text}` is no time: write 30s, 1m30s or 500ms"))
+}
+
 /// A point in time as `--since` and `--until` take it: RFC 3339 (also without zone, time or seconds, then UTC), seconds since
 /// the Unix epoch, or a duration before `now`.
 ///

@@ -5,7 +5,6 @@ const NETWORK: &str = "links between workloads; networks that you make have name
 const VOLUMES: &str = "sizes of workloads' file systems";
 const LIMITS: &str = "the remaining resource limits";
 const DEVICES: &str = "devices and GPUs";
-const HEALTH: &str = "health checks and restart policies";
 const NAMESPACES: &str = "shared namespaces";
 const SETTINGS: &str = "the remaining settings of workloads";
 const LOGS: &str = "log drivers";
@@ -42,12 +41,6 @@ const CREATE: &[(&str, Option<char>, &str)] = &[
     ("domainname", None, SETTINGS),
     ("gpus", None, DEVICES),
     ("group-add", None, SETTINGS),
-    ("health-cmd", None, HEALTH),
-    ("health-interval", None, HEALTH),
-    ("health-retries", None, HEALTH),
-    ("health-start-interval", None, HEALTH),
-    ("health-start-period", None, HEALTH),
-    ("health-timeout", None, HEALTH),
     ("io-maxbandwidth", None, WINDOWS),
     ("io-maxiops", None, WINDOWS),
     ("ipc", None, NAMESPACES),
@@ -59,11 +52,9 @@ const CREATE: &[(&str, Option<char>, &str)] = &[
     ("memory-reservation", None, LIMITS),
     ("memory-swap", None, LIMITS),
     ("memory-swappiness", None, LIMITS),
-    ("no-healthcheck", None, HEALTH),
     ("oom-kill-disable", None, LIMITS),
     ("oom-score-adj", None, LIMITS),
     ("pid", None, NAMESPACES),
-    ("restart", None, HEALTH),
     ("runtime", None, SETTINGS),
     ("shm-size", None, LIMITS),
     ("storage-opt", None, VOLUMES),
@@ -101,7 +92,6 @@ const COMMANDS: &[(&str, &str)] = &[
     ("compose", COMPOSE),
     ("config", SWARM),
     ("container rename", CONTROL),
-    ("container restart", CONTROL),
     ("container update", LIMITS),
     ("context", SERVE),
     ("events", EVENTS),
@@ -112,7 +102,6 @@ const COMMANDS: &[(&str, &str)] = &[
     ("node", SWARM),
     ("plugin", SERVE),
     ("rename", CONTROL),
-    ("restart", CONTROL),
     ("save", ARCHIVES),
     ("secret", SWARM),
     ("service", SWARM),

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use holm_engine::{CreateRequest, EnvChange, NetworkChoice, SeccompChoice};
+use holm_engine::{CreateRequest, EnvChange, HealthRequest, NetworkChoice, SeccompChoice};
+use holm_spec::life::RestartPolicy;
 use holm_spec::signal;
 use holm_spec::workload::{Isolation, Resolver};
 
 use crate::command_error::CommandError;
+use crate::duration;
 use crate::resolve::security::SecurityOption;
 use crate::resolve::{
     cpus, environment, isolation, label, memory, mount, network, platform, publish, pull, security, tmpfs,
@@ -96,6 +98,30 @@ pub struct WorkloadArguments {
     /// Seconds between that signal and SIGKILL; -1 waits for ever
     #[arg(long, value_name = "SECONDS", value_parser = integer)]
     pub stop_timeout: Option<i64>,
+    /// Start it again when it has ended: no, on-failure[:N], always or unless-stopped
+    #[arg(long, value_name = "POLICY")]
+    pub restart: Option<String>,
+    /// Find its health out by a line for its shell
+    #[arg(long, value_name = "COMMAND")]
+    pub health_cmd: Option<String>,
+    /// Time between two checks [default: 30s]
+    #[arg(long, value_name = "TIME")]
+    pub health_interval: Option<String>,
+    /// How long a check may take [default: 30s]
+    #[arg(long, value_name = "TIME")]
+    pub health_timeout: Option<String>,
+    /// Failures in a row that make it unhealthy [default: 3]
+    #[arg(long, value_name = "NUMBER")]
+    pub health_retries: Option<String>,
+    /// How long it may take to become healthy [default: 0s]
+    #[arg(long, value_name = "TIME")]
+    pub health_start_period: Option<String>,
+    /// Time between two checks while that lasts [default: 5s]
+    #[arg(long, value_name = "TIME")]
+    pub health_start_interval: Option<String>,
+    /// No checks, whatever the image says
+    #[arg(long)]
+    pub no_healthcheck: bool,
     /// Label of the workload
     #[arg(short, long, value_name = "KEY[=VALUE]")]
     pub label: Vec<String>,
@@ -183,6 +209,7 @@ impl WorkloadArguments {
         let isolation = flag("isolation", isolation::parse(self.isolation.as_deref(), self.vm))?;
         let default = default_network.filter(|_| isolation == Isolation::Container);
         let (network, resolver) = (self.network(default)?, self.resolver()?);
+        let (restart, health) = (self.restart()?, self.health()?);
         let mut words = image_and_command.into_iter();
         let mut request = CreateRequest {
             image: words.next().unwrap_or_default(),
@@ -212,6 +239,8 @@ impl WorkloadArguments {
             resolver,
             extra_hosts: each("add-host", &self.add_host, publish::parse_host)?,
             volumes_from: each("volumes-from", &self.volumes_from, volume::parse_from)?,
+            restart,
+            health,
             platform: optional("platform", self.platform.as_deref(), platform::parse)?,
             memory: optional("memory", self.memory.as_deref(), memory::parse)?.flatten(),
             nano_cpus: optional("cpus", self.cpus.as_deref(), cpus::parse)?.flatten(),
@@ -241,6 +270,32 @@ impl WorkloadArguments {
         let default: Vec<String> = default.map(str::to_owned).into_iter().collect();
         let asked = if self.network.is_empty() { &default } else { &self.network };
         flag("network", network::parse_all(asked, details))
+    }
+
+    fn restart(&self) -> Result<RestartPolicy, CommandError> {
+        let policy: RestartPolicy =
+            optional("restart", self.restart.as_deref(), str::parse)?.unwrap_or_default();
+        match self.rm && policy != RestartPolicy::No {
+            true => Err(CommandError::usage("--restart contradicts --rm")),
+            false => Ok(policy),
+        }
+    }
+
+    fn health(&self) -> Result<HealthRequest, CommandError> {
+        let time = |name: &str, text: &Option<String>| optional(name, text.as_deref(), duration::parse_span);
+        let request = HealthRequest {
+            none: self.no_healthcheck,
+            test: self.health_cmd.clone(),
+            interval: time("health-interval", &self.health_interval)?,
+            timeout: time("health-timeout", &self.health_timeout)?,
+            retries: optional("health-retries", self.health_retries.as_deref(), retries)?,
+            start_period: time("health-start-period", &self.health_start_period)?,
+            start_interval: time("health-start-interval", &self.health_start_interval)?,
+        };
+        match request.none && request != (HealthRequest { none: true, ..HealthRequest::default() }) {
+            true => Err(CommandError::usage("--no-healthcheck contradicts --health-*")),
+            false => Ok(request),
+        }
     }
 
     fn resolver(&self) -> Result<Resolver, CommandError> {
@@ -341,6 +396,10 @@ pub fn stop_signal(text: &str) -> Result<i32, String> {
 /// It is none, or a very large one.
 pub fn integer(text: &str) -> Result<i64, String> {
     text.parse().map_err(|_| "a whole number expected".to_owned())
+}
+
+fn retries(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| format!("`{text}` is no number of failures"))
 }
 
 fn stop_timeout(seconds: i64) -> Result<i64, String> {

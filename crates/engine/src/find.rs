@@ -170,7 +170,7 @@ impl Engine {
         let ended = |state: &State| {
             last.as_ref().is_some_and(|last| last.status == Status::Exited && last.started == state.started)
         };
-        if let Some(state) = running.filter(|state| !ended(state)) {
+        if let Some(state) = running.filter(|state| state.status == Status::Restarting || !ended(state)) {
             return Ok(if is_of_this_boot(&state) { state } else { ended_unseen(state, RESTARTED) });
         }
         Ok(match last {

@@ -3,6 +3,7 @@
 mod defaults;
 mod network;
 
+use holm_spec::life::{HealthCheck, RestartPolicy};
 use holm_spec::machine::Machine;
 use holm_spec::volume::{MountKind, MountPoint};
 use holm_spec::workload::{Config, Status};
@@ -31,7 +32,7 @@ impl Engine {
             "LogPath": paths.log(),
             // Docker writes a slash in front; the same filters and templates work.
             "Name": format!("/{}", config.name),
-            "RestartCount": 0,
+            "RestartCount": workload.state.restarts,
             "Driver": "erofs-overlay",
             "Platform": "linux",
             "HostConfig": host_config(config),
@@ -60,6 +61,7 @@ impl Engine {
             "Image": config.image.name,
             "WorkingDir": process.map(|process| process.cwd().clone()),
             "Entrypoint": words(&config.settings.entrypoint),
+            "Healthcheck": health_check(config),
             "Labels": config.labels,
             "StopSignal": holm_spec::signal::name(config.stop_signal),
             "StopTimeout": config.stop_timeout,
@@ -107,11 +109,11 @@ impl Engine {
 
 fn state_document(workload: &Workload) -> Value {
     let state = &workload.state;
-    json!({
+    let mut document = json!({
         "Status": workload.status(),
         "Running": state.status == Status::Running,
         "Paused": workload.paused,
-        "Restarting": false,
+        "Restarting": state.status == Status::Restarting,
         "OOMKilled": state.oom_killed,
         "Dead": false,
         "Pid": state.pid,
@@ -119,7 +121,38 @@ fn state_document(workload: &Workload) -> Value {
         "Error": state.error,
         "StartedAt": state.started,
         "FinishedAt": state.finished,
-    })
+    });
+    if let Some(health) = &state.health {
+        document["Health"] = json!({
+            "Status": health.status,
+            "FailingStreak": health.failing,
+            "Log": health.results,
+        });
+    }
+    document
+}
+
+fn restart_policy(policy: RestartPolicy) -> Value {
+    let count = match policy {
+        RestartPolicy::OnFailure { limit } => limit.unwrap_or(0),
+        _ => 0,
+    };
+    json!({ "Name": policy.name(), "MaximumRetryCount": count })
+}
+
+/// Docker's form; null where there are no checks.
+fn health_check(config: &Config) -> Value {
+    let document = |check: &HealthCheck| {
+        json!({
+            "Test": check.test,
+            "Interval": check.interval,
+            "Timeout": check.timeout,
+            "Retries": check.retries,
+            "StartPeriod": check.start_period,
+            "StartInterval": check.start_interval,
+        })
+    };
+    config.health.as_ref().map_or(Value::Null, document)
 }
 
 fn host_config(config: &Config) -> Value {
@@ -129,6 +162,7 @@ fn host_config(config: &Config) -> Value {
         "VolumesFrom": (!settings.volumes_from.is_empty()).then_some(&settings.volumes_from),
         "NetworkMode": network::mode(config),
         "PortBindings": network::bindings(settings),
+        "RestartPolicy": restart_policy(config.restart),
         "PublishAllPorts": settings.publish_all,
         "Dns": settings.resolver.servers,
         "DnsSearch": settings.resolver.search,

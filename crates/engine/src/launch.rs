@@ -74,15 +74,18 @@ impl Engine {
         self.start_locked(&created.id, &created.ground, beginning)
     }
 
-    fn start_locked(&self, id: &Id, ground: &Ground, beginning: Beginning<'_>) -> Result<Session> {
-        let Beginning { streams, window, signals } = beginning;
+    pub(crate) fn start_locked(&self, id: &Id, ground: &Ground, beginning: Beginning<'_>) -> Result<Session> {
+        let Beginning { streams, window, signals, restarts } = beginning;
         let sandbox = self.stage_sandbox(id)?;
         let undo = |_: &Error| drop(remove_tree(&sandbox.paths.dir));
         self.prepare(ground, &sandbox.paths).inspect_err(undo)?;
         let (ours, theirs) =
             socket::packet_pair().map_err(|errno| Error::io("make a socket for the keeper", errno))?;
         // Lies in the socket before the keeper looks.
-        session::send(ours.as_fd(), &Request::Start { protocol: PROTOCOL, workload: *id, streams, window })?;
+        session::send(
+            ours.as_fd(),
+            &Request::Start { protocol: PROTOCOL, workload: *id, streams, window, restarts },
+        )?;
         let mode = KeeperMode::Start { handoff: &theirs };
         let keeper = self.spawn_keeper(id, &sandbox, &mode).inspect_err(undo)?;
         drop((theirs, sandbox));
@@ -224,7 +227,7 @@ impl Engine {
         self.try_connect(id)?.ok_or_else(not_running)
     }
 
-    fn try_connect(&self, id: &Id) -> Result<Option<OwnedFd>> {
+    pub(crate) fn try_connect(&self, id: &Id) -> Result<Option<OwnedFd>> {
         match socket::connect_packets(&self.layout.sandbox(id).dir, SOCKET_NAME) {
             Ok(socket) => Ok(Some(socket)),
             Err(Errno::NOENT | Errno::CONNREFUSED) => Ok(None),
@@ -290,6 +293,9 @@ impl Engine {
         loop {
             match self.attach(id, Streams::NONE) {
                 Err(error) if error.kind() == Kind::NotRunning => {
+                    if self.cancel_restart(id)? {
+                        return Ok(true);
+                    }
                     // Or so says a keeper that was killed before it answered.
                     if self.repair_sandbox(id, &self.layout.sandbox(id).dir)?.is_none() {
                         return Ok(true);
@@ -297,7 +303,7 @@ impl Engine {
                 }
                 Err(error) => return Err(error),
                 Ok(mut session) => {
-                    session.signal(signal)?;
+                    session.end_by(signal)?;
                     match wait_for_end(&mut session, deadline)? {
                         Wait::Ended => return Ok(true),
                         Wait::TooLong => return Ok(false),
@@ -354,9 +360,15 @@ impl Engine {
                     return Err(Error::new(Kind::StillRunning, message));
                 }
                 Ok(mut session) => kill_and_wait(&mut session, id)?,
-                // On its way out.
                 Err(error) if error.kind() == Kind::NotRunning => {
-                    std::thread::sleep(Duration::from_millis(2))
+                    if !force && self.is_restarting(id) {
+                        let message = format!("remove workload `{name}`: it is restarting");
+                        return Err(Error::new(Kind::StillRunning, message));
+                    }
+                    // Or it is on its way out.
+                    if !self.cancel_restart(id)? {
+                        std::thread::sleep(Duration::from_millis(2));
+                    }
                 }
                 Err(error) => return Err(error),
             }
@@ -439,7 +451,7 @@ fn arguments(root: &Path, run: &Path, [mode, id, lock, last]: &[&str; 4]) -> Str
 }
 
 fn kill_and_wait(session: &mut Session, id: &Id) -> Result<()> {
-    session.signal(signal::KILL)?;
+    session.end_by(signal::KILL)?;
     match wait_for_end(session, deadline(Some(KILL_PATIENCE)))? {
         Wait::TooLong => Err(outlived_its_kill(id)),
         Wait::Ended | Wait::KeeperGone => Ok(()),

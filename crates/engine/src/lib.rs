@@ -33,6 +33,7 @@ mod prune;
 mod repair;
 mod request;
 mod resolvers;
+mod restart;
 mod session;
 mod stats;
 mod top;
@@ -59,8 +60,8 @@ pub use kernels::FetchedPackage;
 pub use logs::{LogOptions, LogReader, LogRecord};
 pub use prune::{Extent, FitsLabels, PruneReport, PruneRequest};
 pub use request::{
-    Below, Bind, CreateRequest, EnvChange, IdMaps, IdRange, MountRequest, MountSource, NetworkChoice,
-    SeccompChoice, VolumesFrom,
+    Below, Bind, CreateRequest, EnvChange, HealthRequest, IdMaps, IdRange, MountRequest, MountSource,
+    NetworkChoice, SeccompChoice, VolumesFrom,
 };
 pub use session::{Beginning, Event, Session};
 pub use stats::{Chosen, Sample, Used, Watch};

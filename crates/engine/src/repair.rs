@@ -117,7 +117,11 @@ impl Engine {
     }
 
     fn bury_without_keeper(&self, id: &Id) -> Result<Option<String>> {
+        let Some(workload) = self.leave_to_revive(id) else { return Ok(None) };
         self.bury(id, "its keeper was killed")?;
+        if workload.is_some() && self.revive(id)? {
+            return Ok(Some(format!("workload {}: its keeper was killed; it is started again", id.short())));
+        }
         Ok(Some(format!("workload {}: its keeper was killed and it ended; cleaned up", id.short())))
     }
 

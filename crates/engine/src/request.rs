@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use holm_spec::life::RestartPolicy;
 use holm_spec::machine::Hypervisor;
 use holm_spec::network::{Attachment, Port, Publication};
 use holm_spec::platform::Platform;
@@ -65,6 +66,10 @@ pub struct CreateRequest {
     pub stop_signal: Option<i32>,
     /// Seconds before SIGKILL; 10 if absent, -1 for never.
     pub stop_timeout: Option<i64>,
+    /// What is to happen when it has ended.
+    pub restart: RestartPolicy,
+    /// How its health is found out.
+    pub health: HealthRequest,
     /// Labels over the image's.
     pub labels: BTreeMap<String, String>,
     /// Network of the sandbox.
@@ -90,6 +95,25 @@ pub struct CreateRequest {
     /// The workload will be started by [`crate::Engine::start_created`]; if that never happens, its maker
     /// was killed.
     pub start_at_once: bool,
+}
+
+/// What is asked for the health checks, over what the image says. Times are in nanoseconds, and 0 is the default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HealthRequest {
+    /// None, whatever the image says.
+    pub none: bool,
+    /// A line for the workload's shell; the image's check if absent.
+    pub test: Option<String>,
+    /// Between two checks.
+    pub interval: Option<u64>,
+    /// How long one may take.
+    pub timeout: Option<u64>,
+    /// Failures in a row that make it unhealthy.
+    pub retries: Option<u32>,
+    /// How long it may take to become healthy.
+    pub start_period: Option<u64>,
+    /// Between two checks while that lasts.
+    pub start_interval: Option<u64>,
 }
 
 /// The network that is asked for.

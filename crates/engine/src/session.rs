@@ -45,6 +45,15 @@ pub struct Beginning<'a> {
     pub window: Option<WindowSize>,
     /// A descriptor of [`crate::signals`]: what it reads goes to the process also before that runs.
     pub signals: Option<BorrowedFd<'a>>,
+    /// How many times its policy started it until now; 0 where somebody starts it.
+    pub(crate) restarts: u32,
+}
+
+impl<'a> Beginning<'a> {
+    /// What somebody begins a session with who starts a workload.
+    pub fn new(streams: Streams, window: Option<WindowSize>, signals: Option<BorrowedFd<'a>>) -> Self {
+        Self { streams, window, signals, restarts: 0 }
+    }
 }
 
 /// A process that was started, joined or executed through its keeper.
@@ -154,7 +163,12 @@ impl Session {
 
     /// Sends a signal to the process.
     pub fn signal(&self, signal: i32) -> Result<()> {
-        send(self.socket.as_fd(), &Request::SessionSignal { signal })
+        send(self.socket.as_fd(), &Request::SessionSignal { signal, stop: false })
+    }
+
+    /// Asks the process to end by a signal: no policy starts it again.
+    pub(crate) fn end_by(&self, signal: i32) -> Result<()> {
+        send(self.socket.as_fd(), &Request::SessionSignal { signal, stop: true })
     }
 
     /// Waits for the next event.

@@ -23,6 +23,7 @@ impl Workload {
             Status::Created => "created",
             Status::Running if self.paused => PAUSED,
             Status::Running => "running",
+            Status::Restarting => "restarting",
             Status::Exited => "exited",
         }
     }

@@ -5,6 +5,7 @@
 //! older kernels the exit code is lost. A terminal was lost with the old keeper.
 
 use std::fs;
+use std::time::Instant;
 
 use holm_runtime::cgroup::{Group, Hierarchies};
 use holm_runtime::layers;
@@ -14,8 +15,10 @@ use holm_spec::Id;
 use holm_spec::workload::{Isolation, State};
 use holm_sys::process::open_pidfd;
 
+use crate::health::Watch;
 use crate::log::Log;
 use crate::server::Server;
+use crate::start::Run;
 use crate::task::{Task, group_path};
 
 impl Server {
@@ -36,7 +39,21 @@ impl Server {
         let main =
             self.watch(Newborn::new(Watched::adopted(state.pid, pidfd, state.pid_start, streams))).ok()?;
         let ports = self.hold_ports(&config);
-        let task = Task { config, state, log, group, layers, helpers: Vec::new(), _ports: ports, main };
+        let run = Run { restarts: state.restarts, ..Run::default() };
+        let health = Watch::of(&config);
+        let task = Task {
+            config,
+            state,
+            log,
+            group,
+            layers,
+            helpers: Vec::new(),
+            _ports: ports,
+            main,
+            run,
+            began: Instant::now(),
+            health,
+        };
         self.tasks.insert(workload, task);
         Some(())
     }

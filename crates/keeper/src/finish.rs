@@ -35,38 +35,44 @@ impl Server {
             Some(machine) => (machine.oom_killed, machine.reason.clone()),
             None => (was_out_of_memory(&task.config), None),
         };
-        self.record_exit(&task, code, oom_killed, reason);
+        let pause = self.pause_after(&task, code);
+        let state = State { oom_killed, error: reason.unwrap_or_default(), ..ended(&task.state, code) };
+        if pause.is_some() {
+            // Before its end is on record: nobody shall take it for one that stays.
+            self.show_waiting(&task.config, &state);
+        }
+        self.record(&task.config, &state);
         fail_point::reached("keeper-exit-written");
-        let auto_remove = task.config.auto_remove;
-        self.take_down(task);
+        let (auto_remove, config) = (task.config.auto_remove, task.config.clone());
+        let released = self.take_down(task);
+        match pause {
+            Some(pause) => self.wait_to_restart(config, state, pause),
+            None => self.leave_or_close(released),
+        }
         let mut replies = vec![Reply::Exited { code, oom_killed }];
         replies.extend(auto_remove.then_some(Reply::Removed));
         self.finish_session(process, &replies);
     }
 
-    fn record_exit(&self, task: &Task, exit_code: i32, oom_killed: bool, reason: Option<String>) {
-        let state = State {
-            status: Status::Exited,
-            pid: 0,
-            pid_start: 0,
-            finished: Timestamp::from_nanos(holm_sys::process::now()),
-            exit_code,
-            oom_killed,
-            error: reason.unwrap_or_default(),
-            ..task.state.clone()
-        };
-        if !task.config.auto_remove {
+    /// Writes down how a workload ended, if that is of use to anybody.
+    pub fn record(&self, config: &Config, state: &State) {
+        if !config.auto_remove {
             // Without a place to write to, the next command finds a dead sandbox and says so.
-            let _ = write_state(&self.layout.workload(&task.config.id).exit(), &state);
+            let _ = write_state(&self.layout.workload(&config.id).exit(), state);
         }
     }
 
-    /// Gives back what the workload held. What fails here is left for the next command to repair: where a group is
+    /// Ends what is left of a workload; says whether its control groups are gone.
+    pub fn release_groups(&self, config: &Config) -> bool {
+        release_groups(&config.cgroup_parent, &config.sandbox).is_ok()
+    }
+
+    /// Gives back what the workload held; says whether its control groups are gone. What fails here is left for the next command to repair: where a group is
     /// left, the sandbox's directory is the only record of it.
-    fn take_down(&mut self, task: Task) {
+    fn take_down(&mut self, task: Task) -> bool {
         let Task { config, group, layers, helpers, .. } = task;
         drop((helpers, group));
-        let released = release_groups(&config.cgroup_parent, &config.sandbox).is_ok();
+        let released = self.release_groups(&config);
         fail_point::reached("keeper-cgroup-removed");
         self.leave_networks(&config);
         drop(layers);
@@ -81,7 +87,7 @@ impl Server {
             );
             self.remove_workload(&config);
         }
-        self.leave_or_close(released);
+        released
     }
 
     /// What cannot be removed goes with the next command.
@@ -92,8 +98,9 @@ impl Server {
         }
     }
 
-    fn leave_or_close(&mut self, released: bool) {
-        match (self.tasks.is_empty(), released) {
+    /// Goes with the last workload, as far as all of it is gone.
+    pub fn leave_or_close(&mut self, released: bool) {
+        match (self.tasks.is_empty() && self.waiting.is_empty(), released) {
             (true, true) => self.close_sandbox(),
             (true, false) => self.leave_sandbox(),
             (false, _) => {}
@@ -102,7 +109,7 @@ impl Server {
 
     /// A start that failed leaves the workload as it was, with the reason; `--rm` removes it.
     pub fn bury_failed_start(&mut self, config: &Config, kind: FailureKind, error: &str) {
-        let released = release_groups(&config.cgroup_parent, &config.sandbox).is_ok();
+        let released = self.release_groups(config);
         if config.auto_remove {
             // Whoever started it holds the workload's lock until it hears of this.
             self.remove_workload(config);
@@ -129,6 +136,18 @@ impl Server {
             if std::fs::rename(&self.paths.dir, &doomed).is_ok() { &doomed } else { &self.paths.dir };
         let _ = remove_locked_tree(directory);
         self.lock = None;
+    }
+}
+
+/// The state of a workload that has ended just now.
+pub fn ended(state: &State, exit_code: i32) -> State {
+    State {
+        status: Status::Exited,
+        pid: 0,
+        pid_start: 0,
+        finished: Timestamp::from_nanos(holm_sys::process::now()),
+        exit_code,
+        ..state.clone()
     }
 }
 

@@ -5,9 +5,9 @@
 //! breaks out of the emulator finds an empty room.
 
 use std::collections::HashSet;
-use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use holm_runtime::Error;
 use holm_spec::Id;
@@ -48,7 +48,11 @@ pub fn make_root(directory: &Path) -> Result<(), Error> {
     ensure_directory(directory, 0o755).map_err(failed)?;
     for name in SYSTEM {
         if let Ok(target) = fs::read_link(Path::new("/").join(name)) {
-            symlink(target, directory.join(name)).map_err(failed)?;
+            match symlink(target, directory.join(name)) {
+                // Of the run before, if this one was started again.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                made => made.map_err(failed)?,
+            }
         }
     }
     Ok(())

@@ -14,6 +14,7 @@
 mod adopt;
 mod client;
 mod finish;
+mod health;
 mod jail;
 mod limits;
 mod log;
@@ -21,6 +22,7 @@ mod machine;
 mod mounts;
 mod networks;
 mod notices;
+mod restart;
 mod server;
 mod shares;
 mod start;

@@ -190,9 +190,14 @@ impl Server {
 
     fn bury_machine(&mut self, process: usize, kind: FailureKind, message: &str) {
         let id = self.tasks.iter().find(|(_, task)| task.main == process).map(|(id, _)| *id);
-        if let Some(Task { config, group, helpers, .. }) = id.and_then(|id| self.tasks.remove(&id)) {
+        if let Some(Task { config, state, group, helpers, run, .. }) =
+            id.and_then(|id| self.tasks.remove(&id))
+        {
             drop((helpers, group));
-            self.bury_failed_start(&config, kind, message);
+            match run.restarts {
+                0 => self.bury_failed_start(&config, kind, message),
+                _ => self.fail_run(config, state, &run, exit_code(kind), message),
+            }
         }
     }
 }

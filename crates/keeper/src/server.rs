@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use holm_runtime::watched::{Newborn, Role, Watched};
 use holm_spec::keeper::{PACKET_LIMIT, Reply, Request, STDIN_WINDOW, Stream};
@@ -23,10 +24,11 @@ use rustix::net::{SocketFlags, accept_with};
 
 use crate::client::Client;
 use crate::notices::InMachine;
+use crate::restart::Waiting;
 use crate::task::Task;
 
-/// Milliseconds until a connection is tried again that could not be accepted for lack of descriptors.
-const ACCEPT_AGAIN: i64 = 100;
+/// Until a connection is tried again that could not be accepted for lack of descriptors.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 /// Bytes of output that are read, logged and sent in one go.
 const CHUNK: usize = 16 * 1024;
@@ -78,6 +80,8 @@ pub(crate) struct Server {
     pub sandbox: Id,
     pub paths: SandboxPaths,
     pub tasks: BTreeMap<Id, Task>,
+    /// Those that are about to be started again.
+    pub waiting: BTreeMap<Id, Waiting>,
     /// Gone once the sandbox is.
     pub lock: Option<Lock>,
     /// Resource limits that this keeper came with.
@@ -113,6 +117,7 @@ impl Server {
             sandbox,
             paths,
             tasks: BTreeMap::new(),
+            waiting: BTreeMap::new(),
             lock: Some(lock),
             callers_limits,
             clients: Vec::new(),
@@ -130,9 +135,8 @@ impl Server {
         let mut events = Vec::with_capacity(32);
         while self.lock.is_some() || self.clients.iter().flatten().next().is_some() {
             events.clear();
-            let patience = Timespec { tv_sec: 0, tv_nsec: ACCEPT_AGAIN * 1_000_000 };
-            let patience = self.full.then_some(&patience);
-            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), patience) {
+            let patience = self.patience();
+            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), patience.as_ref()) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(_) => return,
             }
@@ -142,16 +146,30 @@ impl Server {
             for event in &events {
                 self.handle(Token::from_data(event.data), event.flags);
             }
+            self.restart_due();
+            self.check_due();
             if self.nothing_to_keep() {
                 self.close_sandbox();
             }
         }
     }
 
+    /// How long nothing has to be done by itself; for ever if absent.
+    fn patience(&self) -> Option<Timespec> {
+        let accept = self.full.then_some(ACCEPT_AGAIN);
+        let restarts = self.waiting.values().map(|waiting| waiting.due);
+        let checks = self.tasks.values().filter_map(|task| task.health.as_ref().map(|watch| watch.due));
+        let due = restarts.chain(checks).min().map(|due| due.saturating_duration_since(Instant::now()));
+        let patience = accept.into_iter().chain(due).min()?;
+        // Rounded up: nothing is looked at before it is due.
+        Timespec::try_from(patience + Duration::from_millis(1)).ok()
+    }
+
     /// No workload runs and no client can start one any more.
     fn nothing_to_keep(&self) -> bool {
         self.lock.is_some()
             && self.tasks.is_empty()
+            && self.waiting.is_empty()
             && !self.clients.iter().flatten().any(|client| !client.closing)
     }
 
@@ -313,11 +331,14 @@ impl Server {
         match (request, session.and_then(|process| self.process(process))) {
             (Request::Resize { window }, Some(process)) => process.resize(window),
             (Request::CloseStdin, Some(process)) => process.close_stdin(),
-            (Request::SessionSignal { signal }, Some(process)) => {
+            (Request::SessionSignal { signal, stop }, Some(process)) => {
                 let _ = process.signal(signal);
-                session.into_iter().for_each(|process| self.let_go_on(process));
+                if let Some(process) = session {
+                    self.note_request_to_end(process, signal, stop);
+                    self.let_go_on(process);
+                }
             }
-            (Request::SessionSignal { signal }, None) => self.signal_starting(index, signal),
+            (Request::SessionSignal { signal, .. }, None) => self.signal_starting(index, signal),
             (Request::Resize { .. } | Request::CloseStdin, None) => {}
             (_, Some(_)) => self.refuse(index, "the connection has a session already"),
             (request, None) => self.handle_opening(index, request),
@@ -359,6 +380,9 @@ impl Server {
     }
 
     fn deliver(&mut self, index: usize, stream: Stream, bytes: &[u8]) {
+        if self.take_check_output(index, bytes) {
+            return;
+        }
         let time = Timestamp::from_nanos(holm_sys::process::now());
         if let Some(task) = self.tasks.values_mut().find(|task| task.main == index) {
             task.log.append(time, stream, bytes);
@@ -404,6 +428,7 @@ impl Server {
         for which in 0..2 {
             self.drain(index, which);
         }
+        self.take_check_end(index, code);
         if self.machines.get(&index).is_some_and(|machine| !machine.has_started()) {
             return self.finish_failed_start(index, role);
         }

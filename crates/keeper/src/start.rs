@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use holm_network::Membership;
 use holm_runtime::cgroup::{Group, Hierarchies, thaw};
@@ -16,6 +17,7 @@ use holm_runtime::{Answer, Error, Event, Kind};
 use holm_spec::keeper::{
     ExecProcess, FailureKind, PROTOCOL, Reply, Request, Streams as SessionStreams, WindowSize,
 };
+use holm_spec::life::Health;
 use holm_spec::rootfs::RootFs;
 use holm_spec::workload::{Config, Isolation, State, Status, VERSION};
 use holm_spec::{Id, Timestamp};
@@ -24,6 +26,7 @@ use holm_sys::file::{Durability, ensure_directory, read_limited, replace};
 use holm_sys::process::Child;
 use holm_sys::shared_mount::SharedMount;
 
+use crate::health::Watch;
 use crate::limits;
 use crate::log::Log;
 use crate::mounts;
@@ -48,6 +51,17 @@ pub(crate) struct Begun {
     pub notices: Option<OwnedFd>,
 }
 
+/// How a run of a workload is begun.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Run {
+    /// First size of the terminal.
+    pub window: Option<WindowSize>,
+    /// How many times it was started again by its policy until now.
+    pub restarts: u32,
+    /// How long it waited before; not at all if somebody started it.
+    pub pause: Duration,
+}
+
 impl Server {
     /// Carries out the first request of a connection.
     pub fn handle_opening(&mut self, client: usize, request: Request) {
@@ -68,8 +82,8 @@ impl Server {
             return self.fail(client, FailureKind::NotRunning, "the sandbox has ended".to_owned());
         }
         match request {
-            Request::Start { workload, streams, window, .. } => {
-                self.start(client, &workload, streams, window)
+            Request::Start { workload, streams, window, restarts, .. } => {
+                self.start(client, &workload, streams, Run { window, restarts, ..Run::default() })
             }
             Request::Attach { workload, streams, .. } => self.attach(client, &workload, streams),
             Request::Exec { workload, process, streams, window, .. } => {
@@ -100,7 +114,7 @@ impl Server {
         });
     }
 
-    fn start(&mut self, client: usize, workload: &Id, streams: SessionStreams, window: Option<WindowSize>) {
+    fn start(&mut self, client: usize, workload: &Id, streams: SessionStreams, run: Run) {
         if self.tasks.contains_key(workload) {
             return self.refuse(client, "the workload runs already");
         }
@@ -108,7 +122,7 @@ impl Server {
             Ok(config) => config,
             Err(error) => return self.fail_with(client, &error),
         };
-        match self.launch(&config, window) {
+        match self.launch(&config, &run) {
             Ok((process, pid)) => self.join_when_started(client, process, streams, pid),
             Err(error) => {
                 self.bury_failed_start(&config, workload::failure_kind(&error), &error.to_string());
@@ -118,8 +132,8 @@ impl Server {
     }
 
     /// From the configuration to a running, watched and recorded workload.
-    fn launch(&mut self, config: &Config, window: Option<WindowSize>) -> Result<(usize, i32), Error> {
-        let (process, mut task, notices) = self.try_launch(config, window)?;
+    pub fn launch(&mut self, config: &Config, run: &Run) -> Result<(usize, i32), Error> {
+        let (process, mut task, notices) = self.try_launch(config, run)?;
         let pid = task.state.pid;
         let index = self.watch(process).map_err(|errno| Error::system("watch the workload", errno))?;
         task.main = index;
@@ -145,11 +159,7 @@ impl Server {
         Ok(config)
     }
 
-    fn try_launch(
-        &self,
-        config: &Config,
-        window: Option<WindowSize>,
-    ) -> Result<(Newborn, Task, Option<OwnedFd>), Error> {
+    fn try_launch(&self, config: &Config, run: &Run) -> Result<(Newborn, Task, Option<OwnedFd>), Error> {
         let paths = self.layout.workload(&config.id);
         let directory = self.paths.workload(&config.id);
         ensure_directory(&directory, 0o700)
@@ -159,20 +169,32 @@ impl Server {
             .map_err(|error| Error::system(format!("open log `{}`", paths.log().display()), error))?;
         let found = mounts::find(config)?;
         let Begun { mut process, group, mut layers, helpers, ports, notices } = match config.isolation {
-            Isolation::Container => self.start_container(&found.config, window)?,
-            Isolation::Vm => self.start_machine(&found.config, window)?,
+            Isolation::Container => self.start_container(&found.config, run.window)?,
+            Isolation::Vm => self.start_machine(&found.config, run.window)?,
         };
         layers.extend(found.layers);
         fail_point::reached("keeper-process-started");
-        let state = running_state(process.get().pid)?;
+        let health = config.health.as_ref().map(|_| Health::starting());
+        let state = State { restarts: run.restarts, health, ..running_state(process.get().pid)? };
         write_state(&self.paths.state(&config.id), &state)?;
         if !config.auto_remove {
             // What a restart of the host leaves: a run without an end.
             write_state(&paths.exit(), &state)?;
         }
         fail_point::reached("keeper-state-written");
-        let config = config.clone();
-        let task = Task { config, state, log, group, layers, helpers, _ports: ports, main: usize::MAX };
+        let task = Task {
+            config: config.clone(),
+            state,
+            log,
+            group,
+            layers,
+            helpers,
+            _ports: ports,
+            main: usize::MAX,
+            run: *run,
+            began: Instant::now(),
+            health: Watch::of(config),
+        };
         Ok((process, task, notices))
     }
 
@@ -241,6 +263,9 @@ impl Server {
     }
 
     fn signal(&mut self, client: usize, workload: &Id, signal: i32) {
+        if self.signal_waiting(client, workload, signal) {
+            return;
+        }
         let Some(main) = self.tasks.get(workload).map(|task| task.main) else {
             return self.fail(
                 client,
@@ -248,6 +273,7 @@ impl Server {
                 format!("workload {} does not run", workload.short()),
             );
         };
+        self.note_request_to_end(main, signal, false);
         match self.process(main).map(|process| process.signal(signal)) {
             Some(Err(errno)) => {
                 self.fail_with(client, &Error::system(format!("send signal {signal}"), errno))
@@ -276,7 +302,7 @@ impl Server {
         streams: SessionStreams,
         window: Option<WindowSize>,
     ) {
-        match self.try_exec(workload, asked, streams, window) {
+        match self.try_exec(workload, asked, streams.stdin, window) {
             Ok((mut process, notices)) => {
                 let pid = process.get().pid;
                 match self.watch(process) {
@@ -304,18 +330,19 @@ impl Server {
         main.is_some_and(|process| !process.is_on_its_way_out())
     }
 
-    fn try_exec(
+    /// Starts another process in a workload; no error says that the workload has ended.
+    pub fn try_exec(
         &self,
         workload: &Id,
         asked: &ExecProcess,
-        streams: SessionStreams,
+        stdin: bool,
         window: Option<WindowSize>,
     ) -> Result<(Newborn, Option<OwnedFd>), Option<Error>> {
         let cache = self.layout.seccomp_cache();
         let task = self.tasks.get(workload).ok_or(None)?;
         let config = &task.config;
         if config.isolation == Isolation::Vm {
-            let (process, notices) = self.exec_in_machine(task, asked, streams.stdin, window)?;
+            let (process, notices) = self.exec_in_machine(task, asked, stdin, window)?;
             return Ok((process, Some(notices)));
         }
         let joined = Joined {
@@ -327,7 +354,7 @@ impl Server {
             first: self.watched(task.main).ok_or(None)?,
             preserved: &[],
         };
-        Ok((workload::exec(joined, asked, streams.stdin, window)?, None))
+        Ok((workload::exec(joined, asked, stdin, window)?, None))
     }
 }
 

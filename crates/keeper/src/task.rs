@@ -1,6 +1,7 @@
 //! A workload that this keeper runs.
 
 use std::os::fd::OwnedFd;
+use std::time::Instant;
 
 use holm_spec::layout::workload_cgroup;
 use holm_spec::workload::{Config, State};
@@ -8,8 +9,10 @@ use holm_sys::shared_mount::SharedMount;
 
 use holm_runtime::cgroup::Group;
 
+use crate::health::Watch;
 use crate::log::Log;
 use crate::shares::Helper;
+use crate::start::Run;
 
 /// A running workload.
 #[derive(Debug)]
@@ -26,6 +29,12 @@ pub(crate) struct Task {
     pub _ports: Vec<OwnedFd>,
     /// Index of its first process.
     pub main: usize,
+    /// How it was begun.
+    pub run: Run,
+    /// When that was, or when this keeper took it over.
+    pub began: Instant,
+    /// The checks of its health, if there are any.
+    pub health: Option<Watch>,
 }
 
 /// Path of a workload's group relative to each hierarchy.

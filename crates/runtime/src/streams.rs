@@ -73,6 +73,14 @@ pub fn fifos(directory: &Path, stdin: bool) -> io::Result<(Streams, ProcessEnds)
     Ok((streams, ProcessEnds([input, stdout, stderr])))
 }
 
+/// Takes away the FIFOs of a run that is over.
+pub fn remove_fifos(directory: &Path) {
+    for name in ["stdout", "stderr"] {
+        // What stays is told when they are made anew.
+        let _ = std::fs::remove_file(directory.join(name));
+    }
+}
+
 fn input_pipe(streams: &mut Streams) -> io::Result<OwnedFd> {
     let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
     fcntl_setfl(&write, OFlags::NONBLOCK)?;

@@ -119,6 +119,9 @@ pub enum Request {
         streams: Streams,
         /// First size of the terminal.
         window: Option<WindowSize>,
+        /// How many times it was started again by its policy, if it is that again.
+        #[serde(default)]
+        restarts: u32,
     },
     /// Join the workload's main process to this connection.
     Attach {
@@ -142,7 +145,8 @@ pub enum Request {
         /// First size of the terminal.
         window: Option<WindowSize>,
     },
-    /// Send a signal to the workload's first process.
+    /// Send a signal to the workload's first process; one that is about to be started again is not, if the signal asks it to
+    /// end.
     Signal {
         /// [`PROTOCOL`].
         protocol: u32,
@@ -160,6 +164,9 @@ pub enum Request {
     SessionSignal {
         /// Signal number.
         signal: i32,
+        /// It asks the workload to end, whatever signal it is.
+        #[serde(default)]
+        stop: bool,
     },
     /// No more data will come for standard input.
     CloseStdin,

@@ -14,6 +14,7 @@ pub mod id;
 pub mod keeper;
 pub mod kernel;
 pub mod layout;
+pub mod life;
 pub mod machine;
 pub mod network;
 pub mod platform;

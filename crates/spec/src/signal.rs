@@ -9,6 +9,10 @@ const NAMES: [&str; 31] = [
 const REALTIME_MIN: i32 = 34;
 const REALTIME_MAX: i32 = 64;
 
+/// SIGINT.
+pub const INT: i32 = 2;
+/// SIGQUIT.
+pub const QUIT: i32 = 3;
 /// SIGKILL.
 pub const KILL: i32 = 9;
 /// SIGTERM.

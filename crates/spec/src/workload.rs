@@ -5,7 +5,9 @@
 //!
 //! ```text
 //! (config.json only) created --start--> running --exit--> exited --start--> running ...
-//!                       |                  |                 |
+//!                       |                |    ^              |
+//!                       |   exit, by the v    |              |
+//!                       |   policy    restarting             |
 //!                       +------ rm --------+---- rm -f ------+----> gone
 //! ```
 
@@ -16,6 +18,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::life::{Health, HealthCheck, RestartPolicy};
 use crate::machine::Machine;
 use crate::network::{Attachment, Port, Publication};
 use crate::rootfs::RootFs;
@@ -105,6 +108,12 @@ pub struct Config {
     pub stop_signal: i32,
     /// Seconds between the stop signal and SIGKILL; `None` waits for ever.
     pub stop_timeout: Option<u32>,
+    /// What is to happen when it has ended.
+    #[serde(default)]
+    pub restart: RestartPolicy,
+    /// How its health is found out, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthCheck>,
     /// Labels of the image and of the request.
     pub labels: BTreeMap<String, String>,
     /// The request's settings as they were asked, for `inspect`.
@@ -236,6 +245,8 @@ pub enum Status {
     Created,
     /// Its process runs.
     Running,
+    /// Its process ended, and its keeper is about to start it again.
+    Restarting,
     /// Its process ended.
     Exited,
 }
@@ -245,6 +256,7 @@ impl fmt::Display for Status {
         f.write_str(match self {
             Self::Created => "created",
             Self::Running => "running",
+            Self::Restarting => "restarting",
             Self::Exited => "exited",
         })
     }
@@ -274,6 +286,15 @@ pub struct State {
     pub oom_killed: bool,
     /// Why the last start failed; empty if it did not.
     pub error: String,
+    /// How many times it was started again by its policy since somebody started it.
+    #[serde(default)]
+    pub restarts: u32,
+    /// Somebody asked it to end.
+    #[serde(default)]
+    pub stopped: bool,
+    /// Its health, if that is found out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
 }
 
 impl State {
@@ -290,6 +311,9 @@ impl State {
             exit_code: 0,
             oom_killed: false,
             error: String::new(),
+            restarts: 0,
+            stopped: false,
+            health: None,
         }
     }
 }

@@ -37,6 +37,40 @@ pub(crate) fn parse_config(digest: &Digest, content: &[u8]) -> Result<ImageConfi
     read(digest, content, "an image configuration")
 }
 
+/// What a configuration of Docker's says of the image's health. Times are in nanoseconds, and 0 is the default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ImageHealth {
+    /// `NONE`; `CMD` and a program with its arguments; `CMD-SHELL` and a line for a shell.
+    pub test: Vec<String>,
+    /// Between two checks.
+    pub interval: u64,
+    /// How long one may take.
+    pub timeout: u64,
+    /// How long the start may take.
+    pub start_period: u64,
+    /// Between two checks while it lasts.
+    pub start_interval: u64,
+    /// Failures in a row that count.
+    pub retries: u32,
+}
+
+/// Parses what a configuration says of the image's health.
+pub(crate) fn health(digest: &Digest, content: &[u8]) -> Result<Option<ImageHealth>> {
+    #[derive(Deserialize)]
+    struct Outer {
+        #[serde(default)]
+        config: Option<Inner>,
+    }
+    #[derive(Deserialize)]
+    struct Inner {
+        #[serde(rename = "Healthcheck", default)]
+        health: Option<ImageHealth>,
+    }
+    let outer: Outer = read(digest, content, "an image configuration")?;
+    Ok(outer.config.and_then(|inner| inner.health))
+}
+
 fn read<'a, T: Deserialize<'a>>(digest: &Digest, content: &'a [u8], what: &str) -> Result<T> {
     serde_json::from_slice(content)
         .map_err(|error| Error::because(Kind::Corrupt, format!("blob {digest} is not {what}"), error))

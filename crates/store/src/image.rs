@@ -10,7 +10,7 @@ use holm_spec::platform::Platform;
 use holm_spec::{Digest, Reference};
 
 use crate::collect::is_image_config;
-use crate::document::{self, Document};
+use crate::document::{self, Document, ImageHealth};
 use crate::error::{Error, Kind, Result};
 use crate::kernel::is_kernel;
 use crate::refs::RefRecord;
@@ -30,6 +30,8 @@ pub struct Image {
     pub manifest: ImageManifest,
     /// The configuration.
     pub config: ImageConfiguration,
+    /// How its health is found out: Docker's addition to the configuration.
+    pub health: Option<ImageHealth>,
     /// Digests of the uncompressed layers, lowest first.
     pub diff_ids: Vec<Digest>,
     /// The name that it was found by; none for an image found by its id or digest.
@@ -152,9 +154,10 @@ impl Store {
         Sort::of(&manifest).expect(Sort::Image)?;
         let id = document::digest_of(manifest.config())?;
         let config = self.blob(&id).map_err(Error::missing_is_damage)?;
+        let health = document::health(&id, &config)?;
         let config = document::parse_config(&id, &config)?;
         let diff_ids = document::diff_ids(&config)?;
-        Ok(Image { id, digest, manifest_digest, manifest, config, diff_ids, reference })
+        Ok(Image { id, digest, manifest_digest, manifest, config, health, diff_ids, reference })
     }
 
     /// The manifest behind `digest`: that itself, or one of an index.

@@ -83,6 +83,7 @@ pub use check::{Aside, CheckObserver, Checked, Finding, Object, Owner};
 pub use collect::{ImageUser, is_image_config};
 pub use commit::Commit;
 pub use defaults::{CONFIG as CONFIG_DEFAULTS, over_defaults};
+pub use document::ImageHealth;
 pub use download::{Begun, Download, Turn};
 pub use error::{Error, Kind, Result, chain};
 pub use image::{Image, Name};

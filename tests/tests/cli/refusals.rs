@@ -6,11 +6,9 @@ use holm_tests::{Call, Holm, Outcome, host, tarball};
 fn flags_that_are_not_there_yet_fail_by_name() {
     let holm = Holm::new();
     for flags in [
-        &["--restart", "always"][..],
-        &["--device", "/dev/null"],
+        &["--device", "/dev/null"][..],
         &["--gpus", "all"],
         &["--group-add", "1"],
-        &["--health-cmd", "true"],
         &["--ipc", "host"],
         &["--link", "x"],
         &["--log-driver", "none"],
@@ -31,7 +29,6 @@ fn flags_that_are_not_there_yet_fail_by_name() {
         &["--storage-opt", "size=1g"],
         &["--blkio-weight", "10"],
         &["--domainname", "x"],
-        &["--no-healthcheck"],
     ] {
         let outcome = holm.script(flags, "true");
         outcome.refused(125, &[flags[0]]);

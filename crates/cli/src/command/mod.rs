@@ -55,6 +55,7 @@ pub mod pull;
 pub mod push;
 pub mod reference;
 pub mod registry_serve;
+pub mod restart;
 pub mod rm;
 pub mod rmi;
 pub mod run;

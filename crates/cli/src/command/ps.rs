@@ -1,6 +1,7 @@
 //! `holm ps`: the list of workloads.
 
 use holm_engine::{Engine, PAUSED, Workload};
+use holm_spec::life::HealthStatus;
 use holm_spec::network::{Port, PublishedPort};
 use holm_spec::volume::{MountKind, MountPoint};
 use holm_spec::workload::{NetworkMode, Settings, State, Status};
@@ -31,19 +32,19 @@ const FIELDS: [Field; 14] = [
     Field { name: "Status", heading: "STATUS" },
 ];
 const COLUMNS: [&str; 7] = ["ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"];
-const FILTERS: [&str; 12] = [
-    "ancestor", "before", "exited", "expose", "id", "label", "name", "network", "publish", "since", "status",
-    "volume",
+const FILTERS: [&str; 13] = [
+    "ancestor", "before", "exited", "expose", "health", "id", "label", "name", "network", "publish", "since",
+    "status", "volume",
 ];
-const PLANNED_FILTERS: [&str; 2] = ["health", "is-task"];
+const PLANNED_FILTERS: [&str; 1] = ["is-task"];
 /// Docker's states that no workload of Holm is in yet; a filter for one finds none.
-const OTHER_STATES: [&str; 3] = ["restarting", "removing", "dead"];
+const OTHER_STATES: [&str; 2] = ["removing", "dead"];
 
 /// List workloads
 #[derive(Debug, clap::Parser)]
-#[command(
-    after_help = "Filters: ancestor=IMAGE, before=WORKLOAD, exited=CODE, expose=PORT, id=START, label=KEY[=VALUE], name=PART,
-network=NAME, publish=PORT, since=WORKLOAD, status=created|running|paused|exited,
+#[command(after_help = "Filters: ancestor=IMAGE, before=WORKLOAD, exited=CODE, expose=PORT,
+health=starting|healthy|unhealthy|none, id=START, label=KEY[=VALUE], name=PART, network=NAME,
+publish=PORT, since=WORKLOAD, status=created|running|paused|restarting|exited,
 volume=VOLUME|DIRECTORY (or where it is mounted). A PORT is the
 workload's, 80 or 53/udp, or a range.
 
@@ -52,8 +53,7 @@ Examples:
   holm ps -a --filter exited=137               what was killed
   holm ps -aq --filter label=test              ids, for other commands
   holm ps --format 'table {{.Names}}\\t{{.Status}}'
-  holm ps -a --format json                     one object a line"
-)]
+  holm ps -a --format json                     one object a line")]
 pub struct Args {
     /// Show all, not only what runs
     #[arg(short, long)]
@@ -113,7 +113,9 @@ fn chosen(engine: &Engine, filters: &Filters, args: &Args) -> Result<Vec<Workloa
     // As Docker: of all filters only this one asks for other states, too.
     let any_state = args.all || args.latest || args.last > 0 || !filters.values("status").is_empty();
     let mut workloads = engine.list()?;
-    workloads.retain(|workload| any_state || workload.state.status == Status::Running);
+    workloads.retain(|workload| {
+        any_state || matches!(workload.state.status, Status::Running | Status::Restarting)
+    });
     workloads.retain(|workload| selection.fits(workload, filters));
     Ok(workloads)
 }
@@ -180,6 +182,7 @@ impl Selection {
             && (self.exited.is_empty() || has_exited(state, &self.exited))
             && any(&|ancestor| ancestor.is_of(workload))
             && self.fits_network(&config.settings)
+            && filters.any("health", |wanted| fits_health(state, wanted))
             && filters
                 .any("volume", |wanted| config.settings.mounts.iter().any(|mount| is_mount(mount, wanted)))
             && self.before.is_none_or(|before| config.created < before)
@@ -202,11 +205,12 @@ impl Selection {
 }
 
 fn check_status(status: &str) -> Result<(), String> {
-    let ours = [Status::Created, Status::Running, Status::Exited].map(|status| status.to_string());
+    let ours = [Status::Created, Status::Running, Status::Restarting, Status::Exited]
+        .map(|status| status.to_string());
     if status == PAUSED || ours.iter().any(|known| known == status) || OTHER_STATES.contains(&status) {
         return Ok(());
     }
-    Err(format!("status={status}: created, running, paused and exited are known"))
+    Err(format!("status={status}: created, running, paused, restarting and exited are known"))
 }
 
 fn has_exited(state: &State, codes: &[i32]) -> bool {
@@ -303,10 +307,33 @@ pub fn status(state: &State, paused: bool, now: Timestamp) -> String {
     match state.status {
         Status::Created => "Created".to_owned(),
         Status::Running if paused => format!("Up {} (Paused)", duration::elapsed(now, state.started)),
-        Status::Running => format!("Up {}", duration::elapsed(now, state.started)),
+        Status::Running => format!("Up {}{}", duration::elapsed(now, state.started), health(state)),
+        Status::Restarting => {
+            format!("Restarting ({}) {}", state.exit_code, duration::ago(now, state.finished))
+                .trim_end()
+                .to_owned()
+        }
         Status::Exited => format!("Exited ({}) {}", state.exit_code, duration::ago(now, state.finished))
             .trim_end()
             .to_owned(),
+    }
+}
+
+/// What the status says of health.
+fn health(state: &State) -> &'static str {
+    match state.health.as_ref().map(|health| health.status) {
+        None => "",
+        Some(HealthStatus::Starting) => " (health: starting)",
+        Some(HealthStatus::Healthy) => " (healthy)",
+        Some(HealthStatus::Unhealthy) => " (unhealthy)",
+    }
+}
+
+/// Health as a filter says it; `none` where it is not found out.
+fn fits_health(state: &State, wanted: &str) -> bool {
+    match &state.health {
+        None => wanted == "none",
+        Some(health) => health.status.to_string() == wanted,
     }
 }
 

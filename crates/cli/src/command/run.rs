@@ -75,7 +75,7 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     let created = create(&engine, &request, supply, cidfile.as_deref(), context)?;
     let id = created.id;
     let start = |window: Option<WindowSize>, signals: Option<BorrowedFd<'_>>| {
-        start(&engine, created, &request, Beginning { streams, window, signals })
+        start(&engine, created, &request, Beginning::new(streams, window, signals))
     };
     let Some(foreground) = foreground else {
         start(None, None)?;

@@ -68,5 +68,5 @@ fn attached(engine: &Engine, name: &str, args: &Args) -> Result<u8, CommandError
     })?;
     let streams = Streams { stdin, stdout: true, stderr: true };
     engine.refuse_if_paused(&id, "start").map_err(|error| CommandError::of_workload(error, name))?;
-    foreground.carry(|window, signals| Ok(engine.start(&id, Beginning { streams, window, signals })?))
+    foreground.carry(|window, signals| Ok(engine.start(&id, Beginning::new(streams, window, signals))?))
 }

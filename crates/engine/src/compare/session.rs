@@ -54,7 +54,7 @@ impl<'a> Watched<'a> {
         let created = engine.create(request)?;
         let (id, machine) = (created.id, created.ground.machine().cloned());
         // A signal that comes meanwhile is met by the first wait.
-        let session = engine.start_created(created, Beginning { streams, ..Beginning::default() });
+        let session = engine.start_created(created, Beginning::new(streams, None, None));
         let session = session.inspect_err(|_| {
             // Its keeper may have done it.
             let _ = engine.remove(&id, true, true);

@@ -8,6 +8,7 @@
 //! ```
 
 mod files;
+mod health;
 mod mounts;
 mod names;
 mod network;
@@ -129,6 +130,8 @@ impl Engine {
             init: request.init,
             stop_signal: resolved.stop_signal,
             stop_timeout: resolved.stop_timeout,
+            restart: request.restart,
+            health: health::resolve(&request.health, image.health.as_ref())?,
             labels: resolved.labels.clone(),
             settings: resolve::settings(request, resolved, mounts.points),
             root,

@@ -37,7 +37,7 @@ impl Engine {
         let id = Id::from_bytes(random_bytes());
         let created = self.create_visitor(visitor(visited, id), &visited.id)?;
         let streams = Streams { stdin: true, ..Streams::NONE };
-        let session = self.start_created(created, Beginning { streams, window: None, signals: None })?;
+        let session = self.start_created(created, Beginning::new(streams, None, None))?;
         let state = self.workload(&id)?.state;
         Ok(Machine::visited(visited.id, state, Visit { session, _lock: lock }))
     }
