@@ -146,6 +146,9 @@ impl Selection {
         for status in filters.values("status") {
             check_status(status).map_err(wrong)?;
         }
+        for health in filters.values("health") {
+            check_health(health).map_err(wrong)?;
+        }
         let names = filters.values("name").iter().map(|text| NamePattern::parse(text).map_err(wrong));
         let code =
             |text: &String| text.parse().map_err(|_| wrong(format!("exited={text}: a number expected")));
@@ -201,6 +204,13 @@ impl Selection {
         (self.networks.is_empty() || self.networks.iter().any(is_on))
             && has_one(&self.published, &published)
             && (has_one(&self.exposed, &settings.exposed) || has_one(&self.exposed, &published))
+    }
+}
+
+fn check_health(health: &str) -> Result<(), String> {
+    match health {
+        "starting" | "healthy" | "unhealthy" | "none" => Ok(()),
+        other => Err(format!("health={other}: starting, healthy, unhealthy and none are known")),
     }
 }
 
