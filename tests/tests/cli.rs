@@ -10,6 +10,7 @@ mod cli {
     mod compare;
     mod directories;
     mod doctor;
+    mod events;
     mod exec;
     mod exit_codes;
     mod files;

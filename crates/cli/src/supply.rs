@@ -2,6 +2,7 @@
 
 use holm_engine::registry::Connections;
 use holm_engine::{CreateRequest, Created, Engine, Kind};
+use holm_spec::event::EventKind;
 
 use crate::command::pull::Pull;
 use crate::command_error::CommandError;
@@ -56,6 +57,7 @@ impl Supply {
         let (store, platform) = (engine.images(), request.platform.as_ref());
         let pull = Pull { store, connections: &connections, platform, manner };
         pull.one(&reference)?;
+        engine.tell_of(EventKind::Image, "pull", reference.familiar(), [("name", reference.familiar())]);
         if let Ok(image) = store.resolve(&reference.to_string()) {
             context.keep_to_size(engine, &image.id);
         }

@@ -78,7 +78,6 @@ const IMAGE_PLATFORM: &[(&str, Option<char>, &str)] = &[("platform", None, PULL)
 const BUILD: &str = "building images";
 const ARCHIVES: &str = "archives of images and file systems";
 const COMPOSE: &str = "projects of several workloads";
-const EVENTS: &str = "events";
 const CONTROL: &str = "the remaining commands for workloads";
 /// What Docker has for clusters of machines.
 pub const SWARM: &str = "swarms";
@@ -94,7 +93,6 @@ const COMMANDS: &[(&str, &str)] = &[
     ("container rename", CONTROL),
     ("container update", LIMITS),
     ("context", SERVE),
-    ("events", EVENTS),
     ("image build", BUILD),
     ("image load", ARCHIVES),
     ("image save", ARCHIVES),
@@ -107,7 +105,6 @@ const COMMANDS: &[(&str, &str)] = &[
     ("service", SWARM),
     ("stack", SWARM),
     ("swarm", SWARM),
-    ("system events", EVENTS),
     ("trust", PULL),
     ("update", LIMITS),
 ];

@@ -126,7 +126,11 @@ fn command_lines_that_cannot_be_read_are_answered_in_one_line_with_a_hint() {
         ("ps more", 1, "holm ps: unexpected argument `more`\n"),
         ("ps --size", 125, "holm ps: --size is not supported yet\n"),
         ("ps --format {{.ID", 1, "holm ps: --format: template `{{.ID`, character 1: unclosed action\n"),
-        ("ps --filter health=x", 125, "holm ps: --filter: health=x: starting, healthy, unhealthy and none are known\n"),
+        (
+            "ps --filter health=x",
+            125,
+            "holm ps: --filter: health=x: starting, healthy, unhealthy and none are known\n",
+        ),
         ("start -a one two", 1, "holm start: only one workload can be attached to\n"),
         ("rm", 1, "holm rm: WORKLOAD is missing\n"),
         ("tag", 1, "holm tag: SOURCE and TARGET are missing\n"),

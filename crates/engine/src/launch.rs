@@ -267,10 +267,12 @@ impl Engine {
     /// # Errors
     /// [`Kind::NotRunning`].
     pub fn kill(&self, id: &Id, signal: i32) -> Result<()> {
-        session::ask(
-            self.connect(id)?.as_fd(),
-            &Request::Signal { protocol: PROTOCOL, workload: *id, signal },
-        )
+        let request = Request::Signal { protocol: PROTOCOL, workload: *id, signal };
+        session::ask(self.connect(id)?.as_fd(), &request)?;
+        if let Ok(config) = self.config(id) {
+            self.tell(&config, "kill", [("signal", signal.to_string())]);
+        }
+        Ok(())
     }
 
     /// Asks a workload to end and kills it after `timeout` (its own if absent; `Some(None)` waits for
@@ -282,6 +284,7 @@ impl Engine {
         if self.end_with(id, signal, deadline(timeout.unwrap_or(own)))?
             || self.end_with(id, signal::KILL, deadline(Some(KILL_PATIENCE)))?
         {
+            self.tell(&config, "stop", []);
             return Ok(());
         }
         Err(outlived_its_kill(id))
@@ -349,7 +352,11 @@ impl Engine {
             };
             if self.make_sure_it_is_down(id)? {
                 self.settle_volumes(id, volumes)?;
+                let config = self.config(id).ok();
                 remove_workload(&self.layout, id, &name)?;
+                if let Some(config) = config {
+                    self.tell(&config, "destroy", []);
+                }
                 return Ok(self.volumes().release(id)?);
             }
             drop(lock);

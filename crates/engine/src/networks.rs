@@ -5,6 +5,7 @@ use std::path::Path;
 
 use holm_network::{NewNetwork, Wanted, open_namespace};
 use holm_spec::Id;
+use holm_spec::event::EventKind;
 use holm_spec::network::{Attachment, Network};
 use holm_spec::workload::{Config, NetworkMode, Status};
 use holm_sys::file::{Durability, replace};
@@ -17,7 +18,9 @@ impl Engine {
     /// # Errors
     /// [`Kind::NameTaken`], [`Kind::InvalidRequest`], [`Kind::InUse`], naming what its addresses overlap with.
     pub fn create_network(&self, asked: &NewNetwork) -> Result<Network> {
-        Ok(self.networks().create(asked)?)
+        let network = self.networks().create(asked)?;
+        self.tell_of_network(&network, "create", []);
+        Ok(network)
     }
 
     /// Removes a network that no workload has, or is to have.
@@ -32,7 +35,9 @@ impl Engine {
             };
             workloads.iter().find(wants).map(|workload| workload.config.name.clone())
         };
-        Ok(self.networks().remove(name, &|network| has(&network.name))?)
+        let network = self.networks().remove(name, &|network| has(&network.name))?;
+        self.tell_of_network(&network, "destroy", []);
+        Ok(network)
     }
 
     /// Gives a workload a further network, at once if it runs, and whenever it is started again.
@@ -91,6 +96,17 @@ impl Engine {
             self.describe_networks(&config)?;
         }
         Ok(())
+    }
+
+    fn tell_of_network<'a>(
+        &self,
+        network: &Network,
+        action: &str,
+        attributes: impl IntoIterator<Item = (&'a str, String)>,
+    ) {
+        let known = [("name", network.name.clone()), ("type", network.driver.to_string())];
+        let attributes = known.into_iter().chain(attributes);
+        self.tell_of(EventKind::Network, action, network.id.to_string(), attributes);
     }
 
     fn namespace_of_running(&self, config: &Config) -> Result<Option<OwnedFd>> {

@@ -23,7 +23,9 @@ impl Engine {
             return Err(Error::new(Kind::Paused, format!("pause workload `{name}`: it is already paused")));
         }
         // It may end at this moment, and that says more than a group that is not there.
-        set_frozen(&workload.config, true).or_else(|error| self.running(id).and(Err(error)))
+        set_frozen(&workload.config, true).or_else(|error| self.running(id).and(Err(error)))?;
+        self.tell(&workload.config, "pause", []);
+        Ok(())
     }
 
     /// Lets a paused workload go on.
@@ -42,6 +44,7 @@ impl Engine {
         if workload.config.isolation == Isolation::Vm {
             self.set_guest_clock(&workload);
         }
+        self.tell(&workload.config, "unpause", []);
         Ok(())
     }
 

@@ -25,7 +25,9 @@ impl Engine {
     /// As [`Engine::stop`] and [`Engine::start`].
     pub fn restart(&self, id: &Id, signal: Option<i32>, timeout: Option<Option<Duration>>) -> Result<()> {
         self.stop(id, signal, timeout)?;
-        self.start(id, Beginning::default()).map(drop)
+        self.start(id, Beginning::default()).map(drop)?;
+        self.tell(&self.config(id)?, "restart", []);
+        Ok(())
     }
 
     /// Sees to it that a workload which is about to be started again is not; says whether it was.

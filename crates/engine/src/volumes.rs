@@ -7,6 +7,7 @@ use std::path::Path;
 
 use holm_files::View;
 use holm_spec::Id;
+use holm_spec::event::EventKind;
 use holm_spec::files::{Task, Unpack};
 use holm_spec::volume::{MountKind, Volume};
 use holm_sys::usage::Usage;
@@ -33,7 +34,21 @@ impl Engine {
     pub fn create_volume(&self, asked: &NewVolume) -> Result<Volume> {
         let volumes = self.volumes();
         let _lock = volumes.referring()?;
-        Ok(volumes.create(asked)?.0)
+        let (volume, made) = volumes.create(asked)?;
+        if made {
+            self.tell_of(EventKind::Volume, "create", &volume.name, [("driver", "local".to_owned())]);
+        }
+        Ok(volume)
+    }
+
+    /// Removes a volume that no workload has, with all that it holds.
+    ///
+    /// # Errors
+    /// [`Kind::NoSuchVolume`]; [`Kind::InUse`], by which workloads.
+    pub fn remove_volume(&self, name: &str) -> Result<()> {
+        self.volumes().remove(name)?;
+        self.tell_of(EventKind::Volume, "destroy", name, [("driver", "local".to_owned())]);
+        Ok(())
     }
 
     /// Removes the volumes that no workload has: those that nobody named, or `all`, as far as their labels fit.
@@ -58,6 +73,9 @@ impl Engine {
         let names: Vec<String> = sizes.keys().cloned().collect();
         // One that got a workload meanwhile stays.
         let removed = volumes.remove_unused(&names)?;
+        for name in &removed {
+            self.tell_of(EventKind::Volume, "destroy", name, [("driver", "local".to_owned())]);
+        }
         let bytes = removed.iter().filter_map(|name| sizes.get(name)).sum();
         Ok(PrunedVolumes { volumes: removed, bytes })
     }

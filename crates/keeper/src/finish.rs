@@ -9,10 +9,12 @@ use std::time::Duration;
 use holm_runtime::cgroup::{Hierarchies, out_of_memory_kills};
 use holm_runtime::release::{release_groups, remove_workload};
 use holm_spec::Timestamp;
+use holm_spec::event::{EVENTS_LIMIT, Event};
 use holm_spec::keeper::{FailureKind, Reply};
 use holm_spec::layout::DOOMED_PREFIX;
 use holm_spec::volume::MountKind;
 use holm_spec::workload::{Config, State, Status};
+use holm_sys::appended::append;
 use holm_sys::fail_point;
 use holm_sys::file::{remove_locked_tree, remove_tree};
 use holm_sys::lock::{Lock, Mode};
@@ -42,6 +44,12 @@ impl Server {
             self.show_waiting(&task.config, &state);
         }
         self.record(&task.config, &state);
+        if oom_killed {
+            self.tell_event(&task.config, "oom", []);
+        }
+        let ran = state.finished.nanos().saturating_sub(state.started.nanos()) / 1_000_000_000;
+        let attributes = [("exitCode", code.to_string()), ("execDuration", ran.to_string())];
+        self.tell_event(&task.config, "die", attributes);
         fail_point::reached("keeper-exit-written");
         let (auto_remove, config) = (task.config.auto_remove, task.config.clone());
         let released = self.take_down(task);
@@ -60,6 +68,18 @@ impl Server {
             // Without a place to write to, the next command finds a dead sandbox and says so.
             let _ = write_state(&self.layout.workload(&config.id).exit(), state);
         }
+    }
+
+    /// Writes an event about a workload down, if that can be done.
+    pub fn tell_event<'a>(
+        &self,
+        config: &Config,
+        action: impl Into<String>,
+        attributes: impl IntoIterator<Item = (&'a str, String)>,
+    ) {
+        let now = Timestamp::from_nanos(holm_sys::process::now());
+        let event = Event::of_workload(config, action, attributes, now);
+        let _ = append(&self.layout.events(), &event.to_line(), EVENTS_LIMIT);
     }
 
     /// Ends what is left of a workload; says whether its control groups are gone.
@@ -93,6 +113,7 @@ impl Server {
     /// What cannot be removed goes with the next command.
     fn remove_workload(&self, config: &Config) {
         let removed = remove_workload(&self.layout, &config.id, &config.name);
+        self.tell_event(config, "destroy", []);
         if removed.is_ok() && config.settings.mounts.iter().any(|mount| mount.kind == MountKind::Volume) {
             let _ = Volumes::new(&self.layout).release(&config.id);
         }

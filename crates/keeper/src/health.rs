@@ -171,10 +171,15 @@ impl Server {
         let Some(task) = self.tasks.get_mut(id) else { return };
         let Some(watch) = task.health.as_mut() else { return };
         let health = task.state.health.get_or_insert_with(Health::starting);
+        let before = health.status;
         health.take(&watch.check, result, watch.has_grace());
+        let changed = (health.status != before).then(|| format!("health_status: {}", health.status));
         let starting = health.status == holm_spec::life::HealthStatus::Starting;
         watch.due = Instant::now() + watch.interval(starting);
         // Who reads it sees an older result otherwise.
         let _ = write_state(&self.paths.state(id), &task.state);
+        if let Some((action, task)) = changed.zip(self.tasks.get(id)) {
+            self.tell_event(&task.config, action, []);
+        }
     }
 }

@@ -181,6 +181,7 @@ impl Server {
             // What a restart of the host leaves: a run without an end.
             write_state(&paths.exit(), &state)?;
         }
+        self.tell_event(config, "start", []);
         fail_point::reached("keeper-state-written");
         let task = Task {
             config: config.clone(),

@@ -27,6 +27,7 @@
 //! <run>/                         (default /run/holm)
 //!   layers/<key>/                shared mount of a layer;  layers/<key>.lock
 //!   mounts/<key>/                an image that is mounted: record.json, and `root` if nobody named a directory
+//!   events/log                   what happened (`spec::event`)
 //!   networks/<name>/<address>    a sandbox's endpoint in a network, by each of its addresses
 //!   seccomp/<key>                compiled seccomp programs
 //!   initrds/<key>.cpio           first roots of guests
@@ -162,6 +163,11 @@ impl Layout {
     /// Directory of compiled seccomp programs.
     pub fn seccomp_cache(&self) -> PathBuf {
         self.run.join("seccomp")
+    }
+
+    /// The log of events ([`crate::event`]).
+    pub fn events(&self) -> PathBuf {
+        self.run.join("events/log")
     }
 
     /// Directory of all running sandboxes.

@@ -9,6 +9,7 @@
 pub mod agent;
 pub mod cpio;
 pub mod digest;
+pub mod event;
 pub mod files;
 pub mod id;
 pub mod keeper;

@@ -5,6 +5,7 @@
 //! lock and touch no global state.
 
 pub mod allocator;
+pub mod appended;
 pub mod attributes;
 pub mod bpf;
 pub mod entropy;

@@ -209,7 +209,7 @@ fn open_directory(path: &Path) -> std::io::Result<File> {
 }
 
 /// Whether `path` still names this file.
-fn is_at(file: &File, path: &Path) -> bool {
+pub fn is_at(file: &File, path: &Path) -> bool {
     let (Ok(held), Ok(named)) = (file.metadata(), path.symlink_metadata()) else { return false };
     (held.dev(), held.ino()) == (named.dev(), named.ino())
 }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 
 use holm_engine::images::Import;
+use holm_spec::event::EventKind;
 
 use crate::command_error::CommandError;
 use crate::context::Context;
@@ -63,6 +64,12 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     progress.finish_and_clear();
     let imported =
         imported.map_err(|error| CommandError::from(error).during(&format!("read `{}`", args.tarball)))?;
+    engine.tell_of(
+        EventKind::Image,
+        "import",
+        imported.to_string(),
+        [("name", args.reference.unwrap_or_default())],
+    );
     context.keep_to_size(&engine, &imported);
     context.printer.line(imported)?;
     Ok(0)

@@ -17,6 +17,7 @@ pub mod cp;
 pub mod create;
 pub mod diff;
 pub mod doctor;
+pub mod events;
 pub mod exec;
 pub mod export;
 pub mod history;

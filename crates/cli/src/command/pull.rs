@@ -3,6 +3,7 @@
 use holm_engine::images::Store;
 use holm_engine::registry::{self, Connections, PullRequest, Pulled, Repository, TakeAll};
 use holm_spec::Reference;
+use holm_spec::event::EventKind;
 use holm_spec::platform::Platform;
 use serde_json::json;
 
@@ -60,6 +61,7 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     };
     for reference in &references {
         pull.one(reference)?;
+        engine.tell_of(EventKind::Image, "pull", reference.familiar(), [("name", reference.familiar())]);
         if let Ok(image) = engine.images().resolve(&reference.to_string()) {
             context.keep_to_size(&engine, &image.id);
         }

@@ -2,6 +2,7 @@
 
 use holm_engine::images::compression::Compression;
 use holm_engine::registry::{self, Connections, PushRequest};
+use holm_spec::event::EventKind;
 use serde_json::json;
 
 use crate::command_error::CommandError;
@@ -64,6 +65,7 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
                 .printer
                 .note("of an image for several platforms only the one for this machine was pushed");
         }
+        engine.tell_of(EventKind::Image, "push", reference.familiar(), [("name", reference.familiar())]);
         let tag = reference.tag().unwrap_or_default();
         transfer.line(&format!("{tag}: digest: {} size: {}", pushed.digest, pushed.size))?;
         transfer.event(&json!({"name": reference, "digest": pushed.digest, "size": pushed.size}))?;

@@ -2,6 +2,7 @@
 
 use holm_engine::images::{Kind, Removed};
 use holm_engine::{Engine, images};
+use holm_spec::event::EventKind;
 
 use crate::command_error::CommandError;
 use crate::context::Context;
@@ -68,7 +69,16 @@ fn remove(engine: &Engine, name: &str, force: bool) -> Result<Vec<Removed>, Fail
     // Workloads are listed under the lock, so that none is made of the image meanwhile.
     let exclusive = engine.images().exclusive().map_err(Failure::Images)?;
     let users = engine.image_users().map_err(Failure::Workloads)?;
-    exclusive.remove(name, force, &users).map_err(Failure::Images)
+    let removed = exclusive.remove(name, force, &users).map_err(Failure::Images)?;
+    for one in &removed {
+        match one {
+            Removed::Untagged(name) => {
+                engine.tell_of(EventKind::Image, "untag", name.familiar(), [("name", name.familiar())]);
+            }
+            Removed::Deleted(digest) => engine.tell_of(EventKind::Image, "delete", digest.to_string(), []),
+        }
+    }
+    Ok(removed)
 }
 
 /// A line that says what went.

@@ -1,4 +1,5 @@
 //! `holm tag`: another name for an image.
+use holm_spec::event::EventKind;
 
 use crate::command_error::CommandError;
 use crate::context::Context;
@@ -21,6 +22,8 @@ pub struct Args {
 /// Names an image.
 pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     let target = image::reference(&args.target)?;
-    context.engine()?.images().tag(&args.source, &target)?;
+    let engine = context.engine()?;
+    engine.images().tag(&args.source, &target)?;
+    engine.tell_of(EventKind::Image, "tag", args.source, [("name", target.familiar())]);
     Ok(0)
 }

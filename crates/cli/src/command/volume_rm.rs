@@ -1,6 +1,6 @@
 //! `holm volume rm`: removes volumes.
 
-use holm_engine::{Error, Kind};
+use holm_engine::Kind;
 
 use crate::command_error::CommandError;
 use crate::context::Context;
@@ -28,7 +28,7 @@ pub struct Args {
 /// Removes each, and says its name.
 pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     let engine = context.repaired_engine()?;
-    several::each(context, &args.volumes, |name| match engine.volumes().remove(name).map_err(Error::from) {
+    several::each(context, &args.volumes, |name| match engine.remove_volume(name) {
         Ok(()) => context.printer.data(format!("{name}\n")),
         Err(error) if args.force && error.kind() == Kind::NoSuchVolume => {
             context.printer.error(&context.command, &error.into());

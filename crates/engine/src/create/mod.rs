@@ -65,7 +65,10 @@ impl Engine {
         let name = names::claim(&self.layout, request.name.as_deref(), &id)?;
         fail_point::reached("create-name-claimed");
         match self.publish(staged, request, &image, &resolved, &name) {
-            Ok((lock, config)) => Ok(Created { id, name, ground: Ground::of(config), _lock: lock }),
+            Ok((lock, config)) => {
+                self.tell(&config, "create", []);
+                Ok(Created { id, name, ground: Ground::of(config), _lock: lock })
+            }
             Err(error) => {
                 let _ = holm_runtime::release::remove_workload(&self.layout, &id, &name);
                 self.drop_volumes(resolved.mounts, &id);

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use holm_files::View;
 use holm_runtime::user::{Identity, read_in_root};
+use holm_spec::event::EventKind;
 use holm_spec::files::{Task, Unpack};
 use holm_spec::runtime::{LinuxIdMapping, LinuxIdMappingBuilder, Mount};
 use holm_spec::volume::{MountKind, MountPoint, Volume};
@@ -141,7 +142,10 @@ impl Engine {
         image: &ImageRoot<'_>,
     ) -> Result<MountPoint> {
         let volumes = self.volumes();
-        let (volume, _) = volumes.create(asked)?;
+        let (volume, made) = volumes.create(asked)?;
+        if made {
+            self.tell_of(EventKind::Volume, "create", &volume.name, [("driver", "local".to_owned())]);
+        }
         if copy {
             volumes.fill(&volume, |directory| copy_up(image.get()?, &mount.target, directory))?;
         }
