@@ -25,6 +25,7 @@ mod cli {
     mod life;
     mod limits;
     mod list;
+    mod log_drivers;
     mod logs;
     mod mounts;
     mod networks;

@@ -13,6 +13,7 @@ mod crash {
     mod fail_points;
     mod keepers;
     mod leaks;
+    mod logs;
     mod lost_writes;
     mod machines;
     mod model;

@@ -8,6 +8,9 @@
 //! holm-floor hash FILE
 //! holm-floor pull ADDRESS REPOSITORY TAG DIRECTORY
 //! holm-floor echo ADDRESS
+//! holm-floor speak RATE SECONDS
+//! holm-floor tell-time TIMES
+//! holm-floor keep-log FILE
 //! holm-floor oci-run --directory DIR --group NAME [--user-namespace] [--print-calls] [-- COMMAND…]
 //! holm-floor oci-create --directory DIR --group NAME --fifo FILE [--user-namespace] [--print-calls] [-- COMMAND…]
 //! holm-floor oci-exec --pid PID --group PATH [--print-calls] [-- COMMAND…]
@@ -15,7 +18,7 @@
 //! holm-floor peak -- COMMAND…
 //! ```
 //!
-//! `echo` sends datagrams back until it is ended. `true` only ends: what the start of a static program takes. `read` reads a file, `hash` hashes it, too: what lies between
+//! `speak` writes lines, `tell-time` the clock, `keep-log` what it reads. `echo` sends datagrams back until it is ended. `true` only ends: what the start of a static program takes. `read` reads a file, `hash` hashes it, too: what lies between
 //! them is the digest. `peak` runs a command and prints the most memory, in
 //! KiB, that it or one of its children had in use; it is here because a child begins with what its parent has.
 //!
@@ -31,7 +34,7 @@ use std::process::{Command, ExitCode};
 use holm_bench::floor::calls::Calls;
 use holm_bench::floor::oci::{self, LEFT_OUT_OF_OCI, LEFT_OUT_OF_OCI_EXEC};
 use holm_bench::floor::{
-    LEFT_OUT_OF_EXEC, LEFT_OUT_OF_IMPORT, LEFT_OUT_OF_RUN, echo, exec, import, pull, run, sys,
+    LEFT_OUT_OF_EXEC, LEFT_OUT_OF_IMPORT, LEFT_OUT_OF_RUN, echo, exec, import, log, pull, run, sys,
 };
 use rustix::process::Pid;
 
@@ -41,7 +44,8 @@ holm-floor import TAR OUT [--print-calls]\n       holm-floor read FILE\n       h
 DIRECTORY\n       holm-floor oci-run --directory DIR --group NAME [--user-namespace] \
 [--print-calls] [-- COMMAND...]\n       holm-floor oci-create --directory DIR --group NAME --fifo FILE \
 [--user-namespace] [--print-calls] [-- COMMAND...]\n       holm-floor oci-exec --pid PID --group PATH [--print-calls] \
-[-- COMMAND...]\n       holm-floor echo ADDRESS\n       holm-floor true\n       holm-floor peak -- COMMAND...";
+[-- COMMAND...]\n       holm-floor echo ADDRESS\n       holm-floor speak RATE SECONDS\n       holm-floor \
+tell-time TIMES\n       holm-floor keep-log FILE\n       holm-floor true\n       holm-floor peak -- COMMAND...";
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -120,6 +124,7 @@ impl Arguments {
             "hash" => self.read(true),
             "pull" => self.pull(),
             "echo" => self.echo(),
+            "speak" | "tell-time" | "keep-log" => self.log(&verb),
             "oci-run" => self.oci_run(calls),
             "oci-create" => self.oci_create(calls),
             "oci-exec" => self.oci_exec(calls),
@@ -151,6 +156,17 @@ impl Arguments {
     fn echo(self) -> Result<i32> {
         let [_, address] = self.plain.as_slice() else { return Err(USAGE.into()) };
         echo::serve(address.to_str().ok_or(USAGE)?)?;
+        Ok(0)
+    }
+
+    fn log(self, verb: &str) -> Result<i32> {
+        let words: Vec<_> = self.plain.iter().skip(1).map(|word| word.to_str().unwrap_or_default()).collect();
+        match (verb, words.as_slice()) {
+            ("speak", [rate, seconds]) => log::speak(rate.parse()?, seconds.parse()?)?,
+            ("tell-time", [times]) => log::tell_time(times.parse()?)?,
+            ("keep-log", [path]) => log::keep(path)?,
+            _ => return Err(USAGE.into()),
+        }
         Ok(0)
     }
 

@@ -5,6 +5,7 @@ pub mod dns;
 pub mod exec;
 pub mod import;
 pub mod large_layer;
+pub mod logs;
 pub mod many;
 pub mod memory;
 pub mod mount;

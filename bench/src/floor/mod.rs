@@ -15,6 +15,7 @@
 //! | [`oci`] | the same for an OCI runtime, with Docker's configuration |
 //! | [`mount`] | mount layers, and an overlay over them |
 //! | [`import`] | read, hash and write a file once |
+//! | [`log`] | read lines, write them with a time before each |
 //! | [`pull`] | fetch, hash, inflate, hash and write layers once |
 //!
 //! File-backed EROFS mounts need Linux 6.12; an overlay over a mount that is attached nowhere needs 6.15. On
@@ -26,6 +27,7 @@ pub mod confine;
 pub mod echo;
 pub mod exec;
 pub mod import;
+pub mod log;
 pub mod mount;
 pub mod oci;
 pub mod pull;

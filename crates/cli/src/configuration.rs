@@ -12,13 +12,19 @@
 //!
 //! [network]
 //! default = "bridge"             # what --network is where nobody says it
+//!
+//! [log]
+//! driver = "json-file"           # what --log-driver is where nobody says it
+//! options = { max-size = "10m", max-file = "3" }
 //! ```
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer};
 
 use holm_engine::images::LayerForm;
+use holm_spec::log::Driver;
 
 use crate::size;
 
@@ -41,6 +47,19 @@ pub struct Configuration {
     /// Networks.
     #[serde(default)]
     pub network: NetworkSettings,
+    /// Logs.
+    #[serde(default)]
+    pub log: LogSettings,
+}
+
+/// What it says of logs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogSettings {
+    /// The driver of workloads that ask for none.
+    pub driver: Driver,
+    /// Its options, which a workload's own are laid over.
+    pub options: BTreeMap<String, String>,
 }
 
 /// What it says of networks.
@@ -138,6 +157,7 @@ mod tests {
             store.max_layer_entries = 7
             store.mount = "directories"
             network.default = "none"
+            log = { driver = "json-file", options.max-size = "1m" }
         "#;
         let limits = StoreSettings {
             max_size: Some(3 << 29),
@@ -150,6 +170,10 @@ mod tests {
             run_root: Some("/run/h\\x".into()),
             store: limits.clone(),
             network: NetworkSettings { default: Some("none".into()) },
+            log: LogSettings {
+                driver: Driver::JsonFile,
+                options: [("max-size".to_owned(), "1m".to_owned())].into(),
+            },
         };
         assert_eq!(parse(content), Ok(expected));
         let table = "[store]\nmax_size = \"1.5g\"\nmax_layer_size = 1000\nmax_layer_entries = 7\nmount = \"directories\"\n";
@@ -163,7 +187,7 @@ mod tests {
             ("root", "line 2: "),
             (
                 "roots = \"/a\"",
-                "line 2: unknown field `roots`, expected one of `root`, `run-root`, `store`, `network`",
+                "line 2: unknown field `roots`, expected one of `root`, `run-root`, `store`, `network`, `log`",
             ),
             ("root = /a", "line 2: "),
             ("root = \"a\"", "line 2: `a` is no absolute path"),
@@ -172,6 +196,7 @@ mod tests {
             ("store.max_size = true", "line 2: a size is a number of bytes"),
             ("store.max_layer_entries = -1", "line 2: invalid value"),
             ("store.mount = \"loop\"", "line 2: unknown variant `loop`, expected one of `auto`, `images`"),
+            ("log.driver = \"gelf\"", "line 2: unknown variant `gelf`, expected one of `local`, `json-file`"),
             ("[section]", "line 2: unknown field `section`"),
         ] {
             let error = parse(&format!("\n{line}\n")).expect_err(line);

@@ -8,6 +8,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use holm_engine::LogRequest;
 use holm_engine::images::{LayerForm, LayerLimits};
 use holm_spec::layout::Layout;
 
@@ -39,6 +40,8 @@ pub struct Place {
     pub form: LayerForm,
     /// The network of containers that ask for none.
     pub network: Option<String>,
+    /// Who keeps the output of workloads that do not say it.
+    pub log: LogRequest,
 }
 
 /// Options of every command.
@@ -104,8 +107,13 @@ impl Globals {
         };
         let network =
             NetworkSettings { default: variable(NETWORK).map(|value| value.to_string_lossy().into_owned()) };
-        let environment =
-            Configuration { root: path("HOLM_ROOT"), run_root: path("HOLM_RUN_ROOT"), store, network };
+        let environment = Configuration {
+            root: path("HOLM_ROOT"),
+            run_root: path("HOLM_RUN_ROOT"),
+            store,
+            network,
+            ..Configuration::default()
+        };
         let flags = Configuration {
             root: self.root.clone(),
             run_root: self.run_root.clone(),
@@ -119,9 +127,11 @@ impl Globals {
         };
         let form = sources.iter().find_map(|source| source.store.mount).map(LayerForm::from);
         let network = sources.iter().find_map(|source| source.network.default.clone());
+        let log = sources[2].log.clone();
+        let log = LogRequest { driver: log.driver, options: log.options };
         let decided = decide(sources);
         let layout = Layout::new(absolute(&decided.root)?, absolute(&decided.run)?);
-        Ok(Place { layout, max_size, layers, form: form.unwrap_or_default(), network })
+        Ok(Place { layout, max_size, layers, form: form.unwrap_or_default(), network, log })
     }
 
     /// Begins to log if asked to.

@@ -7,7 +7,6 @@ const LIMITS: &str = "the remaining resource limits";
 const DEVICES: &str = "devices and GPUs";
 const NAMESPACES: &str = "shared namespaces";
 const SETTINGS: &str = "the remaining settings of workloads";
-const LOGS: &str = "log drivers";
 /// What Docker has for Windows containers.
 pub const WINDOWS: &str = "Windows containers";
 const SERVE: &str = "the Docker API";
@@ -47,8 +46,6 @@ const CREATE: &[(&str, Option<char>, &str)] = &[
     ("kernel-memory", None, LIMITS),
     ("link", None, NETWORK),
     ("link-local-ip", None, NETWORK),
-    ("log-driver", None, LOGS),
-    ("log-opt", None, LOGS),
     ("memory-reservation", None, LIMITS),
     ("memory-swap", None, LIMITS),
     ("memory-swappiness", None, LIMITS),
@@ -70,7 +67,6 @@ const INSPECT: &[(&str, Option<char>, &str)] = &[("size", Some('s'), SIZES)];
 const START: &[(&str, Option<char>, &str)] =
     &[("checkpoint", None, CHECKPOINTS), ("checkpoint-dir", None, CHECKPOINTS)];
 const RM: &[(&str, Option<char>, &str)] = &[("link", Some('l'), NETWORK)];
-const LOG_FLAGS: &[(&str, Option<char>, &str)] = &[("details", None, LOGS)];
 const IMAGES: &[(&str, Option<char>, &str)] = &[("tree", None, PULL)];
 const PULL_FLAGS: &[(&str, Option<char>, &str)] = &[("disable-content-trust", None, PULL)];
 const IMAGE_PLATFORM: &[(&str, Option<char>, &str)] = &[("platform", None, PULL)];
@@ -122,7 +118,6 @@ pub fn area(command: &str, flag: &str) -> Option<(&'static str, &'static str)> {
         "inspect" | "container-inspect" => INSPECT,
         "start" => START,
         "rm" => RM,
-        "logs" => LOG_FLAGS,
         "images" => IMAGES,
         "pull" | "push" => PULL_FLAGS,
         "history" | "rmi" | "image-inspect" => IMAGE_PLATFORM,

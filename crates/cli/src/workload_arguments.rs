@@ -3,17 +3,18 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use holm_engine::{CreateRequest, EnvChange, HealthRequest, NetworkChoice, SeccompChoice};
+use holm_engine::{CreateRequest, EnvChange, HealthRequest, LogRequest, NetworkChoice, SeccompChoice};
 use holm_spec::life::RestartPolicy;
 use holm_spec::signal;
 use holm_spec::workload::{Isolation, Resolver};
 
 use crate::command_error::CommandError;
 use crate::duration;
+use crate::globals::Place;
 use crate::resolve::security::SecurityOption;
 use crate::resolve::{
-    cpus, environment, isolation, label, memory, mount, network, platform, publish, pull, security, tmpfs,
-    volume,
+    cpus, environment, isolation, label, log, memory, mount, network, platform, publish, pull, security,
+    tmpfs, volume,
 };
 use crate::supply::Supply;
 
@@ -167,6 +168,12 @@ pub struct WorkloadArguments {
     /// Name that the workload knows: NAME:ADDRESS, or NAME:host-gateway for the host
     #[arg(long, value_name = "NAME:ADDRESS")]
     pub add_host: Vec<String>,
+    /// Who keeps the output: local, json-file, journald or none [default: local]
+    #[arg(long, value_name = "DRIVER")]
+    pub log_driver: Option<String>,
+    /// Option of that driver, such as max-size=10m or max-file=3
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub log_opt: Vec<String>,
     /// Demand an image of this platform
     #[arg(long, value_name = "OS/ARCH")]
     pub platform: Option<String>,
@@ -204,11 +211,11 @@ impl WorkloadArguments {
     pub fn resolve(
         self,
         image_and_command: Vec<String>,
-        default_network: Option<&str>,
+        place: &Place,
     ) -> Result<CreateRequest, CommandError> {
         let isolation = flag("isolation", isolation::parse(self.isolation.as_deref(), self.vm))?;
-        let default = default_network.filter(|_| isolation == Isolation::Container);
-        let (network, resolver) = (self.network(default)?, self.resolver()?);
+        let default = place.network.as_deref().filter(|_| isolation == Isolation::Container);
+        let (network, resolver, log) = (self.network(default)?, self.resolver()?, self.log(&place.log)?);
         let (restart, health) = (self.restart()?, self.health()?);
         let mut words = image_and_command.into_iter();
         let mut request = CreateRequest {
@@ -237,6 +244,7 @@ impl WorkloadArguments {
             publish_all: self.publish_all,
             exposed: each("expose", &self.expose, publish::parse_exposed)?.concat(),
             resolver,
+            log,
             extra_hosts: each("add-host", &self.add_host, publish::parse_host)?,
             volumes_from: each("volumes-from", &self.volumes_from, volume::parse_from)?,
             restart,
@@ -296,6 +304,12 @@ impl WorkloadArguments {
             true => Err(CommandError::usage("--no-healthcheck contradicts --health-*")),
             false => Ok(request),
         }
+    }
+
+    fn log(&self, default: &LogRequest) -> Result<LogRequest, CommandError> {
+        let driver = optional("log-driver", self.log_driver.as_deref(), log::parse_driver)?;
+        let options = each("log-opt", &self.log_opt, log::parse_option)?.into_iter().collect();
+        Ok(log::over_default(driver, options, default))
     }
 
     fn resolver(&self) -> Result<Resolver, CommandError> {

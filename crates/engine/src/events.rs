@@ -133,12 +133,14 @@ impl Engine {
                 Err(error) => return Err(error),
                 Ok(workload) => {
                     code = workload.state.exit_code;
-                    let health = workload.state.health.as_ref().map(|health| health.status);
+                    let runs = workload.state.status == Status::Running;
+                    // Of one that has ended the last health is kept.
+                    let health = workload.state.health.as_ref().filter(|_| runs).map(|health| health.status);
                     let holds = match condition {
                         Condition::NotRunning => {
                             !matches!(workload.state.status, Status::Running | Status::Restarting)
                         }
-                        Condition::Running => workload.state.status == Status::Running,
+                        Condition::Running => runs,
                         Condition::Health(wanted) => health == Some(wanted),
                         Condition::NextExit | Condition::Removed => false,
                     };

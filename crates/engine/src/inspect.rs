@@ -29,7 +29,7 @@ impl Engine {
             "HostnamePath": paths.dir.join("hostname"),
             "HostsPath": paths.dir.join("hosts"),
             "ResolvConfPath": paths.dir.join("resolv.conf"),
-            "LogPath": paths.log(),
+            "LogPath": paths.log(config).unwrap_or_default(),
             // Docker writes a slash in front; the same filters and templates work.
             "Name": format!("/{}", config.name),
             "RestartCount": workload.state.restarts,
@@ -160,6 +160,7 @@ fn host_config(config: &Config) -> Value {
     let document = json!({
         "Binds": settings.binds,
         "VolumesFrom": (!settings.volumes_from.is_empty()).then_some(&settings.volumes_from),
+        "LogConfig": { "Type": settings.log.driver, "Config": settings.log.options },
         "NetworkMode": network::mode(config),
         "PortBindings": network::bindings(settings),
         "RestartPolicy": restart_policy(config.restart),

@@ -59,11 +59,11 @@ pub mod signals {
     pub use holm_sys::signals::descriptor;
 }
 pub use kernels::FetchedPackage;
-pub use logs::{LogOptions, LogReader, LogRecord};
+pub use logs::{LogForm, LogOptions, LogReader, LogRecord};
 pub use prune::{Extent, FitsLabels, PruneReport, PruneRequest};
 pub use request::{
-    Below, Bind, CreateRequest, EnvChange, HealthRequest, IdMaps, IdRange, MountRequest, MountSource,
-    NetworkChoice, SeccompChoice, VolumesFrom,
+    Below, Bind, CreateRequest, EnvChange, HealthRequest, IdMaps, IdRange, LogRequest, MountRequest,
+    MountSource, NetworkChoice, SeccompChoice, VolumesFrom,
 };
 pub use session::{Beginning, Event, Session};
 pub use stats::{Chosen, Sample, Used, Watch};

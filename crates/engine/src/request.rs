@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use holm_spec::life::RestartPolicy;
+use holm_spec::log::Driver;
 use holm_spec::machine::Hypervisor;
 use holm_spec::network::{Attachment, Port, Publication};
 use holm_spec::platform::Platform;
@@ -84,6 +85,8 @@ pub struct CreateRequest {
     pub resolver: Resolver,
     /// Names that it knows.
     pub extra_hosts: Vec<ExtraHost>,
+    /// Who keeps its output.
+    pub log: LogRequest,
     /// Give the process a terminal.
     pub tty: bool,
     /// Keep standard input open for clients.
@@ -114,6 +117,15 @@ pub struct HealthRequest {
     pub start_period: Option<u64>,
     /// Between two checks while that lasts.
     pub start_interval: Option<u64>,
+}
+
+/// Who is to keep the output of a workload.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogRequest {
+    /// Files, the journal, nobody.
+    pub driver: Driver,
+    /// Docker's options of this driver.
+    pub options: BTreeMap<String, String>,
 }
 
 /// The network that is asked for.

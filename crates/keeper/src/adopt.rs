@@ -27,7 +27,7 @@ impl Server {
         let config = self.read_config(&workload).ok()?;
         let state: State = serde_json::from_slice(&fs::read(self.paths.state(&workload)).ok()?).ok()?;
         let pidfd = open_pidfd(state.pid, state.pid_start)?;
-        let log = Log::open(&self.layout.workload(&workload).log()).ok()?;
+        let log = Log::open(&self.layout.workload(&workload), &config).ok()?;
         // The limits stand and the devices are guarded: only where the groups are must be known.
         let group = Group::find(&Hierarchies::detect().ok()?, &group_path(&config), &[], None).ok()?;
         // A machine reads the layers' files itself.

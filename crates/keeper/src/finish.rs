@@ -32,7 +32,8 @@ impl Server {
     pub fn finish_task(&mut self, process: usize, code: i32) {
         fail_point::reached("keeper-exit-seen");
         let id = self.tasks.iter().find(|(_, task)| task.main == process).map(|(id, _)| *id);
-        let Some(task) = id.and_then(|id| self.tasks.remove(&id)) else { return };
+        let Some(mut task) = id.and_then(|id| self.tasks.remove(&id)) else { return };
+        task.log.finish(Timestamp::from_nanos(holm_sys::process::now()));
         let (oom_killed, reason) = match self.machines.get(&process) {
             Some(machine) => (machine.oom_killed, machine.reason.clone()),
             None => (was_out_of_memory(&task.config), None),
@@ -90,8 +91,8 @@ impl Server {
     /// Gives back what the workload held; says whether its control groups are gone. What fails here is left for the next command to repair: where a group is
     /// left, the sandbox's directory is the only record of it.
     fn take_down(&mut self, task: Task) -> bool {
-        let Task { config, group, layers, helpers, .. } = task;
-        drop((helpers, group));
+        let Task { config, group, layers, helpers, log, .. } = task;
+        drop((helpers, group, log));
         let released = self.release_groups(&config);
         fail_point::reached("keeper-cgroup-removed");
         self.leave_networks(&config);

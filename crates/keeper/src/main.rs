@@ -22,6 +22,7 @@ mod machine;
 mod mounts;
 mod networks;
 mod notices;
+mod pace;
 mod restart;
 mod server;
 mod shares;

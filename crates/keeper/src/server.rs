@@ -4,7 +4,7 @@
 //! client gets a new window for input when the process has taken what came before. Clients are always
 //! read: a signal must not wait behind input that nobody reads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -24,6 +24,7 @@ use rustix::net::{SocketFlags, accept_with};
 
 use crate::client::Client;
 use crate::notices::InMachine;
+use crate::pace::Pace;
 use crate::restart::Waiting;
 use crate::task::Task;
 
@@ -43,6 +44,8 @@ pub(crate) enum Token {
     Output(usize, usize),
     Notice(usize),
     Helper(usize),
+    /// A full file of the log of a workload, by its first process, is compressed.
+    Compression(usize),
 }
 
 impl Token {
@@ -54,7 +57,8 @@ impl Token {
             Self::Stdin(index) => (3, index),
             Self::Notice(index) => (4, index),
             Self::Helper(index) => (5, index),
-            Self::Output(index, which) => (6 + which as u64, index),
+            Self::Compression(index) => (6, index),
+            Self::Output(index, which) => (7 + which as u64, index),
         };
         EventData::new_u64((index as u64) << 8 | kind)
     }
@@ -68,7 +72,8 @@ impl Token {
             3 => Self::Stdin(index),
             4 => Self::Notice(index),
             5 => Self::Helper(index),
-            kind => Self::Output(index, (kind - 6) as usize),
+            6 => Self::Compression(index),
+            kind => Self::Output(index, (kind - 7) as usize),
         }
     }
 }
@@ -94,6 +99,9 @@ pub(crate) struct Server {
     listener: Option<OwnedFd>,
     /// A connection waits that cannot be accepted now: the listener is not watched, or epoll would not wait.
     full: bool,
+    /// Processes whose output is not read for now.
+    held_up: BTreeSet<usize>,
+    pace: Pace,
     buffer: Vec<u8>,
 }
 
@@ -126,6 +134,8 @@ impl Server {
             epoll,
             listener: Some(listener),
             full: false,
+            held_up: BTreeSet::new(),
+            pace: Pace::default(),
             buffer: vec![0; CHUNK],
         })
     }
@@ -188,14 +198,40 @@ impl Server {
             }
             Token::Notice(index) => self.take_notices(index),
             Token::Helper(index) => self.lose_helper(index),
-            Token::Output(index, which) => {
-                // A client must have been joined before it can be told of output.
-                self.take_notices(index);
-                if !self.is_starting(index) {
-                    self.read_output(index, which);
+            Token::Compression(index) => {
+                if let Some(task) = self.task_of(index) {
+                    task.log.finish_compression();
                 }
-                self.refresh_process(index);
+                self.watch_compression(index);
             }
+            Token::Output(index, which) => self.handle_output(index, which),
+        }
+    }
+
+    fn handle_output(&mut self, index: usize, which: usize) {
+        if self.is_starting(index) {
+            // A client must have been joined before it can be told of output.
+            self.take_notices(index);
+        }
+        if !self.is_starting(index) {
+            self.pace.wait(index, which);
+            let read = self.read_output(index, which);
+            self.pace.note(read);
+        }
+        self.refresh_outputs(index);
+    }
+
+    /// The workload whose first process has this index.
+    fn task_of(&mut self, process: usize) -> Option<&mut Task> {
+        self.tasks.values_mut().find(|task| task.main == process)
+    }
+
+    fn watch_compression(&mut self, index: usize) {
+        let epoll = &self.epoll;
+        let task = self.tasks.values_mut().find(|task| task.main == index);
+        if let Some(pidfd) = task.and_then(|task| task.log.new_compression()) {
+            let flags = EventFlags::IN | EventFlags::ONESHOT;
+            let _ = epoll::add(epoll, pidfd, Token::Compression(index).data(), flags);
         }
     }
 
@@ -354,8 +390,7 @@ impl Server {
             .map(|output| rustix::io::read(output, &mut buffer[..CHUNK]));
         let more = match read {
             Some(Ok(length)) if length > 0 => {
-                let stream = if which == 0 { Stream::Stdout } else { Stream::Stderr };
-                self.deliver(index, stream, &buffer[..length]);
+                self.deliver(index, stream_of(which), &buffer[..length]);
                 length
             }
             None | Some(Err(Errno::AGAIN | Errno::INTR)) => 0,
@@ -377,15 +412,18 @@ impl Server {
                 let _ = epoll::delete(&epoll, &output);
             }
         }
+        if let Some(task) = self.task_of(index) {
+            task.log.end(now(), stream_of(which));
+        }
     }
 
     fn deliver(&mut self, index: usize, stream: Stream, bytes: &[u8]) {
         if self.take_check_output(index, bytes) {
             return;
         }
-        let time = Timestamp::from_nanos(holm_sys::process::now());
-        if let Some(task) = self.tasks.values_mut().find(|task| task.main == index) {
-            task.log.append(time, stream, bytes);
+        if let Some(task) = self.task_of(index) {
+            task.log.append(now(), stream, bytes);
+            self.watch_compression(index);
         }
         for client in self.sessions_of(index) {
             self.tell(client, |client| client.output(stream, bytes));
@@ -453,6 +491,7 @@ impl Server {
     pub fn finish_session(&mut self, index: usize, replies: &[Reply]) {
         let sessions = self.sessions_of(index);
         self.processes[index] = None;
+        self.held_up.remove(&index);
         self.machines.remove(&index);
         for client in sessions {
             self.conclude(client, replies);
@@ -500,11 +539,15 @@ impl Server {
     }
 
     /// Brings what epoll waits for in line with whether anybody may be told of a process's output.
-    pub fn refresh_outputs(&self, index: usize) {
+    pub fn refresh_outputs(&mut self, index: usize) {
         let behind =
             self.clients.iter().flatten().any(|client| client.process == Some(index) && client.is_behind());
-        let Some(process) = self.processes.get(index).and_then(Option::as_ref) else { return };
         let waits = behind || self.is_starting(index);
+        let Some(process) = self.processes.get(index).and_then(Option::as_ref) else { return };
+        let changed = if waits { self.held_up.insert(index) } else { self.held_up.remove(&index) };
+        if !changed {
+            return;
+        }
         let flags = if waits { EventFlags::empty() } else { EventFlags::IN };
         for (which, output) in process.streams.outputs.iter().enumerate() {
             if let Some(output) = output {
@@ -532,6 +575,14 @@ impl Server {
     pub fn stop_listening(&mut self) {
         (self.listener, self.full) = (None, false);
     }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_nanos(holm_sys::process::now())
+}
+
+fn stream_of(which: usize) -> Stream {
+    if which == 0 { Stream::Stdout } else { Stream::Stderr }
 }
 
 /// Most keepers never meet a packet longer than a read of output, and should not hold the room for one.

@@ -164,9 +164,7 @@ impl Server {
         let directory = self.paths.workload(&config.id);
         ensure_directory(&directory, 0o700)
             .map_err(|error| Error::system("make the workload's run directory", error))?;
-        let log = ensure_directory(&paths.log_dir(), 0o700)
-            .and_then(|()| Log::open(&paths.log()))
-            .map_err(|error| Error::system(format!("open log `{}`", paths.log().display()), error))?;
+        let log = Log::open(&paths, config)?;
         let found = mounts::find(config)?;
         let Begun { mut process, group, mut layers, helpers, ports, notices } = match config.isolation {
             Isolation::Container => self.start_container(&found.config, run.window)?,

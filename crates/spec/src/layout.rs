@@ -22,7 +22,7 @@
 //!     networks.json              its networks, if they were changed after it was created
 //!     exit.json                  state after the last run; absent before the first
 //!     lock                       flock: held by who changes the workload
-//!     log/0.log                  output, one CRI record a line
+//!     log/                       output (`spec::log`)
 //!   workloads/.new-<workload>/   being made; its maker holds `lock` in it
 //! <run>/                         (default /run/holm)
 //!   layers/<key>/                shared mount of a layer;  layers/<key>.lock
@@ -44,6 +44,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::Id;
+use crate::log::Driver;
+use crate::workload::Config;
 
 /// Prefix of directories that are being made: not yet published by rename.
 pub const STAGED_PREFIX: &str = ".new-";
@@ -214,9 +216,14 @@ impl WorkloadPaths {
         self.dir.join("log")
     }
 
-    /// The current log file.
-    pub fn log(&self) -> PathBuf {
-        self.log_dir().join("0.log")
+    /// The log file that grows; none where the output is kept in no file.
+    pub fn log(&self, config: &Config) -> Option<PathBuf> {
+        config.settings.log.files?;
+        let name = match config.settings.log.driver {
+            Driver::JsonFile => format!("{}-json.log", config.id),
+            Driver::Local | Driver::Journald | Driver::None => "0.log".to_owned(),
+        };
+        Some(self.log_dir().join(name))
     }
 }
 

@@ -16,6 +16,7 @@ pub mod keeper;
 pub mod kernel;
 pub mod layout;
 pub mod life;
+pub mod log;
 pub mod machine;
 pub mod network;
 pub mod platform;

@@ -19,6 +19,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::life::{Health, HealthCheck, RestartPolicy};
+use crate::log::LogSettings;
 use crate::machine::Machine;
 use crate::network::{Attachment, Port, Publication};
 use crate::rootfs::RootFs;
@@ -235,6 +236,8 @@ pub struct Settings {
     pub privileged: bool,
     /// The root file system is read-only.
     pub read_only: bool,
+    /// Who keeps its output.
+    pub log: LogSettings,
 }
 
 /// Where a workload is in its life.

@@ -282,6 +282,7 @@ fn every_point_has_a_scenario() {
         super::prune::POINTS,
         super::prune::CHECK_POINTS,
         super::prune::MOUNT_POINTS,
+        super::logs::POINTS,
         super::networks::POINTS,
         super::networks::DOCUMENT_POINTS,
         super::volumes::POINTS,

@@ -123,6 +123,24 @@ impl Holm {
             .time_and_leave()
     }
 
+    /// Starts a container `name` that runs a script with the program `floor` in reach; `driver` keeps its log.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn hold_speaker(&self, name: &str, driver: &str, floor: &Path, script: &str) -> Result<()> {
+        self.held.borrow_mut().push(name.to_owned());
+        let volume = format!("{}:/floor:ro", floor.display());
+        self.command(["run", "--detach", "--network", "none", "--name", name, "--log-driver", driver])
+            .with(["--volume", &volume, IMAGE, "sh", "-c", script])
+            .time_and_leave()
+            .map(drop)
+    }
+
+    /// Shows what a container has said.
+    pub fn logs(&self, flags: &[&str], container: &str) -> Launch {
+        self.command(["logs"]).with(flags).with([container])
+    }
+
     /// Runs `true` in a container.
     pub fn exec(&self, container: &str) -> Launch {
         self.command(["exec", container, "true"])

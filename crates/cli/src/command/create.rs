@@ -33,7 +33,7 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     streams::parse(&args.workload.attach).map_err(|reason| CommandError::flag("attach", reason))?;
     let (cidfile, supply) = (args.workload.cidfile.clone(), args.workload.supply()?);
-    let mut request = args.workload.resolve(args.image_and_command, context.place.network.as_deref())?;
+    let mut request = args.workload.resolve(args.image_and_command, &context.place)?;
     // Whoever starts it later is the one client whose end closes its input.
     request.stdin_once = request.open_stdin;
     let created = create(&context.repaired_engine()?, &request, supply, cidfile.as_deref(), context)?;

@@ -142,9 +142,9 @@ mod tests {
         let id = "0123456789abcdef";
         let event =
             Event::new(EventKind::Container, "health_status: healthy", id, attributes, Timestamp::NEVER);
-        let fits = |words: &[&str]| {
+        let is_shown = |words: &[&str]| {
             let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
-            super::fits(&event, &Filters::parse(&words, &FILTERS, &[]).expect("filters"))
+            fits(&event, &Filters::parse(&words, &FILTERS, &[]).expect("filters"))
         };
         for words in [
             &["type=container"][..],
@@ -155,7 +155,7 @@ mod tests {
             &["image=app:1", "label=tier=front"],
             &["event=die", "event=health_status"],
         ] {
-            assert!(fits(words), "{words:?}");
+            assert!(is_shown(words), "{words:?}");
         }
         for words in [
             &["type=image"][..],
@@ -164,7 +164,7 @@ mod tests {
             &["network=web"],
             &["label=tier=back"],
         ] {
-            assert!(!fits(words), "{words:?}");
+            assert!(!is_shown(words), "{words:?}");
         }
     }
 }

@@ -1,5 +1,7 @@
 //! `holm logs`: what a workload printed.
 
+use std::collections::BTreeMap;
+
 use holm_engine::{LogOptions, LogReader, LogRecord};
 use holm_spec::Timestamp;
 use holm_spec::keeper::Stream;
@@ -19,9 +21,13 @@ const GATHERED: usize = 64 * 1024;
 Examples:
   holm logs web
   holm logs -f --tail 20 web                the last lines, and what comes
+  holm logs --details web                   with the labels that --log-opt labels= has chosen
   holm logs -t --since 10m web              of the last ten minutes, with times
   holm logs --since 2024-01-31T12:00:00Z --until 2024-01-31T13:00:00Z web")]
 pub struct Args {
+    /// Write before each line the labels and variables that options of the log's driver name
+    #[arg(long)]
+    details: bool,
     /// Go on with what comes, until the workload ends
     #[arg(short, long)]
     follow: bool,
@@ -47,7 +53,8 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     let options = options(&args, context.now())?;
     let engine = context.or_nothing(Context::engine)?;
     let reader = engine.logs(&engine.find(&args.workload)?, options)?;
-    let writer = LogWriter::new(args.timestamps, args.follow);
+    let details = if args.details { details(reader.attributes()) } else { String::new() };
+    let writer = LogWriter::new(args.timestamps, details, args.follow);
     copy(reader, writer, &context.printer)?;
     Ok(0)
 }
@@ -63,6 +70,23 @@ fn options(args: &Args, now: Timestamp) -> Result<LogOptions, CommandError> {
         since: time("since", &args.since)?,
         until: time("until", &args.until)?,
     })
+}
+
+/// Labels and variables as Docker shows them; with a blank behind them.
+fn details(attributes: &BTreeMap<String, String>) -> String {
+    let pairs: Vec<_> =
+        attributes.iter().map(|(name, value)| format!("{}={}", escaped(name), escaped(value))).collect();
+    if pairs.is_empty() { String::new() } else { pairs.join(",") + " " }
+}
+
+/// A text as a query of a URL has it.
+fn escaped(text: &str) -> String {
+    let escape = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
+        b' ' => "+".to_owned(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(escape).collect()
 }
 
 /// A number of lines; `all` and negative numbers are no limit.
@@ -96,6 +120,8 @@ fn write(stream: Stream, bytes: &[u8], printer: &Printer) -> Result<(), CommandE
 /// Records to bytes for a stream, gathered so that a record costs no system call.
 struct LogWriter {
     timestamps: bool,
+    /// What is written before each line.
+    details: String,
     /// Nothing is gathered: a reader waits for each record.
     at_once: bool,
     stream: Stream,
@@ -105,8 +131,9 @@ struct LogWriter {
 }
 
 impl LogWriter {
-    fn new(timestamps: bool, at_once: bool) -> Self {
-        Self { timestamps, at_once, stream: Stream::Stdout, gathered: Vec::new(), line_begins: [true, true] }
+    fn new(timestamps: bool, details: String, at_once: bool) -> Self {
+        let (stream, gathered) = (Stream::Stdout, Vec::new());
+        Self { timestamps, details, at_once, stream, gathered, line_begins: [true, true] }
     }
 
     /// Takes a record; gives what is to be written now.
@@ -125,6 +152,9 @@ impl LogWriter {
         if self.timestamps && *begins {
             self.gathered.extend_from_slice(&record.time.fixed_width());
             self.gathered.push(b' ');
+        }
+        if *begins {
+            self.gathered.extend_from_slice(self.details.as_bytes());
         }
         *begins = record.full;
         self.gathered.extend_from_slice(&record.bytes);
@@ -150,7 +180,7 @@ mod tests {
     }
 
     fn written(timestamps: bool, at_once: bool, records: &[LogRecord]) -> Vec<(Stream, String)> {
-        let mut writer = LogWriter::new(timestamps, at_once);
+        let mut writer = LogWriter::new(timestamps, String::new(), at_once);
         let mut parts: Vec<_> = records.iter().filter_map(|record| writer.take(record)).collect();
         parts.push(writer.rest());
         parts
@@ -180,6 +210,16 @@ mod tests {
             [record(Stream::Stdout, "a"), record(Stream::Stdout, "b\n"), record(Stream::Stdout, "c\n")];
         let time = "2023-11-14T22:13:20.000000000Z";
         assert_eq!(written(true, false, &records), [(Stream::Stdout, format!("{time} ab\n{time} c\n"))]);
+    }
+
+    #[test]
+    fn details_are_shown_as_docker_shows_them() {
+        let attributes =
+            [("b", "x y"), ("a", "1=2,ü")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(details(&attributes.into()), "a=1%3D2%2C%C3%BC,b=x+y ");
+        let mut writer = LogWriter::new(false, "a=b ".to_owned(), true);
+        let record = record(Stream::Stdout, "one\n");
+        assert_eq!(writer.take(&record), Some((Stream::Stdout, b"a=b one\n".to_vec())));
     }
 
     #[test]

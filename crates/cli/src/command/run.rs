@@ -24,7 +24,9 @@ Examples:
   holm run --rm debian cat /etc/os-release                      a command, and nothing is left
   holm run -it --rm debian bash                                 a shell
   holm run -d --name web --network host -v ./site:/srv:ro app   in the background
-  holm run --rm --memory 64m --cpus 0.5 --pids-limit 100 app    with limits"
+  holm run --rm --memory 64m --cpus 0.5 --pids-limit 100 app    with limits
+  holm run -d --log-driver json-file --log-opt max-size=10m --log-opt max-file=3 app
+                                                                with a log that Docker's tools read"
 )]
 pub struct Args {
     #[command(flatten)]
@@ -52,7 +54,7 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
         return Err(CommandError::new("--attach contradicts --detach"));
     }
     let (cidfile, supply) = (workload.cidfile.clone(), workload.supply()?);
-    let mut request = workload.resolve(image_and_command, context.place.network.as_deref())?;
+    let mut request = workload.resolve(image_and_command, &context.place)?;
     let streams = match (detach, named) {
         (true, _) => Streams::NONE,
         (false, Streams::NONE) => Streams { stdin: request.open_stdin, stdout: true, stderr: true },

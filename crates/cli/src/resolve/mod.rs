@@ -8,6 +8,7 @@ pub mod filter;
 pub mod image;
 pub mod isolation;
 pub mod label;
+pub mod log;
 pub mod memory;
 pub mod mount;
 pub mod network;

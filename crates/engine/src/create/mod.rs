@@ -9,6 +9,7 @@
 
 mod files;
 mod health;
+mod log;
 mod mounts;
 mod names;
 mod network;
@@ -114,6 +115,7 @@ impl Engine {
         let mounts = self.make_mounts(&resolved.mounts, &staged.id, image)?;
         let files =
             files::write(&self.layout, &staged.paths.dir, &paths.dir, request, resolved, staged.durability)?;
+        let log = log::settings(request, resolved, &staged.id, name, &image.id.to_string())?;
         let config = Config {
             version: VERSION,
             id: staged.id,
@@ -136,7 +138,7 @@ impl Engine {
             restart: request.restart,
             health: health::resolve(&request.health, image.health.as_ref())?,
             labels: resolved.labels.clone(),
-            settings: resolve::settings(request, resolved, mounts.points),
+            settings: resolve::settings(request, resolved, mounts.points, log),
             root,
             cgroup_parent: self.cgroup_parent().to_owned(),
             seccomp: resolved.seccomp.source,

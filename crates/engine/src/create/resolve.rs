@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use holm_spec::log::LogSettings;
 use holm_spec::machine::Machine;
 use holm_spec::platform::Platform;
 use holm_spec::volume::MountPoint;
@@ -69,6 +70,7 @@ impl Resolved {
         network: network::Resolved,
     ) -> Result<Self> {
         check_limits(request)?;
+        super::log::check(request)?;
         let (entrypoint, command) = program(request, config)?;
         let hostname = hostname(request, &network, id)?;
         let capabilities = privileges::capabilities(request)?;
@@ -224,7 +226,12 @@ fn labels(request: &CreateRequest, config: &image::Config) -> BTreeMap<String, S
 }
 
 /// The request as `inspect` shows it.
-pub(super) fn settings(request: &CreateRequest, resolved: &Resolved, mounts: Vec<MountPoint>) -> Settings {
+pub(super) fn settings(
+    request: &CreateRequest,
+    resolved: &Resolved,
+    mounts: Vec<MountPoint>,
+    log: LogSettings,
+) -> Settings {
     let mut security_opt = Vec::new();
     if request.no_new_privileges {
         security_opt.push("no-new-privileges".to_owned());
@@ -256,6 +263,7 @@ pub(super) fn settings(request: &CreateRequest, resolved: &Resolved, mounts: Vec
         security_opt,
         privileged: request.privileged,
         read_only: request.read_only,
+        log,
     }
 }
 

@@ -1,16 +1,25 @@
-//! Output of workloads, kept in the log format of Kubernetes' CRI: `time stream F|P bytes\n`.
+//! Output of workloads: records out of the files of a log (`holm_spec::log`), one after another.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+mod files;
+mod record;
+mod tail;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::Read;
 use std::path::Path;
 
-use holm_spec::keeper::{Stream, Streams};
+use holm_spec::keeper::Streams;
+use holm_spec::workload::Config;
 use holm_spec::{Id, Timestamp};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::inotify;
 
 use crate::session::{Event, Session};
 use crate::{Engine, Error, Kind, Result};
+
+use files::{LogFile, Place};
+pub use record::{LogForm, LogRecord};
+use tail::Tail;
 
 /// Bytes read in one go.
 const CHUNK: usize = 64 * 1024;
@@ -28,24 +37,16 @@ pub struct LogOptions {
     pub until: Option<Timestamp>,
 }
 
-/// One piece of output.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogRecord {
-    /// When it was read.
-    pub time: Timestamp,
-    /// Stdout or stderr.
-    pub stream: Stream,
-    /// The record ends its line: `bytes` then ends with `\n`.
-    pub full: bool,
-    /// The output, with its newline if `full`.
-    pub bytes: Vec<u8>,
-}
-
 /// Reads records one after another.
 #[derive(Debug)]
 pub struct LogReader {
-    /// Absent where the workload never said anything.
-    file: Option<File>,
+    place: Place,
+    form: LogForm,
+    attributes: BTreeMap<String, String>,
+    /// The file that is being read; absent where the workload never said anything.
+    file: Option<LogFile>,
+    /// Files to be read after it.
+    newer: VecDeque<LogFile>,
     options: LogOptions,
     buffer: Vec<u8>,
     /// Where in the buffer the next record begins.
@@ -62,6 +63,11 @@ struct Follower {
 }
 
 impl LogReader {
+    /// Labels and variables of the workload that are shown with each record, if that is wanted.
+    pub fn attributes(&self) -> &BTreeMap<String, String> {
+        &self.attributes
+    }
+
     /// The next record; `None` at the end. With `follow` it waits. A line that is no record is left out: a disk that
     /// was full, or a host that lost its power, must not hide what came after.
     ///
@@ -70,7 +76,7 @@ impl LogReader {
     pub fn next_record(&mut self) -> Result<Option<LogRecord>> {
         loop {
             let Some(line) = self.next_line()? else { return Ok(None) };
-            let Some(record) = parse_record(&line) else {
+            let Some(record) = self.form.parse(&line) else {
                 tracing::warn!("the log holds a line that is no record");
                 continue;
             };
@@ -98,16 +104,37 @@ impl LogReader {
         }
     }
 
-    /// Reads more; false at the end of the file.
+    /// Reads more; false at the end of the last file.
     fn fill(&mut self) -> Result<bool> {
-        let Some(file) = &mut self.file else { return Ok(false) };
         self.buffer.drain(..self.next);
         self.next = 0;
-        let length = self.buffer.len();
-        self.buffer.resize(length + CHUNK, 0);
-        let read = file.read(&mut self.buffer[length..]).map_err(|error| Error::io("read the log", error))?;
-        self.buffer.truncate(length + read);
-        Ok(read > 0)
+        loop {
+            let length = self.buffer.len();
+            self.buffer.resize(length + CHUNK, 0);
+            let read = self.file.as_mut().map_or(Ok(0), |file| file.read(&mut self.buffer[length..]));
+            self.buffer.truncate(length + *read.as_ref().unwrap_or(&0));
+            if read.map_err(|error| Error::io("read the log", error))? > 0 {
+                return Ok(true);
+            }
+            if let Some(file) = self.newer.pop_front() {
+                self.file = Some(file);
+                // A record does not go on in another file.
+                self.buffer.extend_from_slice(if self.buffer.is_empty() { b"" } else { b"\n" });
+            } else if !self.look_for_newer()? {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Looks whether the file that was read to its end was full, while somebody follows. What was written to it last is
+    /// read before those that came after it.
+    fn look_for_newer(&mut self) -> Result<bool> {
+        if self.follower.is_none() {
+            return Ok(false);
+        }
+        let newer = self.place.after(self.file.as_ref()).map_err(|error| Error::io("open the log", error))?;
+        self.newer.extend(newer);
+        Ok(!self.newer.is_empty())
     }
 
     /// Waits for more; false if there will be none.
@@ -140,19 +167,33 @@ impl Engine {
     /// Opens a workload's output.
     ///
     /// # Errors
-    /// [`Kind::NoSuchWorkload`].
+    /// [`Kind::NoSuchWorkload`]; [`Kind::Unsupported`] for one whose driver keeps no files.
     pub fn logs(&self, id: &Id, options: LogOptions) -> Result<LogReader> {
-        self.config(id)?;
-        let path = self.layout.workload(id).log();
-        let follower = if options.follow { self.follower(id, &path)? } else { None };
-        let mut file = match File::open(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            other => Some(other.map_err(|error| Error::io(format!("open log `{}`", path.display()), error))?),
-        };
-        if let (Some(file), Some(lines)) = (&mut file, options.tail) {
-            seek_to_tail(file, lines).map_err(|error| Error::io("read the log", error))?;
+        let config = self.config(id)?;
+        let place = self.place_of_log(&config)?;
+        let follower = if options.follow { self.follower(id, &place.path)? } else { None };
+        let form = LogForm::of(config.settings.log.driver);
+        let failed = |error| Error::io(format!("read log `{}`", place.path.display()), error);
+        let mut newer = VecDeque::from(place.open().map_err(failed)?);
+        if let Some(lines) = options.tail {
+            skip_to_tail(&mut newer, lines, form).map_err(failed)?;
         }
-        Ok(LogReader { file, options, buffer: Vec::new(), next: 0, follower })
+        let attributes = config.settings.log.attributes;
+        let file = newer.pop_front();
+        Ok(LogReader { place, form, attributes, file, newer, options, buffer: Vec::new(), next: 0, follower })
+    }
+
+    fn place_of_log(&self, config: &Config) -> Result<Place> {
+        let log = &config.settings.log;
+        let path = self.layout.workload(&config.id).log(config);
+        path.zip(log.files).map(|(path, files)| Place { path, files }).ok_or_else(|| {
+            let name = &config.name;
+            let message = format!(
+                "read the log of workload `{name}`: its configured logging driver does not support reading (`{}`)",
+                log.driver
+            );
+            Error::new(Kind::Unsupported, message)
+        })
     }
 
     /// Watches first, so that nothing is missed between the last read and the wait.
@@ -161,88 +202,32 @@ impl Engine {
             Err(error) if error.kind() == Kind::NotRunning => return Ok(None),
             other => other?,
         };
-        let failed = |errno| Error::io(format!("watch log `{}`", path.display()), errno);
+        // A file that is full gets another name, and another file its own.
+        let directory = path.parent().unwrap_or(path);
+        let failed = |errno| Error::io(format!("watch logs `{}`", directory.display()), errno);
         let watch =
             inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).map_err(failed)?;
-        inotify::add_watch(&watch, path, inotify::WatchFlags::MODIFY).map_err(failed)?;
+        let flags = inotify::WatchFlags::MODIFY | inotify::WatchFlags::MOVED_TO;
+        inotify::add_watch(&watch, directory, flags).map_err(failed)?;
         Ok(Some(Follower { watch, session, ended: false }))
     }
 }
 
-fn parse_record(line: &[u8]) -> Option<LogRecord> {
-    let mut parts = line.splitn(4, |byte| *byte == b' ');
-    let time = std::str::from_utf8(parts.next()?).ok()?.parse().ok()?;
-    let stream = match parts.next()? {
-        b"stdout" => Stream::Stdout,
-        b"stderr" => Stream::Stderr,
-        _ => return None,
-    };
-    let full = match parts.next()? {
-        b"F" => true,
-        b"P" => false,
-        _ => return None,
-    };
-    let mut bytes = parts.next()?.to_vec();
-    if full {
-        bytes.push(b'\n');
-    }
-    Some(LogRecord { time, stream, full, bytes })
-}
-
-/// Moves to where the last `lines` lines of output begin, reading backwards. A line may be several
-/// records, of which only the last is full.
-fn seek_to_tail(file: &mut File, lines: u64) -> std::io::Result<()> {
-    let end = file.seek(SeekFrom::End(0))?;
-    if lines == 0 {
-        return Ok(());
-    }
-    let mut wanted = lines;
-    let mut position = end;
-    // The text from `position` to the beginning of the records that were counted.
-    let mut text: Vec<u8> = Vec::new();
-    let mut start_of_tail = 0;
-    'reading: while position > 0 {
-        let length = position.min(CHUNK as u64);
-        position -= length;
-        file.seek(SeekFrom::Start(position))?;
-        let mut chunk = vec![0; usize::try_from(length).expect("a chunk fits")];
-        file.read_exact(&mut chunk)?;
-        chunk.extend_from_slice(&text);
-        text = chunk;
-        while let Some((begin, record)) = last_record(&text, position == 0) {
-            let full = record.split(|byte| *byte == b' ').nth(2) == Some(b"F");
-            let first_of_all = position + begin as u64 + record.len() as u64 + 1 >= end;
-            if full || first_of_all {
-                if wanted == 0 {
-                    start_of_tail = position + begin as u64 + record.len() as u64 + 1;
-                    break 'reading;
-                }
-                wanted -= 1;
-            }
-            text.truncate(begin);
+/// Leaves those files that have the last lines, the first of them at their beginning.
+fn skip_to_tail(files: &mut VecDeque<LogFile>, lines: u64, form: LogForm) -> std::io::Result<()> {
+    let mut tail = Tail::of(lines);
+    for index in (0..files.len()).rev() {
+        if files[index].seek(&mut tail, form)? {
+            files.drain(..index);
+            break;
         }
     }
-    file.seek(SeekFrom::Start(start_of_tail.min(end)))?;
     Ok(())
-}
-
-/// The last whole record of `text` and where it begins; the first one is whole only at the beginning
-/// of the file.
-fn last_record(text: &[u8], at_beginning: bool) -> Option<(usize, &[u8])> {
-    let without_end = text.strip_suffix(b"\n").unwrap_or(text);
-    if text.is_empty() {
-        return None;
-    }
-    match without_end.iter().rposition(|byte| *byte == b'\n') {
-        Some(newline) => Some((newline + 1, &without_end[newline + 1..])),
-        None if at_beginning => Some((0, without_end)),
-        None => None,
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use holm_spec::log::{Files, rotated};
 
     use super::*;
 
@@ -252,19 +237,38 @@ mod tests {
         1970-01-01T00:00:00.000000004Z stderr F \n\
         1970-01-01T00:00:00.000000005Z stdout P $ \n";
 
-    fn read(log: &str, options: LogOptions) -> String {
-        let mut file = tempfile::tempfile().expect("a temporary file");
-        file.write_all(log.as_bytes()).expect("write");
-        file.seek(SeekFrom::Start(0)).expect("seek");
-        if let Some(lines) = options.tail {
-            seek_to_tail(&mut file, lines).expect("seek");
+    /// What is read of a log in `files`, the oldest first.
+    fn read_all(files: &[&str], options: LogOptions) -> String {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let place = Place { path: directory.path().join("0.log"), files: Files::LOCAL };
+        for (number, text) in (0..).zip(files.iter().rev()) {
+            let path = if number == 0 { place.path.clone() } else { rotated(&place.path, number) };
+            std::fs::write(path, text).expect("write");
         }
-        let mut reader = LogReader { file: Some(file), options, buffer: Vec::new(), next: 0, follower: None };
+        let mut newer = VecDeque::from(place.open().expect("there"));
+        if let Some(lines) = options.tail {
+            skip_to_tail(&mut newer, lines, LogForm::Cri).expect("read");
+        }
+        let mut reader = LogReader {
+            place,
+            form: LogForm::Cri,
+            attributes: BTreeMap::new(),
+            file: newer.pop_front(),
+            newer,
+            options,
+            buffer: Vec::new(),
+            next: 0,
+            follower: None,
+        };
         let mut text = Vec::new();
         while let Some(record) = reader.next_record().expect("valid") {
             text.extend(record.bytes);
         }
         String::from_utf8(text).expect("text")
+    }
+
+    fn read(log: &str, options: LogOptions) -> String {
+        read_all(&[log], options)
     }
 
     #[test]
@@ -295,9 +299,17 @@ mod tests {
     fn what_is_no_record_is_left_out() {
         let torn = LOG.replacen("one\n", "one\n1970-01-01T00:00:0\n\n", 1);
         assert_eq!(read(&torn, LogOptions::default()), read(LOG, LogOptions::default()));
+    }
 
-        for line in ["", "x", "1970-01-01T00:00:00Z stdout X y", "1970-01-01T00:00:00Z other F y"] {
-            assert_eq!(parse_record(line.as_bytes()), None, "{line}");
+    #[test]
+    fn lines_go_on_in_the_next_file() {
+        let at = LOG.find("1970-01-01T00:00:00.000000003Z").expect("there");
+        for (lines, text) in [(0, ""), (1, "$ "), (2, "\n$ "), (3, "two\n\n$ "), (4, "one\ntwo\n\n$ ")] {
+            let options = LogOptions { tail: Some(lines), ..LogOptions::default() };
+            assert_eq!(read_all(&[&LOG[..at], &LOG[at..], ""], options), text, "{lines}");
         }
+        // A file that is torn does not swallow the first record of the next.
+        let torn = format!("{}1970-01-01T0", &LOG[..at]);
+        assert_eq!(read_all(&[&torn, &LOG[at..]], LogOptions::default()), read(LOG, LogOptions::default()));
     }
 }
