@@ -11,6 +11,7 @@ mod machines {
     mod kernel;
     mod life;
     mod memory;
+    mod network;
     mod snapshots;
     mod twins;
     #[expect(dead_code, reason = "not every suite changes what a workload is configured to be")]

@@ -11,6 +11,7 @@ mod vm {
     mod guest;
     mod limits;
     mod memory;
+    mod networks;
     mod shares;
     mod sudden_ends;
     mod traces;

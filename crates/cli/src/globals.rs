@@ -38,7 +38,7 @@ pub struct Place {
     pub layers: LayerLimits,
     /// What layers are mounted from.
     pub form: LayerForm,
-    /// The network of containers that ask for none.
+    /// The network of workloads that ask for none.
     pub network: Option<String>,
     /// Who keeps the output of workloads that do not say it.
     pub log: LogRequest,

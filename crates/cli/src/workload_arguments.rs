@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use holm_engine::{CreateRequest, EnvChange, HealthRequest, LogRequest, NetworkChoice, SeccompChoice};
 use holm_spec::life::RestartPolicy;
 use holm_spec::signal;
-use holm_spec::workload::{Isolation, Resolver};
+use holm_spec::workload::Resolver;
 
 use crate::command_error::CommandError;
 use crate::duration;
@@ -132,7 +132,7 @@ pub struct WorkloadArguments {
     /// Write the workload's id to a file that is not there yet
     #[arg(long, value_name = "FILE")]
     pub cidfile: Option<PathBuf>,
-    /// Network: NAME[:ip=...,alias=...], none, host, or container:WORKLOAD [default: bridge; none with --vm]
+    /// Network: NAME[:ip=...,alias=...], none, host, or container:WORKLOAD [default: bridge]
     #[arg(long, visible_alias = "net", value_name = "NETWORK")]
     pub network: Vec<String>,
     /// Further name in the network
@@ -214,8 +214,8 @@ impl WorkloadArguments {
         place: &Place,
     ) -> Result<CreateRequest, CommandError> {
         let isolation = flag("isolation", isolation::parse(self.isolation.as_deref(), self.vm))?;
-        let default = place.network.as_deref().filter(|_| isolation == Isolation::Container);
-        let (network, resolver, log) = (self.network(default)?, self.resolver()?, self.log(&place.log)?);
+        let network = self.network(place.network.as_deref())?;
+        let (resolver, log) = (self.resolver()?, self.log(&place.log)?);
         let (restart, health) = (self.restart()?, self.health()?);
         let mut words = image_and_command.into_iter();
         let mut request = CreateRequest {

@@ -34,11 +34,12 @@ const KILL_PATIENCE: Duration = Duration::from_secs(30);
 /// What is prepared on this host for each start of a workload.
 #[derive(Debug)]
 pub(crate) struct Ground {
+    /// The virtual machine, if it is in one.
+    pub machine: Option<Machine>,
     /// Layers that this host mounts: those of a container's root, and of images that are mounted in the workload.
     layers: Vec<LayerMount>,
+    /// Its networks.
     networks: Vec<Attachment>,
-    /// The virtual machine, if it is in one.
-    machine: Option<Machine>,
 }
 
 impl Ground {
@@ -47,11 +48,7 @@ impl Ground {
         // A machine reads the layers' files of its root itself.
         let mut layers = if machine.is_some() { Vec::new() } else { root.layers };
         layers.extend(settings.mounts.into_iter().flat_map(|mount| mount.layers));
-        Self { layers, networks: settings.networks, machine }
-    }
-
-    pub(crate) fn machine(&self) -> Option<&Machine> {
-        self.machine.as_ref()
+        Self { machine, layers, networks: settings.networks }
     }
 }
 
@@ -95,7 +92,7 @@ impl Engine {
 
     fn prepare(&self, ground: &Ground, sandbox: &SandboxPaths) -> Result<()> {
         self.store.prepare_layers(&ground.layers)?;
-        ground.networks.iter().try_for_each(|one| self.ensure_resolver(&one.network).map(drop))?;
+        self.ensure_resolvers(&ground.networks)?;
         ground.machine.as_ref().map_or(Ok(()), |machine| self.prepare_launch(machine, sandbox))
     }
 

@@ -7,9 +7,10 @@ use holm_network::{NewNetwork, Wanted, open_namespace};
 use holm_spec::Id;
 use holm_spec::event::EventKind;
 use holm_spec::network::{Attachment, Network};
-use holm_spec::workload::{Config, NetworkMode, Status};
+use holm_spec::workload::{Config, Isolation, NetworkMode, Status};
 use holm_sys::file::{Durability, replace};
 
+use crate::create::refuse_too_many;
 use crate::{Engine, Error, Kind, Result};
 
 impl Engine {
@@ -55,12 +56,14 @@ impl Engine {
             return Err(Error::new(Kind::NameTaken, format!("{about}: it has it already")));
         }
         config.settings.networks.push(attachment.clone());
-        if let Some(namespace) = self.namespace_of_running(&config)? {
+        refuse_too_many(config.isolation, &config.settings.networks)?;
+        if let Some(namespace) = self.namespace_of_running(&config, &about)? {
             self.ensure_resolver(&attachment.network)?;
             let networks = self.networks();
             let wanted = Wanted {
                 sandbox: &config.sandbox,
                 name: &config.name,
+                isolation: config.isolation,
                 attachments: &[attachment],
                 publications: &[],
                 servers: &config.settings.resolver.servers,
@@ -90,8 +93,9 @@ impl Engine {
         if config.settings.networks.len() == before {
             return Err(Error::new(Kind::NoSuchNetwork, format!("{about}: it does not have it")));
         }
+        let namespace = self.namespace_of_running(&config, &about)?;
         self.write_networks(&config)?;
-        if let Some(namespace) = self.namespace_of_running(&config)? {
+        if let Some(namespace) = namespace {
             self.networks().leave(&config.sandbox, &network, namespace.as_fd())?;
             self.describe_networks(&config)?;
         }
@@ -109,10 +113,15 @@ impl Engine {
         self.tell_of(EventKind::Network, action, network.id.to_string(), attributes);
     }
 
-    fn namespace_of_running(&self, config: &Config) -> Result<Option<OwnedFd>> {
+    fn namespace_of_running(&self, config: &Config, about: &str) -> Result<Option<OwnedFd>> {
         let state = self.state(config)?;
         if state.status != Status::Running {
             return Ok(None);
+        }
+        if config.isolation == Isolation::Vm {
+            let text = format!("{about}: a virtual machine gets its network devices when it starts");
+            let hint = "stop it first; it is then so when it starts again";
+            return Err(Error::new(Kind::Unsupported, text).with_hint(Some(hint)));
         }
         Ok(Some(open_namespace(Path::new(&format!("/proc/{}/ns/net", state.pid)))?))
     }

@@ -6,6 +6,7 @@
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
+use holm_spec::network::Attachment;
 use holm_sys::exec::StringArray;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -16,6 +17,11 @@ use crate::{Engine, Error, Kind, Result};
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Engine {
+    /// Sees to it that somebody answers for the names of each network.
+    pub(crate) fn ensure_resolvers(&self, networks: &[Attachment]) -> Result<()> {
+        networks.iter().try_for_each(|attachment| self.ensure_resolver(&attachment.network).map(drop))
+    }
+
     /// Sees to it that somebody answers for a network's names; says whether nobody did.
     pub(crate) fn ensure_resolver(&self, network: &str) -> Result<bool> {
         let lacks = self.networks().lacks_resolver(network)?;

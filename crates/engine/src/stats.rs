@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use holm_runtime::cgroup::{Hierarchies, processes, usage};
 use holm_spec::agent::{self, Command, Report};
 use holm_spec::layout::workload_cgroup;
+use holm_spec::network::Endpoint;
 use holm_spec::workload::{Isolation, NetworkMode, Status};
 use holm_spec::{Id, Timestamp};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -153,7 +154,19 @@ impl Watch<'_> {
             .map(|workload| (workload.config.id, read_container(&hierarchies, workload, host)))
             .collect();
         readings.extend(answers(asked, Instant::now() + PATIENCE));
+        self.add_networks_of_machines(&mut readings);
         Ok(readings)
+    }
+
+    /// The host counts itself what goes through a machine's devices.
+    fn add_networks_of_machines(&self, readings: &mut BTreeMap<Id, Reading>) {
+        let table = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
+        for (id, reading) in readings {
+            let Some(Known { workload, .. }) = self.known.get(id) else { continue };
+            if workload.config.isolation == Isolation::Vm {
+                reading.used.network = of_machine(&table, &self.engine.endpoints_of(workload));
+            }
+        }
     }
 
     /// Puts a reading beside the one before.
@@ -220,14 +233,26 @@ fn network(pid: i32) -> (u64, u64) {
     sum_of_interfaces(&table)
 }
 
-/// Bytes received and sent by all interfaces but loopback (proc_net_dev(5)).
+/// Bytes received and sent by all interfaces but loopback.
 fn sum_of_interfaces(table: &str) -> (u64, u64) {
+    sum(table, |name| name != "lo")
+}
+
+/// Bytes that a machine received and sent: what its devices' ends on the host sent and received.
+fn of_machine(table: &str, endpoints: &[Endpoint]) -> (u64, u64) {
+    let (received, sent) =
+        sum(table, |name| endpoints.iter().any(|endpoint| endpoint.host_interface == name));
+    (sent, received)
+}
+
+/// Bytes received and sent by some interfaces of a table (proc_net_dev(5)).
+fn sum(table: &str, is_counted: impl Fn(&str) -> bool) -> (u64, u64) {
     let of_line = |line: &str| -> Option<(u64, u64)> {
         let (name, numbers) = line.split_once(':')?;
         let mut numbers = numbers.split_whitespace();
         let received = numbers.next()?.parse().ok()?;
         let sent = numbers.nth(7)?.parse().ok()?;
-        (name.trim() != "lo").then_some((received, sent))
+        is_counted(name.trim()).then_some((received, sent))
     };
     let add =
         |sum: (u64, u64), line: (u64, u64)| (sum.0.saturating_add(line.0), sum.1.saturating_add(line.1));
@@ -281,7 +306,7 @@ fn reading_of(asked: &Asked) -> Option<Reading> {
     Some(from_guest(&stats, asked.started, Instant::now()))
 }
 
-/// A guest has no network but loopback.
+/// What goes through its network the guest is not asked.
 fn from_guest(stats: &agent::Stats, started: Timestamp, at: Instant) -> Reading {
     let used = Used {
         cpu: None,
@@ -327,6 +352,8 @@ mod tests {
              eth1:1 2 0 0 0 0 0 0   2 1 0 0 0 0 0 0\n";
         assert_eq!(sum_of_interfaces(table), (101, 9));
         assert_eq!(sum_of_interfaces(""), (0, 0));
+        assert_eq!(sum(table, |name| name == "eth0"), (100, 7));
+        assert_eq!(of_machine(table, &[]), (0, 0));
     }
 
     #[test]

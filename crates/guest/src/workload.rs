@@ -2,10 +2,11 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
 use holm_files::{View, root_of};
+use holm_network::open_namespace;
 use holm_runtime::cgroup::{self, Group, Hierarchies};
 use holm_runtime::container::{self, Start, StartOptions, Started};
 use holm_runtime::device::Rule;
@@ -18,10 +19,12 @@ use holm_spec::Id;
 use holm_spec::agent::{GuestFile, GuestWorkload, SHARES};
 use holm_spec::files::Task;
 use holm_spec::keeper::{ExecProcess, WindowSize};
+use holm_spec::network::Device;
 use holm_spec::rootfs::RootFs;
 use holm_spec::runtime::{Mount, PosixRlimitBuilder, PosixRlimitType, Spec};
 use holm_sys::process::{Child, CloneOptions, clone, close_all_but};
 use rustix::fs::{Mode, OFlags, openat};
+use rustix::process::Pid;
 
 use crate::console;
 use crate::storage::{Place, Storage, seccomp_cache};
@@ -87,7 +90,12 @@ impl Workload {
                 ..StartOptions::default()
             },
         };
-        let mut answer = |event: Event, _: &Child| workload::answer(event, &self.group, &self.rules);
+        let mut answer = |event: Event, child: &Child| {
+            if matches!(event, Event::Made) {
+                give_devices(&config.devices, child.pid)?;
+            }
+            workload::answer(event, &self.group, &self.rules)
+        };
         let started = container::start(start, &mut answer)?;
         Newborn::of(Role::Main, started, ends.map(|(streams, _)| streams))
     }
@@ -212,6 +220,20 @@ fn bind(source: &Path, target: &str, read_only: bool) -> Mount {
         .set_source(Some(source.to_owned()))
         .set_options(Some(options.map(str::to_owned).collect()));
     mount
+}
+
+/// The machine's devices are the workload's alone, in its network namespace; the agent has no network.
+fn give_devices(devices: &[Device], pid: Pid) -> Result<()> {
+    if devices.is_empty() {
+        return Ok(());
+    }
+    let path = format!("/proc/{}/ns/net", pid.as_raw_nonzero());
+    let given = open_namespace(Path::new(&path))
+        .and_then(|namespace| holm_network::give_devices(devices, namespace.as_fd()));
+    given.map_err(|error| match std::error::Error::source(&error) {
+        Some(cause) => Error::caused(Kind::System, error.to_string(), cause.to_string()),
+        None => Error::new(Kind::System, error.to_string()),
+    })
 }
 
 /// The agent's own limit is no workload's.

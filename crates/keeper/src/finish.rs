@@ -132,6 +132,8 @@ impl Server {
     /// A start that failed leaves the workload as it was, with the reason; `--rm` removes it.
     pub fn bury_failed_start(&mut self, config: &Config, kind: FailureKind, error: &str) {
         let released = self.release_groups(config);
+        // Of a machine that never came up.
+        self.leave_networks(config);
         if config.auto_remove {
             // Whoever started it holds the workload's lock until it hears of this.
             self.remove_workload(config);

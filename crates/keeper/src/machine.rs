@@ -6,6 +6,7 @@ use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use holm_network::{Membership, Tap};
 use holm_runtime::cgroup::{Group, Hierarchies};
 use holm_runtime::container::{self, Start, StartOptions};
 use holm_runtime::rootfs::Root;
@@ -15,7 +16,8 @@ use holm_runtime::workload::{self, Joined};
 use holm_runtime::{Error, Event};
 use holm_spec::agent::{GuestFile, GuestWorkload, INIT_PATH, SHARES};
 use holm_spec::keeper::{ExecProcess, WindowSize};
-use holm_spec::machine::{ExecPlan, Launch, Plan, VERSION, file};
+use holm_spec::machine::{self, ExecPlan, Launch, Plan, VERSION, file};
+use holm_spec::network::Device;
 use holm_spec::runtime::{Mount, Spec};
 use holm_spec::workload::{Config, SeccompSource};
 use holm_sys::fail_point;
@@ -25,6 +27,7 @@ use holm_sys::socket::packet_pair;
 use rustix::fs::{FlockOperation, MemfdFlags, Mode, OFlags, flock, memfd_create, open};
 
 use crate::jail::{self, INITRD, KERNEL, PROGRAM};
+use crate::networks;
 use crate::server::Server;
 use crate::shares::Shares;
 use crate::start::Begun;
@@ -40,7 +43,7 @@ struct Inherited {
     plan: OwnedFd,
     notices: OwnedFd,
     /// Everything else, kept open until the process has it.
-    disks: Vec<OwnedFd>,
+    devices: Vec<OwnedFd>,
 }
 
 impl Inherited {
@@ -53,7 +56,7 @@ impl Inherited {
     /// The numbers, ascending, each of which outlives `exec` from now on.
     fn numbers(&self) -> Result<Vec<i32>, Error> {
         let mut numbers = Vec::new();
-        for descriptor in self.disks.iter().chain([&self.plan, &self.notices]) {
+        for descriptor in self.devices.iter().chain([&self.plan, &self.notices]) {
             keep_over_exec(descriptor).map_err(|errno| Error::system("hand on a descriptor", errno))?;
             numbers.push(descriptor.as_raw_fd());
         }
@@ -72,6 +75,9 @@ impl Server {
         let group =
             Group::create(&Hierarchies::detect()?, &group_path(config), workload::resources(&spec), &rules)?;
         fail_point::reached("machine-cgroup-made");
+        // Before the files are read that say what it has.
+        let membership = self.join_networks(config)?;
+        let taps = networks::connect_machine(membership.as_ref())?;
         let mut disks = Disks::open(config, &self.layout.scratch(&config.id))?;
         let guest = GuestMounts::new(config, &launch, &self.layout.workload(&config.id).dir)?;
         let mut helpers = Vec::new();
@@ -93,18 +99,22 @@ impl Server {
             layers: disks.layers.iter().map(AsRawFd::as_raw_fd).collect(),
             scratch: Some(disks.scratch.as_raw_fd()),
             shares: disks.shares.as_ref().map(AsRawFd::as_raw_fd),
+            taps: taps.iter().map(planned).collect(),
             volatile: config.auto_remove && config.visits.is_none(),
             visit: config.visits.is_some(),
             tty: config.tty,
             open_stdin: config.open_stdin,
-            workload: guest.workload(config),
+            workload: guest.workload(config, membership.as_ref()),
         };
         let (notices, theirs) = packet_pair().map_err(|errno| Error::system("make a socket", errno))?;
-        let inherited = Inherited { plan: in_memory(&plan)?, notices: theirs, disks: disks.into_vec() };
+        let taps = taps.into_iter().map(|tap| tap.descriptor);
+        let devices = disks.into_vec().into_iter().chain(taps).collect();
+        let inherited = Inherited { plan: in_memory(&plan)?, notices: theirs, devices };
         let spec = self.jail(config, &launch, inherited.arguments("run"))?;
         let process = self.start_jail(config, &spec, &group, &inherited, window)?;
         fail_point::reached("machine-jail-started");
-        Ok(Begun { process, group, layers: Vec::new(), helpers, ports: Vec::new(), notices: Some(notices) })
+        let ports = membership.map(Membership::keep).unwrap_or_default();
+        Ok(Begun { process, group, layers: Vec::new(), helpers, ports, notices: Some(notices) })
     }
 
     fn read_launch(&self) -> Result<Launch, Error> {
@@ -167,7 +177,7 @@ impl Server {
         let (config, first) = (&task.config, self.watched(task.main).ok_or(None)?);
         let plan = ExecPlan { version: VERSION, workload: config.id, process: asked.clone(), stdin, window };
         let (notices, theirs) = packet_pair().map_err(|errno| Some(Error::system("make a socket", errno)))?;
-        let inherited = Inherited { plan: in_memory(&plan)?, notices: theirs, disks: Vec::new() };
+        let inherited = Inherited { plan: in_memory(&plan)?, notices: theirs, devices: Vec::new() };
         let launch = self.read_launch()?;
         let spec = self.jail(config, &launch, Vec::new())?;
         let user = jail::user(&config.sandbox);
@@ -218,6 +228,10 @@ impl Disks {
     }
 }
 
+fn planned(tap: &Tap) -> machine::Tap {
+    machine::Tap { descriptor: tap.descriptor.as_raw_fd(), hardware: tap.hardware, mtu: tap.mtu }
+}
+
 fn open_file(path: &Path, flags: OFlags) -> Result<OwnedFd, Error> {
     open(path, flags | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())
         .map_err(|errno| Error::system(format!("open disk `{}`", path.display()), errno))
@@ -265,7 +279,7 @@ impl<'a> GuestMounts<'a> {
     }
 
     /// The workload as its guest gets it.
-    fn workload(self, config: &Config) -> GuestWorkload {
+    fn workload(self, config: &Config, membership: Option<&Membership>) -> GuestWorkload {
         let mut oci = config.oci.clone();
         oci.set_mounts(Some(self.mounts));
         GuestWorkload {
@@ -274,6 +288,11 @@ impl<'a> GuestMounts<'a> {
             layers: (1..).take(config.root.layers.len()).collect(),
             scratch: true,
             files: self.files,
+            devices: membership
+                .iter()
+                .flat_map(|membership| membership.endpoints())
+                .map(Device::from)
+                .collect(),
             tty: config.tty,
             open_stdin: config.open_stdin,
             user: config.user.clone(),

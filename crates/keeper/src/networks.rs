@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use holm_network::{Membership, Networks, Wanted, open_namespace};
+use holm_network::{Membership, Networks, Tap, Wanted, open_namespace};
 use holm_runtime::{Error, Kind};
 use holm_spec::Id;
 use holm_spec::network::{Attachment, Endpoint};
@@ -39,6 +39,7 @@ impl Server {
         let wanted = Wanted {
             sandbox: &config.sandbox,
             name: &config.name,
+            isolation: config.isolation,
             attachments: &config.settings.networks,
             publications: &config.settings.ports,
             servers: &config.settings.resolver.servers,
@@ -92,6 +93,11 @@ impl Server {
         }
         Ok(Cow::Owned(config))
     }
+}
+
+/// Makes the devices of a machine.
+pub fn connect_machine(membership: Option<&Membership>) -> Result<Vec<Tap>, Error> {
+    membership.map_or_else(|| Ok(Vec::new()), |membership| membership.connect_machine().map_err(told))
 }
 
 /// Connects a sandbox whose first process waits.

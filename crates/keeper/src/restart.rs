@@ -97,6 +97,7 @@ impl Server {
         let state = State { restarts: run.restarts, error: error.to_owned(), ..ended(&state, code) };
         self.record(&config, &state);
         let released = self.release_groups(&config);
+        self.leave_networks(&config);
         match config.restart.restarts(code, run.restarts, false) {
             true => self.wait_to_restart(config, state, next_pause(run.pause, Duration::ZERO)),
             false => self.leave_or_close(released),

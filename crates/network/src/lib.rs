@@ -8,6 +8,7 @@
 mod addresses;
 mod bridges;
 mod connections;
+mod device;
 mod document;
 mod error;
 pub mod etc;
@@ -21,9 +22,10 @@ mod repair;
 mod rules;
 mod sysctl;
 
+pub use device::give as give_devices;
 pub use error::{Error, Kind, Result};
 pub use links::open_namespace;
-pub use membership::{Membership, Wanted};
+pub use membership::{Membership, Tap, Wanted};
 pub use networks::Networks;
 pub use plan::NewNetwork;
 

@@ -208,6 +208,43 @@ impl Links {
         self.0.order(request.nested(LINK_INFO, &info))
     }
 
+    /// Number of the device with a hardware address.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn find_hardware(&mut self, hardware: HardwareAddress) -> Result<Option<u32>> {
+        let answers = self.0.ask(Request::new(GET_LINK, flags::DUMP, &link_header(0)));
+        let answers = answers.map_err(|errno| Error::io("list the network devices", errno))?;
+        let is_it = |answer: &&Answer| answer.attribute(LINK_HEADER, LINK_ADDRESS) == Some(&hardware.0[..]);
+        Ok(answers.iter().find(is_it).map(|answer| link(answer).index))
+    }
+
+    /// Moves a device into another namespace, where it has this name.
+    ///
+    /// # Errors
+    /// The kernel's; `EEXIST` if there is one of that name.
+    pub fn move_into(&mut self, index: u32, namespace: BorrowedFd<'_>, name: &str) -> Result<(), Errno> {
+        let mut header = link_header(0);
+        header[4..8].copy_from_slice(&index.to_ne_bytes());
+        let request = Request::new(NEW_LINK, flags::ACKNOWLEDGE, &header)
+            .attribute(LINK_NAME, &terminated(name))
+            .attribute(LINK_NAMESPACE, &namespace.as_raw_fd().to_ne_bytes());
+        self.0.order(request)
+    }
+
+    /// Sets a device up that is on a bridge.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn set_member_up(&mut self, name: &str, mtu: Option<u32>) -> Result<(), Errno> {
+        let request = Request::new(NEW_LINK, flags::ACKNOWLEDGE, &link_header(IS_UP));
+        let mut request = request.attribute(LINK_NAME, &terminated(name));
+        if let Some(mtu) = mtu {
+            request = request.attribute(LINK_MTU, &mtu.to_ne_bytes());
+        }
+        self.0.order(request)
+    }
+
     /// Puts a device on a bridge.
     ///
     /// # Errors

@@ -5,6 +5,8 @@
 //! connect   devices, addresses, routes, rules                                         (while it waits)
 //! release   rules, addresses; the devices go with the sandbox's namespace             (when it has ended)
 //! ```
+//! A virtual machine's devices are made before it is, and go with it: their ends on the host are descriptors of the emulator's.
+//!
 //! Where another sandbox has joined the namespace the devices would stay, with addresses that somebody else gets: they are
 //! removed then, which takes 20 ms each.
 //!
@@ -18,10 +20,13 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use holm_spec::Id;
-use holm_spec::network::{Attachment, DEFAULT, Endpoint, Network, Publication, PublishedPort, VERSION};
-use holm_spec::workload::Config;
+use holm_spec::network::{
+    Attachment, DEFAULT, Device, Endpoint, HardwareAddress, Network, Publication, PublishedPort, VERSION,
+};
+use holm_spec::workload::{Config, Isolation};
 use holm_sys::fail_point;
 use holm_sys::file::random_bytes;
+use holm_sys::interface::make_tap;
 use rustix::io::Errno;
 
 use crate::addresses::{Addresses, NO_HARDWARE, read_endpoint, release_record};
@@ -29,7 +34,7 @@ use crate::error::{Error, Kind, Result};
 use crate::links::{Links, NAME_LIMIT, Pair, inside};
 use crate::networks::{Networks, Stable};
 use crate::rules::Rules;
-use crate::{connections, etc, ports, sysctl};
+use crate::{connections, device, etc, ports, sysctl};
 
 /// Where the module `br_netfilter` has its settings.
 const BRIDGE_FILTER: &str = "/proc/sys/net/bridge";
@@ -46,6 +51,8 @@ pub struct Wanted<'a> {
     pub sandbox: &'a Id,
     /// Name of its workload.
     pub name: &'a str,
+    /// What it is: that decides what its devices are.
+    pub isolation: Isolation,
     /// Its networks; the first one that is not internal is its way out.
     pub attachments: &'a [Attachment],
     /// Ports of the host that lead to its way out.
@@ -61,6 +68,17 @@ pub struct Membership {
     members: Vec<Member>,
     ports: Vec<OwnedFd>,
     kept: bool,
+}
+
+/// The host's end of a virtual machine's device, which is on its bridge. The device goes with the descriptor.
+#[derive(Debug)]
+pub struct Tap {
+    /// What the emulator reads frames from and writes them to.
+    pub descriptor: OwnedFd,
+    /// Hardware address of the guest's end.
+    pub hardware: HardwareAddress,
+    /// Largest packet, if not the kernel's own.
+    pub mtu: Option<u32>,
 }
 
 /// An endpoint, and what its device needs of its network.
@@ -251,6 +269,19 @@ impl Membership {
         self.endpoints().try_for_each(|endpoint| self.networks.publish(endpoint, &stable))
     }
 
+    /// Makes the devices of a virtual machine, in the order of its endpoints.
+    ///
+    /// # Errors
+    /// As [`Membership::connect`].
+    pub fn connect_machine(&self) -> Result<Vec<Tap>> {
+        let stable = self.networks.stable()?;
+        let mut links = Links::open()?;
+        let taps = self.members.iter().map(|member| member.make_tap(&mut links)).collect::<Result<_>>()?;
+        fail_point::reached("network-connected");
+        self.endpoints().try_for_each(|endpoint| self.networks.publish(endpoint, &stable))?;
+        Ok(taps)
+    }
+
     /// In the sandbox's namespace; `links` are the host's.
     fn make_devices(&self, links: &mut Links, namespace: BorrowedFd<'_>) -> Result<()> {
         sysctl::prepare_sandbox()?;
@@ -263,17 +294,12 @@ impl Membership {
                 hardware: endpoint.hardware,
                 mtu: *mtu,
             };
-            let failed = |errno| {
-                let name = &endpoint.network;
-                Error::io(format!("connect workload `{}` to network `{name}`", endpoint.name), errno)
-            };
-            links.make_pair(&pair).map_err(failed)?;
-            // The rules of packets apply on bridges then, and a port of the host leads back while still on it.
-            if Path::new(BRIDGE_FILTER).exists() {
-                links.let_return(&endpoint.host_interface).map_err(failed)?;
-            }
+            links
+                .make_pair(&pair)
+                .and_then(|()| let_return(links, endpoint))
+                .map_err(not_connected(endpoint))?;
         }
-        self.endpoints().try_for_each(configure)
+        self.endpoints().try_for_each(|endpoint| device::configure(&Device::from(endpoint)))
     }
 
     /// From now on the sandbox has it until somebody releases it. Gives the sockets that hold the ports for as long as they
@@ -296,22 +322,32 @@ impl Drop for Membership {
     }
 }
 
-/// Addresses and routes of a device, in its namespace.
-fn configure(endpoint: &Endpoint) -> Result<()> {
-    let failed = |what: &str, errno: Errno| {
-        Error::io(format!("{what} for workload `{}`, network `{}`", endpoint.name, endpoint.network), errno)
-    };
-    let mut links = Links::open()?;
-    let device = links.find(&endpoint.interface)?.ok_or_else(|| failed("find the device", Errno::NODEV))?;
-    sysctl::prepare_device(&endpoint.interface, &endpoint.addresses)?;
-    for address in &endpoint.addresses {
-        links.add_address(device.index, *address).map_err(|errno| failed("set the address", errno))?;
+impl Member {
+    fn make_tap(&self, links: &mut Links) -> Result<Tap> {
+        let Self { endpoint, bridge, mtu } = self;
+        let name = &endpoint.host_interface;
+        let descriptor = make_tap(name)
+            .map_err(|errno| Error::io(format!("make TAP device `{name}` through /dev/net/tun"), errno))?;
+        // Up only on its bridge: whatever the guest says is for that, and not for the host's own ears.
+        links
+            .put_on(name, *bridge)
+            .and_then(|()| let_return(links, endpoint))
+            .and_then(|()| links.set_member_up(name, *mtu))
+            .map_err(not_connected(endpoint))?;
+        Ok(Tap { descriptor, hardware: endpoint.hardware, mtu: *mtu })
     }
-    links.set_up(device.index).map_err(|errno| failed("set the device up", errno))?;
-    for gateway in &endpoint.gateways {
-        links.add_default_route(device.index, *gateway).map_err(|errno| failed("set the way out", errno))?;
+}
+
+/// Where the rules of packets apply on bridges, a port of the host leads back while still on one.
+fn let_return(links: &mut Links, endpoint: &Endpoint) -> Result<(), Errno> {
+    if Path::new(BRIDGE_FILTER).exists() { links.let_return(&endpoint.host_interface) } else { Ok(()) }
+}
+
+fn not_connected(endpoint: &Endpoint) -> impl Fn(Errno) -> Error {
+    move |errno| {
+        let name = &endpoint.network;
+        Error::io(format!("connect workload `{}` to network `{name}`", endpoint.name), errno)
     }
-    Ok(())
 }
 
 fn remove_host_devices(endpoints: &[Endpoint]) -> Result<()> {
@@ -352,7 +388,11 @@ fn draft(wanted: &Wanted<'_>, attachment: &Attachment, network: &Network, others
     let is_way_out = !network.internal && others.iter().all(|other| other.gateways.is_empty());
     let gateways = network.pools.iter().map(|pool| pool.gateway).filter(|_| is_way_out);
     let is_free = |name: &String| others.iter().all(|other| other.interface != *name);
-    let mut host_interface = format!("veth{}", id.short());
+    let kind = match wanted.isolation {
+        Isolation::Container => "veth",
+        Isolation::Vm => "tap",
+    };
+    let mut host_interface = format!("{kind}{}", id.short());
     host_interface.truncate(NAME_LIMIT);
     Endpoint {
         version: VERSION,

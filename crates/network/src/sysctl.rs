@@ -66,8 +66,11 @@ pub(crate) fn prepare_sandbox() -> Result<()> {
     set_if_there("ipv6/conf/default/disable_ipv6", "1")
 }
 
-/// What a sandbox's device needs: IPv6 where the network has it, and no routers but the gateway.
+/// What a sandbox's device needs: IPv6 where the network has it, and no routers but the gateway. Its address is announced
+/// when it comes up: whoever had that before may have had another hardware address, and others remember that for half a
+/// minute.
 pub(crate) fn prepare_device(device: &str, addresses: &[Subnet]) -> Result<()> {
+    set(&format!("ipv4/conf/{device}/arp_notify"), "1")?;
     if !addresses.iter().any(|address| address.address.is_ipv6()) {
         return Ok(());
     }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent::GuestWorkload;
 use crate::keeper::{ExecProcess, FailureKind, WindowSize};
+use crate::network::HardwareAddress;
 use crate::platform::Platform;
 use crate::{Digest, Id};
 
@@ -24,6 +25,8 @@ pub const VERSION: u32 = 1;
 pub const DEFAULT_MEMORY: u64 = 1 << 30;
 /// Memory that a guest's kernel and agent use, in bytes: given on top of what was asked for the workload.
 pub const GUEST_OVERHEAD: u64 = 128 << 20;
+/// Most networks of a machine: what its places for devices hold beside the others (24 of a microvm in QEMU).
+pub const NETWORKS_LIMIT: usize = 18;
 /// Size of the scratch disk in bytes; it takes what is written to it.
 pub const SCRATCH_SIZE: u64 = 64 << 30;
 
@@ -153,6 +156,8 @@ pub struct Plan {
     pub scratch: Option<i32>,
     /// Socket to what serves the host's directories, if there are any.
     pub shares: Option<i32>,
+    /// Its network devices.
+    pub taps: Vec<Tap>,
     /// What is written need not outlive the run.
     pub volatile: bool,
     /// The workload does not run: the machine is there for its files, until standard input ends.
@@ -163,6 +168,19 @@ pub struct Plan {
     pub open_stdin: bool,
     /// What runs.
     pub workload: GuestWorkload,
+}
+
+/// A network device of a machine's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tap {
+    /// The host's end of it.
+    pub descriptor: i32,
+    /// Hardware address of the guest's end.
+    pub hardware: HardwareAddress,
+    /// Largest packet in bytes; the kernel's own if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
 }
 
 /// Another process in a machine's workload, as `holm-machine exec` gets it.

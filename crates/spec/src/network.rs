@@ -386,6 +386,31 @@ pub struct Endpoint {
     pub servers: Vec<IpAddr>,
 }
 
+/// A device of a sandbox, as it is to be in the sandbox's network namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Device {
+    /// Its name.
+    pub name: String,
+    /// Its hardware address, by which a guest finds it.
+    pub hardware: HardwareAddress,
+    /// Its addresses with the network's prefix, IPv4 first.
+    pub addresses: Vec<Subnet>,
+    /// Gateways that are the way to everywhere else.
+    pub gateways: Vec<IpAddr>,
+}
+
+impl From<&Endpoint> for Device {
+    fn from(endpoint: &Endpoint) -> Self {
+        Self {
+            name: endpoint.interface.clone(),
+            hardware: endpoint.hardware,
+            addresses: endpoint.addresses.clone(),
+            gateways: endpoint.gateways.clone(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,8 +1,9 @@
 //! Network interfaces of the calling process's network namespace.
 #![expect(unsafe_code, reason = "interface flags are set by ioctl")]
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
+use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
@@ -39,6 +40,33 @@ pub fn bind_to_device(socket: impl AsFd, interface: &str) -> Result<(), Errno> {
         )
     };
     if result == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
+/// Makes a TAP device (the kernel's `Documentation/networking/tuntap.rst`): what is written to the descriptor comes out of
+/// the device and the other way round, frames of Ethernet, each behind a `struct virtio_net_hdr`. It goes when the
+/// descriptor is closed, whoever had it last.
+///
+/// # Errors
+/// `ENOENT` where the kernel has no such devices; `EBUSY` if there is one of that name; `EINVAL` for what is no name.
+pub fn make_tap(name: &str) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let device = open("/dev/net/tun", flags, Mode::empty())?;
+    // SAFETY: all-zero is a valid ifreq; the kernel reads and writes nothing beyond the structure. The last byte of the
+    // name stays zero, since the pairs end one before it.
+    let result = unsafe {
+        let mut request: libc::ifreq = std::mem::zeroed();
+        let room = request.ifr_name.len() - 1;
+        if name.is_empty() || name.len() > room {
+            return Err(Errno::INVAL);
+        }
+        for (place, byte) in request.ifr_name[..room].iter_mut().zip(name.bytes()) {
+            *place = byte as libc::c_char;
+        }
+        let kind = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_TUN_EXCL;
+        request.ifr_ifru.ifru_flags = kind as libc::c_short;
+        libc::ioctl(device.as_raw_fd(), libc::TUNSETIFF as _, &raw mut request)
+    };
+    if result == 0 { Ok(device) } else { Err(last_errno()) }
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use holm_spec::machine::{Accelerator, Facts};
+use holm_spec::network::HardwareAddress;
 use holm_spec::platform::Platform;
 
 use crate::Result;
@@ -47,6 +48,19 @@ pub struct Description {
     pub scratch: Option<OwnedFd>,
     /// A socket to what serves directories of the host by vhost-user.
     pub shares: Option<OwnedFd>,
+    /// Network devices.
+    pub taps: Vec<Tap>,
+}
+
+/// A network device.
+#[derive(Debug)]
+pub struct Tap {
+    /// The host's end, a TAP device whose frames have a `struct virtio_net_hdr` in front.
+    pub descriptor: OwnedFd,
+    /// Hardware address of the guest's end.
+    pub hardware: HardwareAddress,
+    /// Largest packet in bytes, if not the kernel's own.
+    pub mtu: Option<u32>,
 }
 
 /// Something happened to a machine.

@@ -16,6 +16,7 @@
 //! stream is read once, on its way to the back end: where it is damaged the machine ends before it runs.
 //!
 //! What the disks hold is not part of it: whoever restores brings the scratch disk as it was when the snapshot was taken.
+//! Network devices have new ends on the host, and the addresses that they had.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -28,7 +29,7 @@ use holm_spec::platform::Platform;
 use serde::{Deserialize, Serialize};
 
 use crate::disk::Mark;
-use crate::machine::Description;
+use crate::machine::{Description, Tap};
 use crate::{Error, Result};
 
 /// Version of the form of the file.
@@ -67,6 +68,9 @@ pub struct Identity {
     pub layers: Option<Mark>,
     /// Bytes of the disk for what workloads write.
     pub scratch: Option<u64>,
+    /// A checksum of the hardware addresses and largest packets of its network devices.
+    #[serde(default)]
+    pub network: u32,
 }
 
 /// What is needed to tell an [`Identity`], which takes reading the kernel: not done before a snapshot is wanted.
@@ -81,6 +85,7 @@ pub struct Subject {
     command_line: u32,
     layers: Option<Mark>,
     scratch: Option<u64>,
+    network: u32,
     has_shares: bool,
 }
 
@@ -105,6 +110,7 @@ impl Subject {
             command_line: crc32fast::hash(description.command_line.as_bytes()),
             layers: description.layers.as_ref().map(crate::disk::Layers::mark).transpose()?,
             scratch: scratch.transpose()?,
+            network: network(&description.taps),
             has_shares: description.shares.is_some(),
         })
     }
@@ -138,6 +144,7 @@ impl Subject {
             command_line: self.command_line,
             layers: self.layers,
             scratch: self.scratch,
+            network: self.network,
         })
     }
 
@@ -150,6 +157,16 @@ impl Subject {
     pub fn stream_limit(&self) -> u64 {
         self.memory.saturating_mul(2).saturating_add(DEVICES_LIMIT)
     }
+}
+
+/// Zero for no devices.
+fn network(taps: &[Tap]) -> u32 {
+    let mut sum = crc32fast::Hasher::new();
+    for tap in taps {
+        sum.update(&tap.hardware.0);
+        sum.update(&tap.mtu.unwrap_or(0).to_le_bytes());
+    }
+    sum.finalize()
 }
 
 fn mark(path: &Path) -> Result<Mark> {
@@ -385,6 +402,7 @@ mod tests {
             command_line: 7,
             layers: Some(mark),
             scratch: None,
+            network: 0,
         }
     }
 
@@ -413,7 +431,7 @@ mod tests {
     #[test]
     fn the_form_of_the_head_stays() {
         let head = head(&identity(), 0x1234, 0x5678).expect("it fits");
-        assert_eq!(crc32fast::hash(&head), 0xc91e_23a4, "{}", String::from_utf8_lossy(&head[FIXED..]));
+        assert_eq!(crc32fast::hash(&head), 0xb3ae_73ea, "{}", String::from_utf8_lossy(&head[FIXED..]));
     }
 
     #[test]

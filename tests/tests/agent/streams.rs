@@ -111,7 +111,7 @@ fn input_beyond_the_window_ends_the_session(guest: &mut Guest) {
 fn a_terminal_has_a_size_and_changes_it(guest: &mut Guest) {
     let mut shell = workload(
         33,
-        "stty size; trap 'stty size' WINCH; while [ -z \"$line\" ]; do read line; done; echo got $line; tty; exit 9",
+        "trap 'stty size' WINCH; stty size; while [ -z \"$line\" ]; do read line; done; echo got $line; tty; exit 9",
     );
     (shell.tty, shell.open_stdin) = (true, true);
     configure(&mut shell, |document| document["process"]["terminal"] = true.into());

@@ -19,6 +19,7 @@ pub fn program(number: u8, arguments: &[&str]) -> GuestWorkload {
         layers: vec![1],
         scratch: false,
         files: Vec::new(),
+        devices: Vec::new(),
         tty: false,
         open_stdin: false,
         user: String::new(),

@@ -33,6 +33,7 @@ fn every_check_has_its_shape() {
         "virtiofsd",
         "guest kernels",
         "mkfs.ext4",
+        "tap devices",
     ] {
         let check = check(&document, name);
         assert!(["ok", "limited", "missing"].iter().any(|state| check["State"] == *state), "{check}");

@@ -260,7 +260,10 @@ fn nothing_is_left_of_what_was_killed() {
     assert!(holm.run(["ps", "-q"]).err().contains("wrote the rules of packets anew"));
     assert_eq!(get(&holm, "127.0.0.1:8080").as_deref(), Some("web"));
     holm.ok(["rm", "-f", "web"]);
-    eventually("no device", || !holm.network().shell("ip -br link").contains("veth"));
+    eventually("no device", || {
+        let devices = holm.network().shell("ip -br link");
+        !devices.contains("veth") && !devices.contains("tap")
+    });
     assert_eq!(holm.ok(["run", "--rm", "base", "hostname", "-i"]), "172.17.0.2");
 }
 
@@ -377,3 +380,13 @@ fn networks_come_and_go_under_a_workload() {
     holm.ok(["run", "-d", "--name", "lonely", "--network", "none", "base", "sleep", "60"]);
     holm.run(["network", "connect", "back", "lonely"]).refused(1, &["`lonely`", "--network none"]);
 }
+
+holm_tests::also_in_machines!(
+    the_default_network_is_there_at_once,
+    ports_of_the_host_lead_to_workloads,
+    networks_are_apart_and_one_workload_may_have_several,
+    addresses_of_ipv6,
+    names_that_were_asked_for,
+    nothing_is_left_of_what_was_killed,
+    workloads_find_each_other_by_name,
+);

@@ -209,6 +209,7 @@ pub fn description(kernel: PathBuf, initrd: &Path) -> Description {
         layers: None,
         scratch: None,
         shares: None,
+        taps: Vec::new(),
     }
 }
 

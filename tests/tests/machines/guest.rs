@@ -8,7 +8,7 @@ use holm_spec::cpio::Archive;
 
 use super::kernel::Kernel;
 
-const MODULES: [&str; 3] = ["virtio_mmio", "virtio_console", "virtio_balloon"];
+const MODULES: [&str; 4] = ["virtio_mmio", "virtio_console", "virtio_balloon", "virtio_net"];
 const BUSYBOX: &str = "/bin/busybox";
 
 /// The first program. One line is one word, and what belongs to it. The node of a port is there before it can be
@@ -31,6 +31,7 @@ while read -r word rest <&3; do
     keep) kept=$rest; echo kept >&3;;
     recall) echo recalled $kept >&3;;
     memory) echo memory $($b sed -n 's/^MemTotal: *//p' /proc/meminfo) >&3;;
+    net) $b ip addr add $rest dev eth0; $b ip link set eth0 up; echo net >&3;;
     words) echo words $($b cat /proc/cmdline) >&3;;
     off) $b poweroff -f;;
     reset) $b reboot -f;;

@@ -22,7 +22,7 @@ fn a_user_land_of_arm64_runs() {
         eprintln!("skipped: {obstacle}");
         return;
     }
-    let holm = Holm::bare();
+    let holm = Holm::with_network();
     let kernel = foreign::kernel_package().expect("a kernel for arm64").display().to_string();
     holm.ok(["kernel", "import", "-q", &kernel]);
     let image = holm.call(["import", "--platform", "linux/arm64", "-", "arm"]);
@@ -38,6 +38,8 @@ fn a_user_land_of_arm64_runs() {
     let words = ["run", "-d", "--init", "--name", "box"].iter().chain(&flags).copied();
     let id = holm.ok(words.chain(["arm", "sleep", "1000"]));
     assert_eq!(holm.ok(["exec", "box", "cat", "/proc/1/comm"]), "docker-init");
+    let reached = holm.ok(["exec", "box", "ping", "-c", "1", "-W", "5", "172.17.0.1"]);
+    assert!(reached.contains("1 packets received"), "{reached}");
     holm.ok(["kill", "-s", "TERM", "box"]);
     assert_eq!(holm.ok(["wait", "box"]), "143");
     holm.ok(["rm", "box"]);
@@ -50,7 +52,7 @@ fn user_land() -> Vec<u8> {
         tar.directory(path, 0o755);
     }
     tar.file("bin/busybox", 0o755, foreign::busybox().expect("busybox for arm64"));
-    for applet in ["sh", "cat", "uname", "sleep"] {
+    for applet in ["sh", "cat", "ping", "uname", "sleep"] {
         tar.symlink(&format!("bin/{applet}"), "busybox");
     }
     tar.finish()

@@ -22,7 +22,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("build", &["spec", "sys", "store"]),
     ("files", &["spec", "sys", "tar", "runtime"]),
     ("keeper", &["spec", "sys", "runtime", "network", "volume", "vmm"]),
-    ("guest", &["spec", "sys", "files", "runtime"]),
+    ("guest", &["spec", "sys", "files", "runtime", "network"]),
     // The keeper and the guest agent are known by their messages only, which are in `spec`.
     (
         "engine",

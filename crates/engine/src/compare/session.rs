@@ -52,7 +52,7 @@ impl<'a> Watched<'a> {
     ) -> Result<Self> {
         let asked = Instant::now();
         let created = engine.create(request)?;
-        let (id, machine) = (created.id, created.ground.machine().cloned());
+        let (id, machine) = (created.id, created.ground.machine.clone());
         // A signal that comes meanwhile is met by the first wait.
         let session = engine.start_created(created, Beginning::new(streams, None, None));
         let session = session.inspect_err(|_| {

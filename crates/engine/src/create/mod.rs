@@ -29,6 +29,8 @@ use holm_sys::fail_point;
 use holm_sys::file::{Durability, ensure_directory, random_bytes, remove_tree, replace, sync_directory};
 use holm_sys::lock::Lock;
 
+pub(crate) use network::refuse_too_many;
+
 use crate::launch::Ground;
 use crate::request::CreateRequest;
 use crate::{Engine, Error, Result};

@@ -1,8 +1,9 @@
 //! The network of a workload, as it is asked for, held against the networks that there are.
 
 use holm_spec::image;
+use holm_spec::machine::NETWORKS_LIMIT;
 use holm_spec::network::{Attachment, DEFAULT, Port, Protocol, Publication};
-use holm_spec::workload::{Isolation, NetworkMode};
+use holm_spec::workload::{Config, Isolation, NetworkMode};
 
 use crate::request::{CreateRequest, NetworkChoice};
 use crate::{Engine, Error, Kind, Result};
@@ -24,6 +25,7 @@ impl Engine {
         config: &image::Config,
     ) -> Result<Resolved> {
         let (mode, attachments) = self.resolve_choice(request)?;
+        refuse_too_many(request.isolation, &attachments)?;
         let exposed = exposed(request, config);
         let mut ports = request.ports.clone();
         if request.publish_all {
@@ -45,16 +47,14 @@ impl Engine {
     }
 
     fn resolve_choice(&self, request: &CreateRequest) -> Result<(NetworkMode, Vec<Attachment>)> {
-        let is_machine = request.isolation == Isolation::Vm;
         Ok(match &request.network {
             NetworkChoice::None => (NetworkMode::None, Vec::new()),
             NetworkChoice::Host => (NetworkMode::Host, Vec::new()),
-            NetworkChoice::Default if is_machine => (NetworkMode::None, Vec::new()),
-            NetworkChoice::Container(_) | NetworkChoice::Networks(_) if is_machine => {
-                let text = "networks of virtual machines are not there yet: `--network none` is";
-                return Err(Error::new(Kind::Unsupported, text));
+            NetworkChoice::Container(name) => {
+                let other = self.find(name)?;
+                refuse_sharing_of_machines(request, &self.config(&other)?)?;
+                (NetworkMode::Container(other), Vec::new())
             }
-            NetworkChoice::Container(name) => (NetworkMode::Container(self.find(name)?), Vec::new()),
             NetworkChoice::Default => {
                 let attachment = Attachment { network: DEFAULT.into(), ..Attachment::default() };
                 (NetworkMode::Networks, vec![self.resolve_attachment(&attachment)?])
@@ -89,6 +89,30 @@ impl Engine {
             return Err(Error::new(Kind::InvalidRequest, text));
         }
         Ok(Attachment { network: network.name, ..attachment.clone() })
+    }
+}
+
+/// A virtual machine has places for so many devices.
+pub(crate) fn refuse_too_many(isolation: Isolation, attachments: &[Attachment]) -> Result<()> {
+    if isolation == Isolation::Container || attachments.len() <= NETWORKS_LIMIT {
+        return Ok(());
+    }
+    let count = attachments.len();
+    let text = format!("{count} networks: a virtual machine has room for {NETWORKS_LIMIT} network devices");
+    Err(Error::new(Kind::Unsupported, text))
+}
+
+/// The network stack of a virtual machine is its own kernel's.
+fn refuse_sharing_of_machines(request: &CreateRequest, other: &Config) -> Result<()> {
+    let refused = |why: &str| {
+        let text = format!("use the network of workload `{}`: {why}", other.name);
+        let hint = "workloads on one network reach each other by name: `holm network create`";
+        Err(Error::new(Kind::Unsupported, text).with_hint(Some(hint)))
+    };
+    match (request.isolation, other.isolation) {
+        (Isolation::Vm, _) => refused("a virtual machine has a network stack of its own"),
+        (_, Isolation::Vm) => refused("it is a virtual machine, which has a network stack of its own"),
+        (Isolation::Container, Isolation::Container) => Ok(()),
     }
 }
 

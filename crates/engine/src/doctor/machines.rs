@@ -13,6 +13,7 @@ use super::{Check, KvmTrial};
 use crate::host::helper;
 
 const KVM: &str = "/dev/kvm";
+const TUN: &str = "/dev/net/tun";
 /// What the names of QEMU's emulators begin with.
 const EMULATOR: &str = "qemu-system-";
 /// Where administrators' programs are, whether `PATH` says so or not.
@@ -27,6 +28,7 @@ pub(super) fn examine(layout: &Layout, trial: KvmTrial<'_>) -> Vec<Check> {
         shares(&directories),
         kernels(layout),
         scratch_disks(&directories),
+        taps(),
     ]
 }
 
@@ -128,6 +130,14 @@ fn scratch_disks(directories: &[PathBuf]) -> Check {
             "apt-get install e2fsprogs",
         ),
     }
+}
+
+fn taps() -> Check {
+    if access(TUN, Access::READ_OK | Access::WRITE_OK).is_ok() {
+        return Check::ok("tap devices", Machines, TUN);
+    }
+    Check::ok("tap devices", Machines, "none")
+        .limited("machines have no network but loopback: --network none", "modprobe tun")
 }
 
 fn directories() -> Vec<PathBuf> {

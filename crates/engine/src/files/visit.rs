@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use holm_spec::Id;
 use holm_spec::keeper::Streams;
-use holm_spec::workload::Config;
+use holm_spec::workload::{Config, NetworkMode};
 use holm_sys::file::random_bytes;
 use holm_sys::lock::Lock;
 
@@ -60,5 +60,6 @@ fn visitor(visited: &Config, id: Id) -> Config {
     config.labels = BTreeMap::new();
     // Nothing of the host's is needed, and nothing of what was shared may be seen.
     config.oci.set_mounts(None);
+    (config.settings.network, config.settings.networks) = (NetworkMode::None, Vec::new());
     config
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use holm_spec::network::{DEFAULT, Endpoint, PublishedPort, Subnet};
-use holm_spec::workload::{Config, NetworkMode, Settings, Status};
+use holm_spec::workload::{Config, Isolation, NetworkMode, Settings, Status};
 use holm_store::over_defaults;
 use serde_json::{Map, Value, json};
 
@@ -90,7 +90,10 @@ impl Engine {
         let mut document = json!({ "Networks": networks, "Ports": ports(config, &endpoints) });
         if workload.state.pid != 0 && config.settings.network != NetworkMode::Host {
             document["SandboxID"] = json!(config.sandbox);
-            document["SandboxKey"] = json!(format!("/proc/{}/ns/net", workload.state.pid));
+            // That of a machine's process is empty: its workload's is in the guest.
+            if config.isolation == Isolation::Container {
+                document["SandboxKey"] = json!(format!("/proc/{}/ns/net", workload.state.pid));
+            }
         }
         // As Docker does for its default network.
         let own = endpoints.iter().find(|endpoint| endpoint.network == DEFAULT).map(addresses);

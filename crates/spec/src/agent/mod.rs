@@ -46,6 +46,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::files::Task;
 use crate::keeper::{ExecProcess, FailureKind, Stream, WindowSize};
+use crate::network::Device;
 use crate::workload::SeccompSource;
 use crate::{Id, runtime};
 
@@ -269,6 +270,8 @@ pub struct GuestWorkload {
     pub scratch: bool,
     /// Files to mount over its root: of paths and contents that its host made for it.
     pub files: Vec<GuestFile>,
+    /// Devices of the machine that it gets, beside loopback.
+    pub devices: Vec<Device>,
     /// The process has a terminal.
     pub tty: bool,
     /// Data for its standard input will come; otherwise it is `/dev/null`.

@@ -44,6 +44,7 @@ impl Arguments {
         arguments.add_snapshot(ends)?;
         arguments.add_disks(description)?;
         arguments.add_shares(description)?;
+        arguments.add_taps(description)?;
         arguments.add_memory_devices();
         Ok(arguments)
     }
@@ -144,6 +145,19 @@ impl Arguments {
         self.option("-chardev", &[&format!("socket,id=shares,fd={number}")]);
         self.device("vhost-user-fs-device", &format!("chardev=shares,tag={SHARES_TAG},queue-size=1024"));
         self.devices.push(format!("virtio file system `{SHARES_TAG}`: directories of the host"));
+        Ok(())
+    }
+
+    /// The host's kernel carries the frames; what the guest leaves unfinished of them (checksums, segments) it finishes.
+    fn add_taps(&mut self, description: &Description) -> Result<()> {
+        for (number, tap) in description.taps.iter().enumerate() {
+            let descriptor = self.inherit(tap.descriptor.as_fd())?;
+            self.option("-netdev", &[&format!("tap,id=net{number},fd={descriptor}")]);
+            let mtu = tap.mtu.map_or_else(String::new, |mtu| format!(",host_mtu={mtu}"));
+            let properties = format!("netdev=net{number},mac={}{mtu}", tap.hardware);
+            self.device("virtio-net-device", &properties);
+            self.devices.push(format!("virtio network device {}", tap.hardware));
+        }
         Ok(())
     }
 

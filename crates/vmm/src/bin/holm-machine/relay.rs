@@ -19,7 +19,7 @@ use holm_sys::Errno;
 use holm_sys::process::{adopt_descriptor, now, read_signal};
 use holm_sys::socket::listen_packets;
 use holm_vmm::disk::Layers;
-use holm_vmm::machine::{Description, Event, Machine};
+use holm_vmm::machine::{Description, Event, Machine, Tap};
 use holm_vmm::qemu::Qemu;
 use holm_vmm::{Error, Result};
 use rustix::event::Timespec;
@@ -178,9 +178,6 @@ const URGENT: i32 = 23;
 pub(crate) const WINDOW_CHANGED: i32 = 28;
 
 fn describe(plan: &mut Plan) -> Result<Description> {
-    let adopt = |number: &i32| {
-        adopt_descriptor(*number).map_err(|errno| Error::caused(format!("take descriptor {number}"), errno))
-    };
     let layers = plan.layers.iter().map(adopt).collect::<Result<Vec<_>>>()?;
     Ok(Description {
         accelerator: plan.accelerator,
@@ -193,7 +190,16 @@ fn describe(plan: &mut Plan) -> Result<Description> {
         layers: Some(Layers::compose(layers)?),
         scratch: plan.scratch.as_ref().map(adopt).transpose()?,
         shares: plan.shares.as_ref().map(adopt).transpose()?,
+        taps: plan.taps.iter().map(take_tap).collect::<Result<_>>()?,
     })
+}
+
+fn take_tap(tap: &holm_spec::machine::Tap) -> Result<Tap> {
+    Ok(Tap { descriptor: adopt(&tap.descriptor)?, hardware: tap.hardware, mtu: tap.mtu })
+}
+
+fn adopt(number: &i32) -> Result<OwnedFd> {
+    adopt_descriptor(*number).map_err(|errno| Error::caused(format!("take descriptor {number}"), errno))
 }
 
 impl<'a> Relay<'a> {
