@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal};
 
+use crate::Holm;
+
 /// Where control groups are mounted.
 const GROUPS: &str = "/sys/fs/cgroup";
 
@@ -180,4 +182,31 @@ pub fn tree(directory: &Path) -> BTreeMap<PathBuf, String> {
         }
     }
     found
+}
+
+/// Kills the keeper of a workload, as a crash would; nothing if it has none.
+///
+/// # Panics
+/// If there is no such workload.
+pub fn kill_keeper(holm: &Holm, workload: &str) {
+    for pid in keepers(&holm.inspect(workload, "{{.Id}}")) {
+        let _ = rustix::process::kill_process(pid, Signal::KILL);
+    }
+}
+
+/// Processes that keep a sandbox.
+///
+/// # Panics
+/// If `/proc` cannot be listed.
+#[must_use]
+pub fn keepers(sandbox: &str) -> Vec<Pid> {
+    let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let keeper = processes.filter_map(|entry| {
+        let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+        let words = std::fs::read(entry.path().join("cmdline")).ok()?;
+        let words: Vec<&[u8]> = words.split(|byte| *byte == 0).collect();
+        let keeps = words.first()? == b"holm-keeper" && words.contains(&sandbox.as_bytes());
+        keeps.then(|| Pid::from_raw(pid)).flatten()
+    });
+    keeper.collect()
 }

@@ -35,6 +35,7 @@ mod cli {
     mod refusals;
     mod registries;
     mod restarts;
+    mod service;
     mod settings;
     mod signals;
     mod stats;

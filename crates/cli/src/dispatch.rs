@@ -120,6 +120,9 @@ pub const VERBS: &[Verb] = &[
     verb!("network-connect", network_connect, 1, true),
     verb!("network-disconnect", network_disconnect, 1, true),
     verb!("network-prune", network_prune, 1, true),
+    verb!("service-install", service_install, 1, true),
+    verb!("service-run", service_run, 1, true),
+    verb!("service-uninstall", service_uninstall, 1, true),
     verb!("volume-create", volume_create, 1, true),
     verb!("volume-ls", volumes, 1, true),
     verb!("volume-inspect", volume_inspect, 1, true),
@@ -207,6 +210,15 @@ const GROUPS: &[Group] = &[
             ("rm", "network-rm"),
             ("remove", "network-rm"),
             ("prune", "network-prune"),
+        ],
+    },
+    Group {
+        name: "service",
+        about: "Workloads after a boot, and when keepers are killed",
+        members: &[
+            ("install", "service-install"),
+            ("run", "service-run"),
+            ("uninstall", "service-uninstall"),
         ],
     },
     Group {

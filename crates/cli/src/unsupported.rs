@@ -98,7 +98,6 @@ const COMMANDS: &[(&str, &str)] = &[
     ("rename", CONTROL),
     ("save", ARCHIVES),
     ("secret", SWARM),
-    ("service", SWARM),
     ("stack", SWARM),
     ("swarm", SWARM),
     ("trust", PULL),

@@ -215,13 +215,22 @@ impl Engine {
     /// Connects to the keeper of a running workload; one whose keeper was killed gets a new one first, for
     /// "it does not run" would be no true answer.
     fn connect(&self, id: &Id) -> Result<OwnedFd> {
-        if let Some(socket) = self.try_connect(id)? {
-            return Ok(socket);
+        let deadline = Instant::now() + ADOPTION_PATIENCE;
+        loop {
+            if let Some(socket) = self.try_connect(id)? {
+                return Ok(socket);
+            }
+            self.repair_sandbox(id, &self.layout.sandbox(id).dir)?;
+            if let Some(socket) = self.try_connect(id)? {
+                return Ok(socket);
+            }
+            // One that was killed just now holds its lock until the kernel has taken it down.
+            if !self.can_be_adopted(id) || Instant::now() > deadline {
+                let text = format!("workload `{}` is not running", id.short());
+                return Err(Error::new(Kind::NotRunning, text));
+            }
+            std::thread::sleep(Duration::from_millis(1));
         }
-        self.repair_sandbox(id, &self.layout.sandbox(id).dir)?;
-        let not_running =
-            || Error::new(Kind::NotRunning, format!("workload `{}` is not running", id.short()));
-        self.try_connect(id)?.ok_or_else(not_running)
     }
 
     pub(crate) fn try_connect(&self, id: &Id) -> Result<Option<OwnedFd>> {

@@ -37,6 +37,7 @@ mod resolvers;
 mod restart;
 mod session;
 mod stats;
+mod supervise;
 mod top;
 mod usage;
 mod volumes;
@@ -67,6 +68,7 @@ pub use request::{
 };
 pub use session::{Beginning, Event, Session};
 pub use stats::{Chosen, Sample, Used, Watch};
+pub use supervise::Supervisor;
 pub use top::ProcessRow;
 pub use usage::{DiskUsage, VolumeUsage, WorkloadUsage};
 pub use volumes::PrunedVolumes;

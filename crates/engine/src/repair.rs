@@ -126,7 +126,7 @@ impl Engine {
     }
 
     /// Whether the workload's process lives and can do without its old keeper.
-    fn can_be_adopted(&self, id: &Id) -> bool {
+    pub(crate) fn can_be_adopted(&self, id: &Id) -> bool {
         let state: Option<State> = read_document(&self.layout.sandbox(id).state(id)).unwrap_or_default();
         let config: Option<Config> = read_document(&self.layout.workload(id).config()).unwrap_or_default();
         let (Some(state), Some(config)) = (state, config) else { return false };

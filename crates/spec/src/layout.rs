@@ -3,7 +3,7 @@
 //! ```text
 //! <root>/                        (default /var/lib/holm)
 //!   blobs/ layers/ refs/ ingest/ the store's own, see the crate `store`
-//!   locks/{names,repair}         flock: removal of names that crashes left; repair
+//!   locks/{names,repair,service} flock: removal of names that crashes left; repair; watching over keepers
 //!   kvm.json                     whether KVM serves on this kernel
 //!   locks/store                  flock: shared while something refers to new content, exclusive for gc
 //!   snapshots/<workload>/{upper,work}  of a container; `scratch`, a disk, of a virtual machine
@@ -90,6 +90,11 @@ impl Layout {
     /// Lock of whoever repairs; others leave it to them.
     pub fn repair_lock(&self) -> PathBuf {
         self.root.join("locks/repair")
+    }
+
+    /// Lock of whoever watches over the keepers.
+    pub fn service_lock(&self) -> PathBuf {
+        self.root.join("locks/service")
     }
 
     /// Directory of the networks' documents.

@@ -56,6 +56,15 @@ fn address(directory: BorrowedFd<'_>, name: &str) -> Result<SocketAddrUnix, Errn
 
 /// Effective user id of the process at the other end, as it was when it connected (unix(7), `SO_PEERCRED`).
 pub fn peer_uid(socket: BorrowedFd<'_>) -> Result<u32, Errno> {
+    peer(socket).map(|peer| peer.uid)
+}
+
+/// Number of the process at the other end, as it was when it connected or began to listen.
+pub fn peer_pid(socket: BorrowedFd<'_>) -> Result<i32, Errno> {
+    peer(socket).map(|peer| peer.pid)
+}
+
+fn peer(socket: BorrowedFd<'_>) -> Result<libc::ucred, Errno> {
     let mut peer = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
     let mut length = size_of::<libc::ucred>() as libc::socklen_t;
     // SAFETY: the kernel writes at most `length` bytes, the size of `peer`, and any bytes are a valid `ucred`.
@@ -68,7 +77,7 @@ pub fn peer_uid(socket: BorrowedFd<'_>) -> Result<u32, Errno> {
             &raw mut length,
         )
     };
-    if result == 0 { Ok(peer.uid) } else { Err(crate::process::last_errno()) }
+    if result == 0 { Ok(peer) } else { Err(crate::process::last_errno()) }
 }
 
 /// Sends one packet made of two parts; does not raise SIGPIPE. May be called in a child.

@@ -1,9 +1,7 @@
 //! Restart policies: what is started again, what is not, and that a stop is a stop.
 
-use std::fs;
-
 use holm_tests::isolation::slowness;
-use holm_tests::{Holm, also_in_machines, eventually};
+use holm_tests::{Holm, also_in_machines, eventually, host};
 use rustix::process::{Pid, Signal, kill_process};
 
 fn restarts(holm: &Holm, workload: &str) -> u32 {
@@ -12,19 +10,6 @@ fn restarts(holm: &Holm, workload: &str) -> u32 {
 
 fn status(holm: &Holm, workload: &str) -> String {
     holm.inspect(workload, "{{.State.Status}}")
-}
-
-fn kill_keeper(holm: &Holm, workload: &str) {
-    let id = holm.inspect(workload, "{{.Id}}");
-    let keepers = fs::read_dir("/proc").expect("/proc").flatten().filter_map(|entry| {
-        let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
-        let words = fs::read(entry.path().join("cmdline")).ok()?;
-        let words: Vec<&[u8]> = words.split(|byte| *byte == 0).collect();
-        (words.first()? == b"holm-keeper" && words.contains(&id.as_bytes())).then_some(pid)
-    });
-    for pid in keepers.collect::<Vec<_>>() {
-        let _ = kill_process(Pid::from_raw(pid).expect("a pid"), Signal::KILL);
-    }
 }
 
 #[test]
@@ -120,14 +105,14 @@ fn a_killed_keeper_changes_nothing() {
     let script = "trap 'exit 5' USR1; echo up; while :; do sleep 0.1; done";
     holm.start(&["--name", "web", "--restart", "on-failure:9"], script);
     eventually("the trap is set", || holm.ok(["logs", "web"]) == "up");
-    kill_keeper(&holm, "web");
+    host::kill_keeper(&holm, "web");
     holm.ok(["exec", "web", "sh", "-c", "kill -USR1 1"]);
     eventually("another run after the adoption", || {
         restarts(&holm, "web") == 1 && status(&holm, "web") == "running"
     });
     // Both at once: the next command starts it again.
     let pid = holm.pid("web");
-    kill_keeper(&holm, "web");
+    host::kill_keeper(&holm, "web");
     kill_process(Pid::from_raw(pid as i32).unwrap(), Signal::KILL).unwrap();
     eventually("another run after both", || {
         holm.run(["ps"]);
@@ -137,7 +122,7 @@ fn a_killed_keeper_changes_nothing() {
     holm.ok(["run", "-d", "--name", "job", "--restart", "always", "base", "false"]);
     eventually("a pause", || restarts(&holm, "job") >= 2 && status(&holm, "job") == "restarting");
     let before = restarts(&holm, "job");
-    kill_keeper(&holm, "job");
+    host::kill_keeper(&holm, "job");
     eventually("a further run", || {
         holm.run(["ps"]);
         restarts(&holm, "job") > before

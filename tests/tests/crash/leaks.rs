@@ -57,8 +57,9 @@ fn a_busy_session_leaves_nothing() {
     let root = holm.root().display().to_string();
     eventually("no process is left", || host::processes_naming(&root).is_empty());
     let now = Footprint::of(&holm, "");
-    // Lock files and compiled filters are made when first needed and stay.
-    let stays = |footprint: &Footprint| footprint.without("root/locks/").without("run/seccomp");
+    // Lock files, compiled filters and the log of events are made when first needed and stay.
+    let stays =
+        |footprint: &Footprint| footprint.without("root/locks/").without("run/seccomp").without("run/events");
     let difference = stays(&now).difference(&stays(&empty));
     assert!(difference.is_empty(), "a session leaves:\n{difference}");
 }
