@@ -43,5 +43,6 @@ mod cli {
     mod system;
     mod system_check;
     mod terminal;
+    mod update;
     mod volumes;
 }

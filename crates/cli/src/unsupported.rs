@@ -62,6 +62,20 @@ const CREATE: &[(&str, Option<char>, &str)] = &[
     ("uts", None, NAMESPACES),
 ];
 
+/// Flags of `update` whose limits are not there.
+const UPDATE: &[(&str, Option<char>, &str)] = &[
+    ("blkio-weight", None, LIMITS),
+    ("cpu-period", None, LIMITS),
+    ("cpu-quota", None, LIMITS),
+    ("cpu-rt-period", None, LIMITS),
+    ("cpu-rt-runtime", None, LIMITS),
+    ("cpu-shares", Some('c'), LIMITS),
+    ("cpuset-cpus", None, LIMITS),
+    ("cpuset-mems", None, LIMITS),
+    ("kernel-memory", None, LIMITS),
+    ("memory-reservation", None, LIMITS),
+    ("memory-swap", None, LIMITS),
+];
 const PS: &[(&str, Option<char>, &str)] = &[("size", Some('s'), SIZES)];
 const INSPECT: &[(&str, Option<char>, &str)] = &[("size", Some('s'), SIZES)];
 const START: &[(&str, Option<char>, &str)] =
@@ -87,7 +101,6 @@ const COMMANDS: &[(&str, &str)] = &[
     ("compose", COMPOSE),
     ("config", SWARM),
     ("container rename", CONTROL),
-    ("container update", LIMITS),
     ("context", SERVE),
     ("image build", BUILD),
     ("image load", ARCHIVES),
@@ -101,7 +114,6 @@ const COMMANDS: &[(&str, &str)] = &[
     ("stack", SWARM),
     ("swarm", SWARM),
     ("trust", PULL),
-    ("update", LIMITS),
 ];
 
 /// What will bring a command (as typed, without `holm`: `image pull`); `None` if Docker has none of that name either.
@@ -114,6 +126,7 @@ pub fn area(command: &str, flag: &str) -> Option<(&'static str, &'static str)> {
     let table = match command {
         "run" | "create" => CREATE,
         "ps" => PS,
+        "update" => UPDATE,
         "inspect" | "container-inspect" => INSPECT,
         "start" => START,
         "rm" => RM,

@@ -372,7 +372,11 @@ fn from_file<T>(path: &PathBuf, parse: impl Fn(&str) -> Result<T, String>) -> Re
     parse(&content).map_err(|reason| format!("`{}`: {reason}", path.display()))
 }
 
-fn flag<T>(name: &str, result: Result<T, String>) -> Result<T, CommandError> {
+/// The value of a flag.
+///
+/// # Errors
+/// One that cannot be used, by the flag.
+pub fn flag<T>(name: &str, result: Result<T, String>) -> Result<T, CommandError> {
     result.map_err(|reason| CommandError::flag(name, reason))
 }
 
@@ -388,7 +392,11 @@ pub fn each<T>(
     texts.iter().map(|text| flag(name, parse(text))).collect()
 }
 
-fn optional<T>(
+/// The value of a flag that may be absent.
+///
+/// # Errors
+/// One that cannot be used, by the flag.
+pub fn optional<T>(
     name: &str,
     text: Option<&str>,
     parse: impl Fn(&str) -> Result<T, String>,

@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
+use holm_spec::changes::Changes;
 use holm_spec::workload::{Config, State, Status, VERSION};
 use holm_spec::{Digest, Id};
 use holm_store::ImageUser;
@@ -141,6 +142,9 @@ impl Engine {
         let mut config: Config = read_document(&paths.config())?.ok_or_else(gone)?;
         if let Some(changed) = read_document(&paths.networks())? {
             config.settings.networks = changed;
+        }
+        if let Some(changes) = read_document::<Changes>(&paths.changes())? {
+            changes.apply(&mut config);
         }
         Ok(config)
     }

@@ -39,6 +39,7 @@ mod session;
 mod stats;
 mod supervise;
 mod top;
+mod update;
 mod usage;
 mod volumes;
 mod workload;

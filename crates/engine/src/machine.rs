@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use holm_spec::agent::{Command, Report};
+use holm_spec::changes::cpus;
 use holm_spec::keeper::PACKET_LIMIT;
 use holm_spec::layout::SandboxPaths;
 use holm_spec::machine::{
@@ -31,8 +32,6 @@ use crate::{Engine, Error, Kind, Result, Workload};
 
 /// Seconds that a guest may take for an answer.
 const ANSWER_PATIENCE: i64 = 10;
-/// Billionths of a processor in one.
-const NANO: u64 = 1_000_000_000;
 
 impl Engine {
     /// The machine that a request asks for, of the image's platform; `None` for a container.
@@ -65,7 +64,7 @@ impl Engine {
         Ok(Some(Machine {
             hypervisor: request.hypervisor,
             platform: platform.clone(),
-            cpus: request.nano_cpus.map_or(1, |nano| nano.div_ceil(NANO).clamp(1, 255) as u32),
+            cpus: request.nano_cpus.map_or(1, cpus),
             memory: request.memory.map_or(DEFAULT_MEMORY, |bytes| bytes.saturating_add(GUEST_OVERHEAD)),
             kernel: KernelUse {
                 name: kernel_name(request, &kernel),

@@ -33,6 +33,10 @@ impl Server {
         fail_point::reached("keeper-exit-seen");
         let id = self.tasks.iter().find(|(_, task)| task.main == process).map(|(id, _)| *id);
         let Some(mut task) = id.and_then(|id| self.tasks.remove(&id)) else { return };
+        if let Ok(Some(changes)) = self.changes(&task.config.id) {
+            // While it ran somebody may have changed its policy, or given it a limit.
+            changes.apply(&mut task.config);
+        }
         task.log.finish(Timestamp::from_nanos(holm_sys::process::now()));
         let (oom_killed, reason) = match self.machines.get(&process) {
             Some(machine) => (machine.oom_killed, machine.reason.clone()),

@@ -14,6 +14,7 @@ use holm_runtime::streams;
 use holm_runtime::watched::{Newborn, Role};
 use holm_runtime::workload::{self, Joined};
 use holm_runtime::{Answer, Error, Event, Kind};
+use holm_spec::changes::Changes;
 use holm_spec::keeper::{
     ExecProcess, FailureKind, PROTOCOL, Reply, Request, Streams as SessionStreams, WindowSize,
 };
@@ -155,8 +156,32 @@ impl Server {
         if let Some(changed) = self.changed_networks(workload)? {
             config.settings.networks = changed;
         }
+        if let Some(changes) = self.changes(workload)? {
+            changes.apply(&mut config);
+        }
         limits::give(&self.callers_limits, &mut config.oci);
         Ok(config)
+    }
+
+    /// The groups of a workload whose limits were changed: it may have one more of v1 since.
+    fn group_after_changes(&self, config: &Config) -> Result<Option<Group>, Error> {
+        if !self.layout.workload(&config.id).changes().exists() {
+            return Ok(None);
+        }
+        Group::find(&Hierarchies::detect()?, &group_path(config), &[], None).map(Some)
+    }
+
+    /// What was changed of a workload, if anything was.
+    pub fn changes(&self, workload: &Id) -> Result<Option<Changes>, Error> {
+        let path = self.layout.workload(workload).changes();
+        let about = || format!("read `{}`", path.display());
+        match read_limited(&path, CONFIG_LIMIT) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::system(about(), error)),
+            Ok(text) => serde_json::from_slice(&text)
+                .map(Some)
+                .map_err(|error| Error::caused(Kind::Invalid, about(), error)),
+        }
     }
 
     fn try_launch(&self, config: &Config, run: &Run) -> Result<(Newborn, Task, Option<OwnedFd>), Error> {
@@ -344,12 +369,13 @@ impl Server {
             let (process, notices) = self.exec_in_machine(task, asked, stdin, window)?;
             return Ok((process, Some(notices)));
         }
+        let changed = self.group_after_changes(config)?;
         let joined = Joined {
             spec: &config.oci,
             user: &config.user,
             seccomp: config.seccomp,
             cache: Some(&cache),
-            group: &task.group,
+            group: changed.as_ref().unwrap_or(&task.group),
             first: self.watched(task.main).ok_or(None)?,
             preserved: &[],
         };

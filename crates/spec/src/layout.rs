@@ -19,6 +19,7 @@
 //!   names/<name>                 symbolic link to the workload's id: the claim of a name
 //!   workloads/<workload>/
 //!     config.json                what was asked, resolved; immutable
+//!     changes.json               its limits and restart policy, if they were changed after it was created
 //!     networks.json              its networks, if they were changed after it was created
 //!     exit.json                  state after the last run; absent before the first
 //!     lock                       flock: held by who changes the workload
@@ -204,6 +205,11 @@ impl WorkloadPaths {
     /// Its networks, where they were changed after it was created ([`crate::network::Attachment`], in their order).
     pub fn networks(&self) -> PathBuf {
         self.dir.join("networks.json")
+    }
+
+    /// What was changed of it after it was created ([`crate::changes::Changes`]).
+    pub fn changes(&self) -> PathBuf {
+        self.dir.join("changes.json")
     }
 
     /// State after the last run ([`crate::workload::State`]).

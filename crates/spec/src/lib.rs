@@ -7,6 +7,7 @@
 //! ignore them, as their specifications demand.
 
 pub mod agent;
+pub mod changes;
 pub mod cpio;
 pub mod digest;
 pub mod event;

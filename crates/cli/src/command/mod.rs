@@ -73,6 +73,7 @@ pub mod system_prune;
 pub mod tag;
 pub mod top;
 pub mod unpause;
+pub mod update;
 pub mod version;
 pub mod volume_create;
 pub mod volume_export;

@@ -19,6 +19,8 @@ mod oci;
 mod privileges;
 mod resolve;
 
+pub(crate) use resolve::check_limits;
+
 use std::path::Path;
 
 use holm_spec::layout::{STAGED_PREFIX, WorkloadPaths};

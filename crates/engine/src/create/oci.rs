@@ -3,9 +3,10 @@
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use holm_spec::changes::Limits;
 use holm_spec::runtime::{
-    Linux, LinuxCapabilities, LinuxCpu, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxMemory,
-    LinuxNamespace, LinuxNamespaceType, LinuxPids, LinuxResources, Mount, Process, Root, Spec,
+    Linux, LinuxCapabilities, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxNamespace,
+    LinuxNamespaceType, LinuxResources, Mount, Process, Root, Spec,
 };
 use holm_spec::workload::{INIT, INIT_TARGET, Isolation, NetworkMode};
 
@@ -13,8 +14,6 @@ use super::files::EtcFile;
 use super::resolve::Resolved;
 use crate::request::{CreateRequest, MountRequest};
 use crate::{Error, Result};
-
-const PERIOD_MICROSECONDS: u64 = 100_000;
 
 /// Paths of procfs and sysfs that tell or do too much.
 const MASKED: [&str; 12] = [
@@ -185,23 +184,8 @@ fn namespaces(network: &NetworkMode) -> Vec<LinuxNamespace> {
 fn resources(request: &CreateRequest) -> LinuxResources {
     let mut resources = LinuxResources::default();
     resources.set_devices(Some(device_rules(request.privileged)));
-    if let Some(bytes) = request.memory.and_then(|bytes| i64::try_from(bytes).ok()) {
-        let mut memory = LinuxMemory::default();
-        // As much swap again, as Docker gives.
-        memory.set_limit(Some(bytes)).set_swap(Some(bytes.saturating_mul(2)));
-        resources.set_memory(Some(memory));
-    }
-    if let Some(nano) = request.nano_cpus {
-        let quota = nano.saturating_mul(PERIOD_MICROSECONDS) / 1_000_000_000;
-        let mut cpu = LinuxCpu::default();
-        cpu.set_period(Some(PERIOD_MICROSECONDS)).set_quota(i64::try_from(quota).ok());
-        resources.set_cpu(Some(cpu));
-    }
-    if let Some(limit) = request.pids_limit.and_then(|limit| i64::try_from(limit).ok()) {
-        let mut pids = LinuxPids::default();
-        pids.set_limit(limit);
-        resources.set_pids(Some(pids));
-    }
+    let pids = request.pids_limit.and_then(|limit| i64::try_from(limit).ok());
+    Limits { memory: request.memory, nano_cpus: request.nano_cpus, pids }.set(&mut resources);
     resources
 }
 

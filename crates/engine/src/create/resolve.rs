@@ -69,7 +69,7 @@ impl Resolved {
         id: &Id,
         network: network::Resolved,
     ) -> Result<Self> {
-        check_limits(request)?;
+        check_limits(request.memory, request.nano_cpus)?;
         super::log::check(request)?;
         let (entrypoint, command) = program(request, config)?;
         let hostname = hostname(request, &network, id)?;
@@ -102,15 +102,16 @@ fn invalid(message: String) -> Error {
     Error::new(Kind::InvalidRequest, message)
 }
 
-fn check_limits(request: &CreateRequest) -> Result<()> {
-    if let Some(bytes) = request.memory.filter(|bytes| *bytes < MEMORY_MINIMUM) {
+/// Whether limits can be kept on this host.
+pub(crate) fn check_limits(memory: Option<u64>, nano_cpus: Option<u64>) -> Result<()> {
+    if let Some(bytes) = memory.filter(|bytes| *bytes < MEMORY_MINIMUM) {
         return Err(invalid(format!("memory limit of {bytes} bytes: the smallest that can start is 6 MiB")));
     }
-    if request.memory.is_some_and(|bytes| i64::try_from(bytes.saturating_mul(2)).is_err()) {
+    if memory.is_some_and(|bytes| i64::try_from(bytes.saturating_mul(2)).is_err()) {
         return Err(invalid("memory limit: larger than any machine".to_owned()));
     }
     let cpus = online_cpus();
-    if let Some(nano) = request.nano_cpus.filter(|nano| *nano < 10_000_000 || *nano > cpus * 1_000_000_000) {
+    if let Some(nano) = nano_cpus.filter(|nano| *nano < 10_000_000 || *nano > cpus * 1_000_000_000) {
         let asked = nano as f64 / 1e9;
         return Err(invalid(format!("limit of {asked:.2} cpus: this host has 0.01 to {cpus}.00 to give")));
     }
@@ -321,8 +322,7 @@ mod tests {
             (None, Some(1), false),
             (None, Some(u64::MAX), false),
         ] {
-            let request = CreateRequest { memory, nano_cpus, ..CreateRequest::default() };
-            assert_eq!(check_limits(&request).is_ok(), good, "{memory:?} {nano_cpus:?}");
+            assert_eq!(check_limits(memory, nano_cpus).is_ok(), good, "{memory:?} {nano_cpus:?}");
         }
     }
 }
