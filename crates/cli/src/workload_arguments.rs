@@ -431,6 +431,13 @@ fn stop_timeout(seconds: i64) -> Result<i64, String> {
     }
 }
 
+fn in_memory(request: &mut CreateRequest, target: String, options: String) -> Result<(), CommandError> {
+    match request.tmpfs.insert(target.clone(), options) {
+        Some(_) => Err(CommandError::usage(format!("two mounts have the target `{target}`"))),
+        None => Ok(()),
+    }
+}
+
 /// Flags that ask for mounts.
 struct AskedMounts<'a> {
     volume: &'a [String],
@@ -445,11 +452,12 @@ fn mounts(asked: &AskedMounts<'_>, request: &mut CreateRequest) -> Result<(), Co
         request.mounts.push(flag("volume", volume::parse(text, &directory))?);
     }
     for text in asked.tmpfs {
-        request.tmpfs.extend([flag("tmpfs", tmpfs::parse(text))?]);
+        let (target, options) = flag("tmpfs", tmpfs::parse(text))?;
+        in_memory(request, target, options)?;
     }
     for text in asked.mount {
         match flag("mount", mount::parse(text, &directory))? {
-            mount::Parsed::Tmpfs(target, options) => request.tmpfs.extend([(target, options)]),
+            mount::Parsed::Tmpfs(target, options) => in_memory(request, target, options)?,
             mount::Parsed::Mount(mount) => request.mounts.push(*mount),
         }
     }

@@ -18,7 +18,7 @@ use holm_sys::lock::is_at;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
 
-use crate::{Engine, Error, Kind, Result};
+use crate::{Engine, Error, Kind, Result, Workload};
 
 /// Bytes that are read in one go.
 const CHUNK: usize = 64 << 10;
@@ -124,43 +124,49 @@ impl Engine {
     pub fn wait_for(&self, id: &Id, condition: Condition) -> Result<i32> {
         // Opened first: what happens after the look is not missed.
         let mut events = self.events(EventOptions::default())?;
-        let mut code = 0;
+        // As it was seen last; nothing before the first look.
+        let mut code = None;
         loop {
-            match self.workload(id) {
-                Err(error) if error.kind() == Kind::NoSuchWorkload && condition == Condition::Removed => {
+            match (self.workload(id), code) {
+                (Err(error), Some(code)) if error.kind() == Kind::NoSuchWorkload && condition.ends() => {
                     return Ok(code);
                 }
-                Err(error) => return Err(error),
-                Ok(workload) => {
-                    code = workload.state.exit_code;
-                    let runs = workload.state.status == Status::Running;
-                    // Of one that has ended the last health is kept.
-                    let health = workload.state.health.as_ref().filter(|_| runs).map(|health| health.status);
-                    let holds = match condition {
-                        Condition::NotRunning => {
-                            !matches!(workload.state.status, Status::Running | Status::Restarting)
-                        }
-                        Condition::Running => runs,
-                        Condition::Health(wanted) => health == Some(wanted),
-                        Condition::NextExit | Condition::Removed => false,
-                    };
-                    if holds {
-                        return Ok(code);
-                    }
-                }
+                (Err(error), _) => return Err(error),
+                (Ok(workload), _) if condition.holds(&workload) => return Ok(workload.state.exit_code),
+                (Ok(workload), before) => code = before.or(Some(workload.state.exit_code)),
             }
-            loop {
-                let Some(event) = events.next_event()? else { return Ok(code) };
-                if !event.is_about(id) {
-                    continue;
+            let Some(event) = events.next_about(id)? else { return Ok(code.unwrap_or_default()) };
+            let exit_code = event.actor.attributes.get("exitCode").and_then(|code| code.parse().ok());
+            if let Some(ended) = exit_code.filter(|_| event.action == "die") {
+                if condition == Condition::NextExit {
+                    return Ok(ended);
                 }
-                let ended = event.actor.attributes.get("exitCode").and_then(|code| code.parse().ok());
-                match ended.filter(|_| event.action == "die" && condition == Condition::NextExit) {
-                    Some(ended) => return Ok(ended),
-                    None => break,
-                }
+                // Of one that is removed by itself nothing else tells it.
+                code = Some(ended);
             }
         }
+    }
+}
+
+impl Condition {
+    /// Whether it is so, as far as it is a state.
+    fn holds(self, workload: &Workload) -> bool {
+        let state = &workload.state;
+        match self {
+            Self::NotRunning => !matches!(state.status, Status::Running | Status::Restarting),
+            Self::Running => state.status == Status::Running,
+            // Of one that has ended the last checks are kept.
+            Self::Health(wanted) => {
+                state.status == Status::Running
+                    && state.health.as_ref().is_some_and(|health| health.status == wanted)
+            }
+            Self::NextExit | Self::Removed => false,
+        }
+    }
+
+    /// Whether a workload that is gone is what was waited for.
+    fn ends(self) -> bool {
+        matches!(self, Self::NotRunning | Self::NextExit | Self::Removed)
     }
 }
 
@@ -190,6 +196,15 @@ impl EventReader {
             }
             if self.options.since.is_none_or(|since| event.timestamp() >= since) {
                 return Ok(Some(event));
+            }
+        }
+    }
+
+    fn next_about(&mut self, workload: &Id) -> Result<Option<Event>> {
+        loop {
+            match self.next_event()? {
+                Some(event) if !event.is_about(workload) => {}
+                found => return Ok(found),
             }
         }
     }
@@ -231,9 +246,9 @@ impl EventReader {
                 self.files.extend(File::open(&self.path));
             }
         }
-        // It was put aside, and nothing has happened since.
+        // It was put aside; the next event makes it anew.
         self.files.extend(File::open(&self.path));
-        Ok(false)
+        Ok(!self.files.is_empty())
     }
 
     /// Waits until the log has changed; false when the time is over.

@@ -111,7 +111,8 @@ fn state_document(workload: &Workload) -> Value {
     let state = &workload.state;
     let mut document = json!({
         "Status": workload.status(),
-        "Running": state.status == Status::Running,
+        // As Docker has it: what is about to be started again counts.
+        "Running": matches!(state.status, Status::Running | Status::Restarting),
         "Paused": workload.paused,
         "Restarting": state.status == Status::Restarting,
         "OOMKilled": state.oom_killed,

@@ -13,7 +13,7 @@ use holm_spec::machine::Machine;
 use holm_spec::network::Attachment;
 use holm_spec::rootfs::LayerMount;
 use holm_spec::signal;
-use holm_spec::workload::Config;
+use holm_spec::workload::{Config, Status};
 use holm_sys::exec::{StringArray, execute_descriptor};
 use holm_sys::file::{ensure_directory, remove_tree};
 use holm_sys::lock::{Lock, Mode};
@@ -306,7 +306,9 @@ impl Engine {
                         return Ok(true);
                     }
                     // Or so says a keeper that was killed before it answered.
-                    if self.repair_sandbox(id, &self.layout.sandbox(id).dir)?.is_none() {
+                    let repaired = self.repair_sandbox(id, &self.layout.sandbox(id).dir)?.is_some();
+                    // It may have come back meanwhile.
+                    if !repaired && !self.is_up(id) {
                         return Ok(true);
                     }
                 }
@@ -321,6 +323,12 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Whether a workload runs, or is about to.
+    fn is_up(&self, id: &Id) -> bool {
+        let up = [Status::Running, Status::Restarting];
+        self.workload(id).is_ok_and(|workload| up.contains(&workload.state.status))
     }
 
     /// Waits until a workload does not run; its exit code.
@@ -363,7 +371,9 @@ impl Engine {
                 if let Some(config) = config {
                     self.tell(&config, "destroy", []);
                 }
-                return Ok(self.volumes().release(id)?);
+                // Or it is done by the next command.
+                self.volumes().release(id)?;
+                return Ok(());
             }
             drop(lock);
             match self.attach(id, Streams::NONE) {
@@ -379,7 +389,7 @@ impl Engine {
                         return Err(Error::new(Kind::StillRunning, message));
                     }
                     // Or it is on its way out.
-                    if !self.cancel_restart(id)? {
+                    if !force || !self.cancel_restart(id)? {
                         std::thread::sleep(Duration::from_millis(2));
                     }
                 }

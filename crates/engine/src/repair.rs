@@ -21,7 +21,7 @@ use holm_sys::process::{boot_id, open_pidfd};
 use holm_sys::shared_mount::SharedMount;
 
 use crate::create::release_dangling_names;
-use crate::find::{ended_unseen, read_document};
+use crate::find::{UNKNOWN_EXIT, ended_unseen, read_document};
 use crate::{Engine, Error, Kind, Result};
 
 impl Engine {
@@ -148,7 +148,10 @@ impl Engine {
 
     fn record_end(&self, config: &Config, reason: &str) -> Result<()> {
         if config.auto_remove {
-            return Ok(remove_workload(&self.layout, &config.id, &config.name)?);
+            remove_workload(&self.layout, &config.id, &config.name)?;
+            self.tell(config, "die", [("exitCode", UNKNOWN_EXIT.to_string())]);
+            self.tell(config, "destroy", []);
+            return Ok(());
         }
         let state: Option<State> =
             read_document(&self.layout.sandbox(&config.sandbox).state(&config.id)).unwrap_or_default();
@@ -163,7 +166,9 @@ impl Engine {
         let Some(state) = state.filter(|state| !is_recorded(state)) else { return Ok(()) };
         let text = serde_json::to_vec(&ended_unseen(state, reason)).expect("a state is plain data");
         replace(&exit, &text, Durability::Volatile)
-            .map_err(|error| Error::io(format!("write `{}`", exit.display()), error))
+            .map_err(|error| Error::io(format!("write `{}`", exit.display()), error))?;
+        self.tell(config, "die", [("exitCode", UNKNOWN_EXIT.to_string())]);
+        Ok(())
     }
 
     fn repair_workload_entry(&self, name: &OsString) -> Result<Option<String>> {

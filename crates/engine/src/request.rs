@@ -166,6 +166,8 @@ pub struct MountRequest {
     pub subpath: Option<String>,
     /// Propagation of later mounts: `rprivate` (default), `private`, `rshared`, `shared`, `rslave`, `slave`.
     pub propagation: Option<String>,
+    /// Another workload's volume that nobody named there.
+    pub nameless: bool,
     /// Everything in it becomes the user's that the workload runs as.
     pub owned: bool,
     /// Options as they were written, for `inspect`.

@@ -8,7 +8,6 @@ use std::time::Duration;
 use holm_spec::Id;
 use holm_spec::keeper::{PROTOCOL, Request};
 use holm_spec::life::RestartPolicy;
-use holm_spec::signal;
 use holm_spec::workload::{Config, State, Status};
 use holm_sys::lock::{Lock, Mode};
 use holm_sys::process::boot_id;
@@ -33,7 +32,7 @@ impl Engine {
     /// Sees to it that a workload which is about to be started again is not; says whether it was.
     pub(crate) fn cancel_restart(&self, id: &Id) -> Result<bool> {
         let Some(socket) = self.try_connect(id)? else { return Ok(false) };
-        let request = Request::Signal { protocol: PROTOCOL, workload: *id, signal: signal::KILL };
+        let request = Request::CancelRestart { protocol: PROTOCOL, workload: *id };
         match session::ask(std::os::fd::AsFd::as_fd(&socket), &request) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == Kind::NotRunning => Ok(false),
@@ -75,7 +74,8 @@ impl Engine {
     pub fn start_after_boot(&self) -> Result<Vec<(String, Result<()>)>> {
         let boot = boot_id().map_err(|error| Error::io("read the boot id", error))?;
         let mut started = Vec::new();
-        for workload in self.list()? {
+        // The oldest first: a later one may be in the network of an earlier one.
+        for workload in self.list()?.into_iter().rev() {
             let (config, state) = (workload.config, workload.state);
             let ran = state.status == Status::Exited && state.boot_id != boot;
             if ran && config.restart.restarts_at_boot(state.exit_code, state.restarts, state.stopped) {

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use holm_spec::layout::{SOCKET_NAME, SandboxPaths};
 use holm_sys::file::ensure_directory;
@@ -18,8 +19,9 @@ use rustix::process::{PidfdFlags, pidfd_open};
 
 use crate::{Engine, Error, Kind, Result};
 
-/// Until a sandbox without a keeper is looked at again.
-const SOON: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+/// Until a sandbox without a keeper is looked at again, half of the first time and at most.
+const SOON: Duration = Duration::from_millis(25);
+const LATER: Duration = Duration::from_secs(60);
 
 /// The keepers of one installation.
 #[derive(Debug)]
@@ -28,6 +30,8 @@ pub struct Supervisor<'e> {
     watch: OwnedFd,
     /// Sandboxes and the processes of their keepers.
     keepers: BTreeMap<OsString, OwnedFd>,
+    /// How long it waits for those that are missing.
+    pause: Duration,
     _lock: Lock,
 }
 
@@ -47,7 +51,7 @@ impl Engine {
         let watch = watch.map_err(|errno| failed(errno.into()))?;
         let flags = inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO | inotify::WatchFlags::DELETE;
         inotify::add_watch(&watch, &directory, flags).map_err(|errno| failed(errno.into()))?;
-        Ok(Supervisor { engine: self, watch, keepers: BTreeMap::new(), _lock: lock })
+        Ok(Supervisor { engine: self, watch, keepers: BTreeMap::new(), pause: SOON, _lock: lock })
     }
 }
 
@@ -60,13 +64,15 @@ impl Supervisor<'_> {
     pub fn next_repair(&mut self, signals: BorrowedFd<'_>) -> Result<Option<Vec<String>>> {
         loop {
             // One that was just started does not listen yet, and nothing tells when it does.
-            let patience = (!self.find_keepers()?).then_some(&SOON);
+            let complete = self.find_keepers()?;
+            self.pause = if complete { SOON } else { (self.pause * 2).min(LATER) };
+            let patience = (!complete).then(|| Timespec::try_from(self.pause).ok()).flatten();
             let mut ready = vec![
                 PollFd::from_borrowed_fd(signals, PollFlags::IN),
                 PollFd::new(&self.watch, PollFlags::IN),
             ];
             ready.extend(self.keepers.values().map(|keeper| PollFd::new(keeper, PollFlags::IN)));
-            match poll(&mut ready, patience) {
+            match poll(&mut ready, patience.as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(errno) => return Err(Error::io("wait for keepers", errno)),
             }

@@ -86,7 +86,7 @@ impl Engine {
     /// [`Kind::NoSuchVolume`]; `output` takes no more.
     pub fn export_volume(&self, name: &str, output: OwnedFd) -> Result<()> {
         let volume = self.volumes().find(name)?;
-        let pack = Task::Pack { path: "/".into(), name: ".".into(), follow: true };
+        let pack = Task::Pack { path: "/".into(), name: "./".into(), follow: true };
         let exported = self.view(&volume).and_then(|view| carry_out(&pack, &view, None, output));
         exported.map_err(|error| error.about(format!("export volume `{name}`")))
     }
@@ -99,15 +99,17 @@ impl Engine {
     pub fn import_volume(&self, name: &str, input: OwnedFd, merge: bool) -> Result<()> {
         let about = |error: Error| error.about(format!("import volume `{name}`"));
         let volume = self.create_volume(&NewVolume::named(Some(name.to_owned())))?;
+        // Users of the host may reach a directory of theirs: what gives rights is not for them.
+        let own = volume.device().is_none();
+        let options = Unpack { only: None, owner: None, privileges: own, devices: own, top: own };
+        let task = Task::Unpack { directory: "/".into(), options };
         let mut input = Some(input);
-        let mut unpack = |view: &View| {
-            let options = Unpack { only: None, owner: None, privileges: true, devices: true };
-            carry_out(&Task::Unpack { directory: "/".into(), options }, view, input.take(), null()?)
-        };
-        if self.volumes().fill(&volume, |directory| unpack(&view_of(directory)?)).map_err(about)? {
+        let mut unpack = |view: &View| carry_out(&task, view, input.take(), null()?);
+        let fill = |directory: &Path| unpack(&view_of(directory)?).map(|()| true);
+        if self.volumes().fill(&volume, fill).map_err(about)? {
             return Ok(());
         }
-        if !merge {
+        if !merge && !is_empty(&self.volumes().source(&volume))? {
             let text = format!("import volume `{name}`: it holds something already");
             let hint = "holm volume import --merge adds to it and replaces what has the same name";
             return Err(Error::new(Kind::InUse, text).with_hint(Some(hint)));
@@ -130,14 +132,18 @@ impl Engine {
             return Ok(());
         }
         let mounts = config.settings.mounts.into_iter();
-        let named = mounts.filter(|mount| mount.kind == MountKind::Volume).filter_map(|mount| mount.name);
-        let nameless = |name: &String| volumes.find(name).is_ok_and(|volume| volume.anonymous);
-        let nameless: Vec<String> = named.filter(nameless).collect();
+        let nameless = mounts.filter(|mount| mount.kind == MountKind::Volume && mount.nameless);
+        let nameless: Vec<String> = nameless.filter_map(|mount| mount.name).collect();
         if !nameless.is_empty() {
             volumes.bind_to(id, &nameless)?;
         }
         Ok(())
     }
+}
+
+fn is_empty(directory: &Path) -> Result<bool> {
+    let failed = |error| Error::io(format!("list `{}`", directory.display()), error);
+    Ok(std::fs::read_dir(directory).map_err(failed)?.next().is_none())
 }
 
 fn view_of(directory: &Path) -> Result<View> {

@@ -52,7 +52,8 @@ fn is_kernels(found: &Found<'_>) -> bool {
     found.file_type() == FileType::Directory && kind.is_ok_and(|kind| OF_THE_KERNEL.contains(&kind))
 }
 
-/// Packs what lies at `path` under the name `name`; with the name `.` what lies below it without itself.
+/// Packs what lies at `path` under the name `name`; with the name `.` what lies below it without itself, with `./` a directory as the
+/// archive's own.
 pub fn pack(
     root: BorrowedFd<'_>,
     path: &str,
@@ -67,7 +68,8 @@ pub fn pack(
         FileType::Directory => {
             let directory =
                 look::open(root, path, OFlags::RDONLY | OFlags::DIRECTORY, follow).map_err(opened)?;
-            let prefix = if name == "." { Vec::new() } else { [name.as_bytes(), b"/"].concat() };
+            let prefix =
+                if matches!(name, "." | "./") { Vec::new() } else { [name.as_bytes(), b"/"].concat() };
             if name != "." {
                 packer.directory(name.as_bytes().to_vec(), &stat, directory.as_fd())?;
             }

@@ -107,8 +107,8 @@ impl Unpacker<'_> {
     fn entry<R: Read>(&mut self, entry: &Entry, reader: &mut Reader<R>) -> Result<()> {
         let path = normal(&entry.path)?;
         let Some((parent, name)) = split(&path) else {
-            // The directory itself, which is there and stays as it is.
-            return Ok(());
+            // The directory itself, which is there.
+            return if self.options.top { self.top(entry) } else { Ok(()) };
         };
         self.check_name(&path)?;
         if matches!(entry.kind, EntryKind::Character | EntryKind::Block) && !self.options.devices {
@@ -130,6 +130,14 @@ impl Unpacker<'_> {
         };
         self.parent = Some((parent.to_vec(), opened));
         unpacked
+    }
+
+    fn top(&self, entry: &Entry) -> Result<()> {
+        if entry.kind != EntryKind::Directory {
+            return Ok(());
+        }
+        let place = Place { parent: self.into.as_fd(), name: c".".to_owned(), path: b"." };
+        self.attributes(&place, entry, &self.into)
     }
 
     /// Whoever packs was asked for one name; more than that is no mistake of theirs.

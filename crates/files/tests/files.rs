@@ -13,7 +13,7 @@ use holm_spec::files::{FailureKind, Task, Unpack};
 use holm_tar::{Entry, EntryKind, Writer};
 use rustix::fs::{CWD, FileType, Mode, XattrFlags, mknodat, setxattr};
 
-const PLAIN: Unpack = Unpack { only: None, owner: None, privileges: true, devices: true };
+const PLAIN: Unpack = Unpack { only: None, owner: None, privileges: true, devices: true, top: false };
 
 fn view(root: &Path) -> View {
     View { root: open(root), upper: None, lower: None }
@@ -119,7 +119,7 @@ fn without_privileges_a_copy_gives_nobody_rights() {
     let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     tree(from.path());
     fs::remove_file(from.path().join("d/null")).unwrap();
-    let options = Unpack { only: None, owner: Some((5, 6)), privileges: false, devices: false };
+    let options = Unpack { only: None, owner: Some((5, 6)), privileges: false, devices: false, top: false };
     unpack(to.path(), "/", options.clone(), &pack(from.path(), "/d", ".")).unwrap();
     let small = fs::metadata(to.path().join("small")).unwrap();
     assert_eq!((small.mode() & 0o7777, small.uid(), small.gid()), (0o750, 5, 6));

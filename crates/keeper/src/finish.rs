@@ -8,15 +8,16 @@ use std::time::Duration;
 
 use holm_runtime::cgroup::{Hierarchies, out_of_memory_kills};
 use holm_runtime::release::{release_groups, remove_workload};
-use holm_spec::Timestamp;
 use holm_spec::event::{EVENTS_LIMIT, Event};
 use holm_spec::keeper::{FailureKind, Reply};
 use holm_spec::layout::DOOMED_PREFIX;
+use holm_spec::life::{Health, HealthStatus};
 use holm_spec::volume::MountKind;
 use holm_spec::workload::{Config, State, Status};
+use holm_spec::{Id, Timestamp};
 use holm_sys::appended::append;
 use holm_sys::fail_point;
-use holm_sys::file::{remove_locked_tree, remove_tree};
+use holm_sys::file::{read_limited, remove_locked_tree, remove_tree};
 use holm_sys::lock::{Lock, Mode};
 use holm_volume::Volumes;
 
@@ -24,6 +25,8 @@ use crate::server::Server;
 use crate::start::write_state;
 use crate::task::{Task, group_path};
 
+/// Longest state of a workload that is read, in bytes.
+const STATE_LIMIT: u64 = 1 << 20;
 /// How long a command may take to let go of a workload that it has started.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -65,6 +68,12 @@ impl Server {
         let mut replies = vec![Reply::Exited { code, oom_killed }];
         replies.extend(auto_remove.then_some(Reply::Removed));
         self.finish_session(process, &replies);
+    }
+
+    /// How a workload ended the last time; `None` if it never ran.
+    fn last_state(&self, id: &Id) -> Option<State> {
+        let text = read_limited(&self.layout.workload(id).exit(), STATE_LIMIT).ok()?;
+        serde_json::from_slice(&text).ok()
     }
 
     /// Writes down how a workload ended, if that is of use to anybody.
@@ -142,8 +151,9 @@ impl Server {
             // Whoever started it holds the workload's lock until it hears of this.
             self.remove_workload(config);
         } else {
-            let state = State { exit_code: exit_code(kind), error: error.to_owned(), ..State::created() };
-            let _ = write_state(&self.layout.workload(&config.id).exit(), &state);
+            let before = self.last_state(&config.id).unwrap_or_else(State::created);
+            let state = State { exit_code: exit_code(kind), error: error.to_owned(), ..before };
+            self.record(config, &state);
         }
         self.leave_or_close(released);
     }
@@ -175,6 +185,8 @@ pub fn ended(state: &State, exit_code: i32) -> State {
         pid_start: 0,
         finished: Timestamp::from_nanos(holm_sys::process::now()),
         exit_code,
+        // As Docker has it: what does not run is not healthy.
+        health: state.health.clone().map(|health| Health { status: HealthStatus::Unhealthy, ..health }),
         ..state.clone()
     }
 }

@@ -83,6 +83,9 @@ impl Server {
         }) else {
             return;
         };
+        if self.tasks.get(id).is_some_and(|task| self.is_starting(task.main)) {
+            return self.set_due(id, AGAIN);
+        }
         let Some(_leave) = self.leave_to_execute(id) else {
             return self.set_due(id, AGAIN);
         };

@@ -98,7 +98,8 @@ impl Server {
         self.record(&config, &state);
         let released = self.release_groups(&config);
         self.leave_networks(&config);
-        match config.restart.restarts(code, run.restarts, false) {
+        self.tell_event(&config, "die", [("exitCode", code.to_string())]);
+        match config.restart.restarts(code, run.restarts, state.stopped) {
             true => self.wait_to_restart(config, state, next_pause(run.pause, Duration::ZERO)),
             false => self.leave_or_close(released),
         }

@@ -21,7 +21,7 @@ use holm_spec::keeper::{
 use holm_spec::life::Health;
 use holm_spec::rootfs::RootFs;
 use holm_spec::workload::{Config, Isolation, State, Status, VERSION};
-use holm_spec::{Id, Timestamp};
+use holm_spec::{Id, Timestamp, signal};
 use holm_sys::fail_point;
 use holm_sys::file::{Durability, ensure_directory, read_limited, replace};
 use holm_sys::process::Child;
@@ -70,6 +70,7 @@ impl Server {
             Request::Start { protocol, .. }
             | Request::Attach { protocol, .. }
             | Request::Exec { protocol, .. }
+            | Request::CancelRestart { protocol, .. }
             | Request::Signal { protocol, .. } => *protocol,
             Request::Resize { .. } | Request::SessionSignal { .. } | Request::CloseStdin => return,
         };
@@ -89,6 +90,11 @@ impl Server {
             Request::Attach { workload, streams, .. } => self.attach(client, &workload, streams),
             Request::Exec { workload, process, streams, window, .. } => {
                 self.exec(client, &workload, &process, streams, window);
+            }
+            Request::CancelRestart { workload, .. } => {
+                if !self.signal_waiting(client, &workload, signal::KILL) {
+                    self.fail(client, FailureKind::NotRunning, "it does not wait to be started".to_owned());
+                }
             }
             Request::Signal { workload, signal, .. } => self.signal(client, &workload, signal),
             Request::Resize { .. } | Request::SessionSignal { .. } | Request::CloseStdin => {}

@@ -27,7 +27,7 @@ pub enum Task {
     Pack {
         /// Path in the workload.
         path: String,
-        /// What it is called in the archive; `.` for what lies below it without itself.
+        /// What it is called in the archive; `.` for what lies below it without itself, `./` with it.
         name: String,
         /// Of a link, what it leads to; links below are packed as such.
         follow: bool,
@@ -66,6 +66,9 @@ pub struct Unpack {
     pub privileges: bool,
     /// Make device nodes; otherwise they are left out.
     pub devices: bool,
+    /// Of an entry for the directory itself the owner, permissions and attributes count.
+    #[serde(default)]
+    pub top: bool,
 }
 
 /// What lies at a path.

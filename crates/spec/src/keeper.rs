@@ -145,6 +145,13 @@ pub enum Request {
         /// First size of the terminal.
         window: Option<WindowSize>,
     },
+    /// Do not start the workload again that is about to be; one that runs goes on, and the answer is that none waits.
+    CancelRestart {
+        /// [`PROTOCOL`].
+        protocol: u32,
+        /// Which workload.
+        workload: Id,
+    },
     /// Send a signal to the workload's first process; one that is about to be started again is not, if the signal asks it to
     /// end.
     Signal {

@@ -73,6 +73,9 @@ pub struct MountPoint {
     /// Name of the volume; of an image what was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// Nobody named the volume here: it was made for this workload.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub nameless: bool,
     /// Where the host has it; empty for an image.
     #[serde(default)]
     pub source: PathBuf,

@@ -21,18 +21,19 @@ use rustix::io::Errno;
 
 use crate::Volumes;
 use crate::error::{Error, Result};
-use crate::volumes::{DATA_MODE, names_in};
+use crate::volumes::DATA_MODE;
 
 impl Volumes {
     /// Lets `fill` write into a directory what an empty volume is to hold; the owner and the permissions of that directory
-    /// become the volume's. One that holds something is left as it is. Says whether it was filled.
+    /// become the volume's. One that holds something is left as it is, and so is one that `fill` says it has nothing for.
+    /// Says whether it was filled.
     ///
     /// # Errors
     /// What `fill` reports; [`crate::Kind::Locked`], [`crate::Kind::NoSpace`].
     pub fn fill<E: From<Error>>(
         &self,
         volume: &Volume,
-        fill: impl FnOnce(&Path) -> std::result::Result<(), E>,
+        fill: impl FnOnce(&Path) -> std::result::Result<bool, E>,
     ) -> std::result::Result<bool, E> {
         let paths = self.layout.volume(&volume.name);
         if volume.device().is_some() || (!is_empty(&paths.data())? && !paths.filled().exists()) {
@@ -47,7 +48,10 @@ impl Volumes {
         }
         let filling = paths.filling();
         make_anew(&filling, volume)?;
-        fill(&filling).inspect_err(|_| drop(remove_tree(&filling)))?;
+        if !fill(&filling).inspect_err(|_| drop(remove_tree(&filling)))? {
+            remove_tree(&filling).map_err(|error| Error::io(about(volume), error))?;
+            return Ok(false);
+        }
         fail_point::reached("volume-filling");
         publish(&paths, volume)?;
         fail_point::reached("volume-filled");
@@ -91,8 +95,13 @@ fn publish(paths: &VolumePaths, volume: &Volume) -> Result<()> {
     publish().map_err(|errno| Error::io(about(volume), errno))
 }
 
+/// Also those that are no text.
+fn every_name_in(directory: &Path) -> std::io::Result<Vec<std::ffi::OsString>> {
+    std::fs::read_dir(directory)?.map(|entry| entry.map(|entry| entry.file_name())).collect()
+}
+
 fn move_in(paths: &VolumePaths, volume: &Volume) -> Result<()> {
-    let names = names_in(&paths.filled())?;
+    let names = every_name_in(&paths.filled()).map_err(|error| Error::io(about(volume), error))?;
     let directory = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let move_names = || {
         let filled = open(paths.filled(), directory, Permissions::empty())?;
@@ -117,6 +126,7 @@ fn move_in(paths: &VolumePaths, volume: &Volume) -> Result<()> {
 mod tests {
     use super::*;
     use crate::NewVolume;
+    use crate::volumes::names_in;
     use holm_spec::layout::Layout;
 
     struct Case {
@@ -136,10 +146,10 @@ mod tests {
         Case { _dir: dir, volumes, volume, paths: layout.volume("data") }
     }
 
-    fn write(directory: &Path) -> Result<()> {
+    fn write(directory: &Path) -> Result<bool> {
         std::fs::write(directory.join("a"), "new").expect("write");
         std::fs::create_dir(directory.join("b")).expect("a directory");
-        Ok(())
+        Ok(true)
     }
 
     fn names(case: &Case) -> Vec<String> {
@@ -154,7 +164,10 @@ mod tests {
         assert!(case.volumes.fill(&case.volume, write).expect("fills it"));
         assert_eq!(names(&case), ["a", "b"]);
         assert!(
-            !case.volumes.fill(&case.volume, |_| -> Result<()> { panic!("asked again") }).expect("leaves it")
+            !case
+                .volumes
+                .fill(&case.volume, |_| -> Result<bool> { panic!("asked again") })
+                .expect("leaves it")
         );
         assert!(!case.paths.filled().exists() && !case.paths.filling().exists());
     }
@@ -176,6 +189,19 @@ mod tests {
     }
 
     #[test]
+    fn names_that_are_no_text_come_along() {
+        use std::os::unix::ffi::OsStrExt;
+        let case = case();
+        let name = std::ffi::OsStr::from_bytes(b"\xe9");
+        let write = |directory: &Path| {
+            std::fs::write(directory.join(name), "").expect("write");
+            Ok::<_, Error>(true)
+        };
+        assert!(case.volumes.fill(&case.volume, write).expect("fills it"));
+        assert!(case.paths.data().join(name).exists());
+    }
+
+    #[test]
     fn what_fails_leaves_nothing() {
         let case = case();
         let failed = case.volumes.fill(&case.volume, |directory| {
@@ -183,6 +209,10 @@ mod tests {
             Err(Error::new(crate::Kind::Invalid, "no"))
         });
         assert!(failed.is_err());
+        let mode = |case: &Case| std::fs::metadata(case.paths.data()).expect("is there").permissions();
+        let before = mode(&case);
+        assert!(!case.volumes.fill(&case.volume, |_| Ok::<_, Error>(false)).expect("leaves it"));
+        assert_eq!(mode(&case), before);
         assert!(names(&case).is_empty() && !case.paths.filling().exists());
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use holm_spec::Id;
 use holm_spec::layout::STAGED_PREFIX;
-use holm_spec::volume::{MountKind, Volume};
+use holm_spec::volume::MountKind;
 use holm_sys::fail_point;
 use holm_sys::file::{Durability, ensure_directory, read_limited, remove_tree, replace};
 use holm_sys::lock::{Lock, Mode};
@@ -93,7 +93,10 @@ impl Volumes {
     /// # Errors
     /// [`Kind::NotFound`]; [`Kind::InUse`], by which workloads.
     pub fn remove(&self, name: &str) -> Result<()> {
-        let volume = self.find(name)?;
+        match self.find(name) {
+            Err(error) if error.kind() != Kind::Corrupt => return Err(error),
+            _ => {}
+        }
         let exclusive = self.exclusive()?;
         let in_use = self.in_use()?;
         let users: Vec<String> = in_use.of(name).map(|(_, user)| format!("`{user}`")).collect();
@@ -101,7 +104,7 @@ impl Volumes {
             let text = format!("remove volume `{name}`: workload {} has it", users.join(", "));
             return Err(Error::new(Kind::InUse, text));
         }
-        let doomed = self.take_away(&volume)?;
+        let doomed = self.take_away(name)?;
         drop(exclusive);
         remove_doomed(&doomed)
     }
@@ -111,14 +114,17 @@ impl Volumes {
     /// # Errors
     /// [`Kind::Corrupt`] while a workload does not tell its volumes.
     pub fn remove_unused(&self, chosen: &[String]) -> Result<Vec<String>> {
-        let exclusive = self.exclusive()?;
+        self.remove_under(chosen, self.exclusive()?)
+    }
+
+    fn remove_under(&self, chosen: &[String], exclusive: Lock) -> Result<Vec<String>> {
         let in_use = self.in_use()?;
         let (mut removed, mut doomed) = (Vec::new(), Vec::new());
         for name in chosen.iter().filter(|name| in_use.of(name).next().is_none()) {
             match self.find(name) {
-                Ok(volume) => doomed.push(self.take_away(&volume)?),
                 Err(error) if error.kind() == Kind::NotFound => continue,
-                Err(error) => return Err(error),
+                Err(error) if error.kind() != Kind::Corrupt => return Err(error),
+                _ => doomed.push(self.take_away(name)?),
             }
             removed.push(name.clone());
         }
@@ -143,21 +149,25 @@ impl Volumes {
         let _ = std::fs::remove_file(self.list_of(workload));
     }
 
-    /// Removes the volumes that go with a workload, which is gone, as far as no other one has them.
+    /// Removes the volumes that go with a workload, which is gone, as far as no other one has them. While somebody makes a
+    /// workload with volumes, that is left to the next repair: says whether it was done.
     ///
     /// # Errors
     /// As [`Volumes::remove_unused`]; the next repair tries again.
-    pub fn release(&self, workload: &Id) -> Result<()> {
+    pub fn release(&self, workload: &Id) -> Result<bool> {
         let list = self.list_of(workload);
         let text = match read_limited(&list, LIST_LIMIT) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(true),
             text => text.map_err(|error| Error::io(format!("read `{}`", list.display()), error))?,
+        };
+        let Some(exclusive) = Lock::try_acquire(&self.layout.volumes_lock(), Mode::Exclusive)? else {
+            return Ok(false);
         };
         let names: Vec<String> = String::from_utf8_lossy(&text).lines().map(str::to_owned).collect();
         fail_point::reached("volumes-releasing");
-        self.remove_unused(&names)?;
+        self.remove_under(&names, exclusive)?;
         self.unbind(workload);
-        Ok(())
+        Ok(true)
     }
 
     /// Finishes what crashes left; one line for each thing.
@@ -170,7 +180,7 @@ impl Volumes {
             let path = self.work().join(&name);
             let with = name.strip_prefix(WITH).and_then(|id| id.parse::<Id>().ok());
             if let Some(id) = with {
-                if !self.is_there(&id) && self.release(&id).is_ok() {
+                if !self.is_there(&id) && matches!(self.release(&id), Ok(true)) {
                     done.push(format!("workload {}: removed the volumes that went with it", id.short()));
                 }
             } else if name.starts_with(OLD) && remove_tree(&path).is_ok() {
@@ -200,11 +210,11 @@ impl Volumes {
     }
 
     /// Takes a volume's name away; where it lies then.
-    fn take_away(&self, volume: &Volume) -> Result<PathBuf> {
+    fn take_away(&self, name: &str) -> Result<PathBuf> {
         let doomed = self.work().join(format!("{OLD}{}", random_name()));
-        let failed = |error| Error::io(format!("remove volume `{}`", volume.name), error);
+        let failed = |error| Error::io(format!("remove volume `{name}`"), error);
         ensure_directory(&self.work(), 0o700).map_err(failed)?;
-        std::fs::rename(&self.layout.volume(&volume.name).dir, &doomed).map_err(failed)?;
+        std::fs::rename(&self.layout.volume(name).dir, &doomed).map_err(failed)?;
         fail_point::reached("volume-unnamed");
         Ok(doomed)
     }

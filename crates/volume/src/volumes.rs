@@ -65,15 +65,18 @@ impl Volumes {
         found.ok_or_else(|| Error::new(Kind::NotFound, format!("no such volume: `{name}`")))
     }
 
-    /// All volumes, by name.
+    /// All volumes, by name, but for those whose document is damaged: they can be removed by their names.
     ///
     /// # Errors
-    /// [`Kind::Corrupt`]; the directory cannot be listed.
+    /// The directory cannot be listed.
     pub fn list(&self) -> Result<Vec<Volume>> {
         let mut volumes = Vec::new();
         for name in names_in(&self.layout.volumes())? {
             if is_valid_name(&name) {
-                volumes.extend(self.read(&name)?);
+                match self.read(&name) {
+                    Err(error) if error.kind() == Kind::Corrupt => {}
+                    read => volumes.extend(read?),
+                }
             }
         }
         volumes.sort_by(|a, b| a.name.cmp(&b.name));

@@ -381,3 +381,31 @@ fn what_fails_leaves_no_volume() {
     assert_eq!(volumes(&holm), Vec::<String>::new());
     assert!(holm.workloads().is_empty());
 }
+
+#[test]
+fn a_backup_has_the_owner_of_the_whole() {
+    let holm = Holm::new();
+    holm.sh(&["-v", "data:/d"], "echo x > /d/f; chmod 700 /d; chown 999:998 /d");
+    let piped =
+        holm.host_shell(&format!("{0} volume export data | {0} volume import copy", holm.shell_words()));
+    piped.ok();
+    assert_eq!(holm.sh(&["-v", "copy:/d"], "stat -c %u:%g:%a /d; cat /d/f"), "999:998:700\nx");
+}
+
+#[test]
+fn an_empty_volume_keeps_its_owner_where_the_image_has_nothing() {
+    let holm = Holm::new();
+    holm.sh(&["-v", "spool:/d"], "chmod 700 /d; chown 1000:1000 /d");
+    assert_eq!(holm.sh(&["-v", "spool:/nothing/here"], "stat -c %u:%g:%a /nothing/here"), "1000:1000:700");
+}
+
+#[test]
+fn the_host_is_given_to_nobody() {
+    let holm = Holm::new();
+    for path in ["/", "/etc", "/usr"] {
+        let volume = format!("{path}:/h:U");
+        holm.script(&["-u", "33", "-v", &volume], "true").refused(125, &["the host needs it"]);
+    }
+    let file = holm.file("one", "x");
+    assert_eq!(holm.sh(&["-u", "33", "-v", &format!("{file}:/one:U")], "stat -c %u /one"), "33");
+}

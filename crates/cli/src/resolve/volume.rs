@@ -37,6 +37,7 @@ pub fn new(source: MountSource, target: String) -> MountRequest {
         read_only: false,
         subpath: None,
         propagation: None,
+        nameless: false,
         owned: false,
         mode: String::new(),
         text: None,

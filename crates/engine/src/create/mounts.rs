@@ -23,6 +23,12 @@ use crate::image_files::Root;
 use crate::request::{Below, Bind, CreateRequest, IdMaps, IdRange, MountRequest, MountSource};
 use crate::{Engine, Error, Kind, Result};
 
+/// Directories of the host that are given to nobody.
+const NOBODYS: [&str; 22] = [
+    "/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib32", "/lib64", "/media", "/mnt", "/opt",
+    "/proc", "/root", "/run", "/sbin", "/srv", "/sys", "/tmp", "/usr", "/var", "/var/lib",
+];
+
 /// What is mounted, by what was asked.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
@@ -58,6 +64,12 @@ impl Engine {
         config: &image::Config,
         user: &str,
     ) -> Result<Plan> {
+        let is_volume = |mount: &MountRequest| matches!(mount.source, MountSource::Volume { .. });
+        let may_have = request.mounts.iter().any(is_volume)
+            || !request.volumes_from.is_empty()
+            || config.volumes().iter().flatten().next().is_some();
+        // Before others are asked for theirs, which stay from now on.
+        let lock = if may_have { Some(self.volumes().referring()?) } else { None };
         let mut mounts = request.mounts.clone();
         for mount in &mut mounts {
             mount.target = clean_target(&mount.target)?;
@@ -84,8 +96,6 @@ impl Engine {
                 mounts.push(nameless(target));
             }
         }
-        let has_volumes = mounts.iter().any(|mount| matches!(mount.source, MountSource::Volume { .. }));
-        let lock = if has_volumes { Some(self.volumes().referring()?) } else { None };
         Ok(Plan { mounts, user: user.to_owned(), lock })
     }
 
@@ -146,12 +156,14 @@ impl Engine {
         if made {
             self.tell_of(EventKind::Volume, "create", &volume.name, [("driver", "local".to_owned())]);
         }
-        if copy {
+        // What the image has there is for the whole of a volume, not for a part of it.
+        if copy && mount.subpath.is_none() {
             volumes.fill(&volume, |directory| copy_up(image.get()?, &mount.target, directory))?;
         }
         let source = volumes.source(&volume);
         check_device(&volume, &source)?;
-        Ok(MountPoint { name: Some(volume.name), source, ..point(MountKind::Volume, mount) })
+        let nameless = asked.anonymous || mount.nameless;
+        Ok(MountPoint { name: Some(volume.name), nameless, source, ..point(MountKind::Volume, mount) })
     }
 
     fn mount_of_image(&self, name: &str, mount: &MountRequest) -> Result<MountPoint> {
@@ -212,6 +224,7 @@ fn nameless(target: String) -> MountRequest {
         read_only: false,
         subpath: None,
         propagation: None,
+        nameless: false,
         owned: false,
         mode: String::new(),
         text: None,
@@ -224,7 +237,7 @@ fn again(point: MountPoint, read_only: Option<bool>) -> Option<MountRequest> {
         MountKind::Bind => MountSource::Bind(Bind { path: point.source, ..Bind::default() }),
         MountKind::Volume => {
             let (options, labels) = (BTreeMap::new(), BTreeMap::new());
-            MountSource::Volume { name: point.name, copy: true, options, labels }
+            MountSource::Volume { name: point.name, copy: false, options, labels }
         }
         MountKind::Image => return None,
     };
@@ -234,6 +247,7 @@ fn again(point: MountPoint, read_only: Option<bool>) -> Option<MountRequest> {
         read_only: read_only.unwrap_or(point.read_only),
         subpath: point.subpath,
         propagation: point.propagation,
+        nameless: point.nameless,
         owned: false,
         mode: point.mode,
         text: None,
@@ -249,6 +263,7 @@ fn point(kind: MountKind, mount: &MountRequest) -> MountPoint {
     MountPoint {
         kind,
         name: None,
+        nameless: false,
         source: Path::new("").into(),
         target: mount.target.clone(),
         subpath: mount.subpath.clone(),
@@ -281,16 +296,17 @@ fn check_device(volume: &Volume, source: &Path) -> Result<()> {
     Err(Error::new(Kind::NoSuchPath, text))
 }
 
-/// Copies what the image has at a path, which the image may lead anywhere inside it, and who owns it.
-fn copy_up(root: BorrowedFd<'_>, target: &str, directory: &Path) -> Result<()> {
+/// Copies what the image has at a path, which the image may lead anywhere inside it, and who owns it; whether there is
+/// something.
+fn copy_up(root: BorrowedFd<'_>, target: &str, directory: &Path) -> Result<bool> {
     let failed = |errno| Error::io(format!("copy `{target}` of the image"), errno);
     // Nothing, or a file: then there is nothing to copy.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-    let Ok(source) = in_root::open(root, target, flags, ResolveFlags::empty()) else { return Ok(()) };
+    let Ok(source) = in_root::open(root, target, flags, ResolveFlags::empty()) else { return Ok(false) };
     let into = open_directory(directory).map_err(failed)?;
     let stat = fstat(&source).map_err(failed)?;
     let (output, input) = pipe()?;
-    let options = Unpack { only: None, owner: None, privileges: true, devices: true };
+    let options = Unpack { only: None, owner: None, privileges: true, devices: true, top: false };
     let pack = Task::Pack { path: "/".into(), name: ".".into(), follow: true };
     let unpack = Task::Unpack { directory: "/".into(), options };
     let (from, to) = (
@@ -301,7 +317,8 @@ fn copy_up(root: BorrowedFd<'_>, target: &str, directory: &Path) -> Result<()> {
     connect(|| carry_out(&pack, &from, None, output), || carry_out(&unpack, &to, Some(input), null))?;
     let owner = (rustix::fs::Uid::from_raw(stat.st_uid), rustix::fs::Gid::from_raw(stat.st_gid));
     fchown(&into, Some(owner.0), Some(owner.1)).map_err(failed)?;
-    fchmod(&into, Mode::from_raw_mode(stat.st_mode)).map_err(failed)
+    fchmod(&into, Mode::from_raw_mode(stat.st_mode)).map_err(failed)?;
+    Ok(true)
 }
 
 fn open_directory(path: &Path) -> Result<OwnedFd, rustix::io::Errno> {
@@ -313,13 +330,17 @@ fn give_to(user: &str, point: &MountPoint, image: BorrowedFd<'_>) -> Result<()> 
     let (passwd, group) = (read_in_root(image, "/etc/passwd"), read_in_root(image, "/etc/group"));
     let identity = Identity::resolve(user, &passwd, &group)?;
     let about = || format!("give `{}` to user {}", point.source.display(), identity.uid);
+    if NOBODYS.iter().any(|path| point.source == Path::new(path)) {
+        return Err(invalid(format!("{}: the host needs it as it is", about())));
+    }
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let opened = open(&point.source, flags, Mode::empty()).map_err(|errno| Error::io(about(), errno))?;
-    let part = point.subpath.as_deref().unwrap_or("/");
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-    let directory = in_root::open(opened.as_fd(), part, flags, ResolveFlags::empty())
-        .map_err(|errno| Error::io(about(), errno))?;
-    holm_files::own(directory, identity.uid, identity.gid).map_err(|error| Error::from(error).about(about()))
+    let found = match &point.subpath {
+        Some(part) => in_root::open(opened.as_fd(), part.as_str(), OFlags::PATH, ResolveFlags::empty())
+            .map_err(|errno| Error::io(about(), errno))?,
+        None => opened,
+    };
+    holm_files::own(&found, identity.uid, identity.gid).map_err(|error| Error::from(error).about(about()))
 }
 
 /// For the runtime. A mount of an image is the keeper's to make.

@@ -178,6 +178,7 @@ impl Side<'_> {
             owner: (!options.archive).then_some(own),
             privileges: options.archive,
             devices: options.archive || matches!(self, Self::Workload(..)),
+            top: false,
         }
     }
 }

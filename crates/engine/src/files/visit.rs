@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 
 use holm_spec::Id;
 use holm_spec::keeper::Streams;
+use holm_spec::life::RestartPolicy;
+use holm_spec::log::LogSettings;
 use holm_spec::workload::{Config, NetworkMode};
 use holm_sys::file::random_bytes;
 use holm_sys::lock::Lock;
@@ -58,6 +60,8 @@ fn visitor(visited: &Config, id: Id) -> Config {
     (config.auto_remove, config.start_at_once) = (true, true);
     (config.tty, config.open_stdin, config.stdin_once) = (false, true, true);
     config.labels = BTreeMap::new();
+    (config.restart, config.health) = (RestartPolicy::No, None);
+    (config.settings.mounts, config.settings.log) = (Vec::new(), LogSettings::default());
     // Nothing of the host's is needed, and nothing of what was shared may be seen.
     config.oci.set_mounts(None);
     (config.settings.network, config.settings.networks) = (NetworkMode::None, Vec::new());

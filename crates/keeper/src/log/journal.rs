@@ -69,6 +69,13 @@ impl Journal {
         }
     }
 
+    /// Nothing more comes: what it did not take is told now, if it takes that.
+    pub fn finish(&mut self, time: Timestamp) {
+        if self.lost > 0 {
+            let _ = self.pass_on_loss(time);
+        }
+    }
+
     fn pass_on_loss(&mut self, time: Timestamp) -> Result<(), Errno> {
         self.begin(time, b'4');
         let text = format!("holm: {} lines lost: the journal took none", self.lost);

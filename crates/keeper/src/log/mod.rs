@@ -92,6 +92,7 @@ impl Log {
         self.end(time, Stream::Stdout);
         self.end(time, Stream::Stderr);
         self.write(time);
+        self.journal.iter_mut().for_each(|journal| journal.finish(time));
     }
 
     /// What to watch for the end of a compression that was begun since this was asked last.
