@@ -76,6 +76,7 @@ pub const VERBS: &[Verb] = &[
     verb!("rm", rm, 1),
     verb!("top", top, 1),
     verb!("stats", stats, 1),
+    verb!("metrics", metrics, 1),
     verb!("port", port, 1),
     verb!("events", events, 1),
     verb!("inspect", inspect, 1),

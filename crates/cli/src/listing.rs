@@ -33,6 +33,13 @@ impl Row {
         Self { values, hidden: Map::new() }
     }
 
+    /// The same row with another value.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: String) -> Self {
+        self.values.insert(name.to_owned(), Value::from(value));
+        self
+    }
+
     fn text(&self, name: &str) -> String {
         self.values.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
     }

@@ -76,7 +76,6 @@ const UPDATE: &[(&str, Option<char>, &str)] = &[
     ("memory-reservation", None, LIMITS),
     ("memory-swap", None, LIMITS),
 ];
-const PS: &[(&str, Option<char>, &str)] = &[("size", Some('s'), SIZES)];
 const INSPECT: &[(&str, Option<char>, &str)] = &[("size", Some('s'), SIZES)];
 const START: &[(&str, Option<char>, &str)] =
     &[("checkpoint", None, CHECKPOINTS), ("checkpoint-dir", None, CHECKPOINTS)];
@@ -125,7 +124,6 @@ pub fn command_area(words: &str) -> Option<&'static str> {
 pub fn area(command: &str, flag: &str) -> Option<(&'static str, &'static str)> {
     let table = match command {
         "run" | "create" => CREATE,
-        "ps" => PS,
         "update" => UPDATE,
         "inspect" | "container-inspect" => INSPECT,
         "start" => START,
@@ -154,7 +152,7 @@ mod tests {
         assert_eq!(area("run", "--link"), Some(("link", NETWORK)));
         assert_eq!(area("create", "-c"), Some(("cpu-shares", LIMITS)));
         assert_eq!(area("run", "--storage-opt=size=1g"), Some(("storage-opt", VOLUMES)));
-        assert_eq!(area("ps", "-s"), Some(("size", SIZES)));
+        assert_eq!(area("inspect", "-s"), Some(("size", SIZES)));
         assert_eq!(area("run", "--lin"), None);
         assert_eq!(area("ps", "--link"), None);
     }

@@ -307,10 +307,14 @@ impl Engine {
                     }
                     // Or so says a keeper that was killed before it answered.
                     let repaired = self.repair_sandbox(id, &self.layout.sandbox(id).dir)?.is_some();
-                    // It may have come back meanwhile.
+                    // It may have come back meanwhile, or is about to be gone.
                     if !repaired && !self.is_up(id) {
                         return Ok(true);
                     }
+                    if deadline.is_some_and(|deadline| Instant::now() > deadline) {
+                        return Ok(false);
+                    }
+                    std::thread::sleep(Duration::from_millis(2));
                 }
                 Err(error) => return Err(error),
                 Ok(mut session) => {

@@ -8,11 +8,10 @@ use std::time::Duration;
 use holm_spec::Id;
 use holm_spec::keeper::{PROTOCOL, Request};
 use holm_spec::life::RestartPolicy;
-use holm_spec::workload::{Config, State, Status};
+use holm_spec::workload::{State, Status};
 use holm_sys::lock::{Lock, Mode};
 use holm_sys::process::boot_id;
 
-use crate::find::read_document;
 use crate::launch::Ground;
 use crate::session::{self, Beginning};
 use crate::{Engine, Error, Kind, Result};
@@ -48,8 +47,7 @@ impl Engine {
     /// What is held while a workload without keeper is buried and started again: nothing if it is not, `None` if somebody
     /// else is at it.
     pub(crate) fn leave_to_revive(&self, id: &Id) -> Option<Option<Lock>> {
-        let config: Option<Config> = read_document(&self.layout.workload(id).config()).unwrap_or_default();
-        if config.is_none_or(|config| config.restart == RestartPolicy::No) {
+        if self.config(id).map_or(RestartPolicy::No, |config| config.restart) == RestartPolicy::No {
             return Some(None);
         }
         Lock::try_acquire(&self.layout.workload(id).lock(), Mode::Exclusive).ok().flatten().map(Some)

@@ -40,6 +40,8 @@ pub struct Sample {
 pub struct Used {
     /// Percentage of one processor since the look before; `None` at the first.
     pub cpu: Option<f64>,
+    /// Processor time of this run in nanoseconds.
+    pub cpu_nanos: Option<u64>,
     /// Bytes of memory without the file pages that would go first.
     pub memory: u64,
     /// Its limit in bytes; the host's memory, or the guest's, where there is none.
@@ -175,7 +177,10 @@ impl Watch<'_> {
         let runs = known.workload.state.status == Status::Running;
         let nothing = Used { cpu: Some(0.0), blocks: Some((0, 0)), ..Used::default() };
         let used = match reading {
-            Some(now) => Some(Used { cpu: cpu_percent(known.before, now), ..now.used }),
+            Some(now) => {
+                let cpu = cpu_percent(known.before, now);
+                Some(Used { cpu, cpu_nanos: now.cpu_nanos, ..now.used })
+            }
             None => (!runs).then_some(nothing),
         };
         known.before = reading;
@@ -200,6 +205,7 @@ fn read_container(hierarchies: &Hierarchies, workload: &Workload, host_memory: u
     let memory = if usage.counted.memory { usage.memory_in_use() } else { anonymous(hierarchies, &group) };
     let used = Used {
         cpu: None,
+        cpu_nanos: None,
         memory,
         memory_limit: usage.memory_limit.min(host_memory),
         network: if has_network { network(workload.state.pid) } else { (0, 0) },
@@ -310,6 +316,7 @@ fn reading_of(asked: &Asked) -> Option<Reading> {
 fn from_guest(stats: &agent::Stats, started: Timestamp, at: Instant) -> Reading {
     let used = Used {
         cpu: None,
+        cpu_nanos: None,
         memory: stats.memory,
         memory_limit: stats.memory_limit,
         network: (0, 0),

@@ -4,9 +4,11 @@
 //! The run root, which may lie below it, is left out.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use holm_spec::volume::Volume;
+use holm_spec::workload::Isolation;
 use holm_spec::{Digest, Id};
 use holm_store::{ObjectUsage, StoreUsage};
 use holm_sys::usage::Usage;
@@ -101,6 +103,27 @@ impl Engine {
             usages.push(VolumeUsage { users: in_use.of(&volume.name).count(), size, volume });
         }
         Ok(usages)
+    }
+
+    /// Bytes on the disk of what a workload wrote, and bytes of the files of its image.
+    ///
+    /// # Errors
+    /// What it wrote cannot be measured. An image that is gone has none.
+    pub fn sizes(&self, workload: &Workload) -> Result<(u64, u64)> {
+        let config = &workload.config;
+        let mut counter = Usage::default();
+        let written = match config.isolation {
+            Isolation::Vm => below(&mut counter, &self.layout.scratch(&config.id), &[])?,
+            Isolation::Container => {
+                let upper = &config.root.writable.upper;
+                // What it wrote, without the directory that holds it.
+                let own = std::fs::metadata(upper).map_or(0, |upper| upper.blocks() * 512);
+                below(&mut counter, upper, &[])?.saturating_sub(own)
+            }
+        };
+        let image = self.store.resolve(&config.image.id.to_string());
+        let image = image.map_or(0, |image| self.store.layer_sizes(&image.diff_ids).into_iter().sum());
+        Ok((written, image))
     }
 
     /// Bytes on the disk of a workload; 0 if it is gone.

@@ -101,8 +101,8 @@ impl Server {
         release_groups(&config.cgroup_parent, &config.sandbox).is_ok()
     }
 
-    /// Gives back what the workload held; says whether its control groups are gone. What fails here is left for the next command to repair: where a group is
-    /// left, the sandbox's directory is the only record of it.
+    /// Gives back what the workload held; says whether its control groups are gone. What fails here is left for the next
+    /// command to repair: where a group is left, the sandbox's directory is the only record of it.
     fn take_down(&mut self, task: Task) -> bool {
         let Task { config, group, layers, helpers, log, .. } = task;
         drop((helpers, group, log));

@@ -127,3 +127,17 @@ fn chain_of_parents() {
         pid = host::parent(pid).unwrap();
     }
 }
+
+#[test]
+fn what_each_takes() {
+    let holm = Holm::new();
+    holm.ok(["run", "--name", "wrote", "base", "sh", "-c", "dd if=/dev/zero of=/big bs=1M count=3"]);
+    holm.ok(["create", "--name", "made", "base", "true"]);
+    let size =
+        |name: &str| holm.ok(["ps", "-a", "--filter", &format!("name={name}"), "--format", "{{.Size}}"]);
+    assert!(size("made").starts_with("0B (virtual "), "{}", size("made"));
+    assert!(size("wrote").starts_with("3.1"), "{}", size("wrote"));
+    let table = holm.ok(["ps", "-as"]);
+    assert!(table.lines().next().is_some_and(|heading| heading.ends_with("NAMES     SIZE")), "{table}");
+    assert!(!holm.ok(["ps", "-a"]).contains("SIZE"));
+}

@@ -36,6 +36,9 @@ fn boot(holm: &Holm, workloads: &[&str]) {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("a boot id");
         fs::write(&exit, text.replace(boot.trim(), "00000000-0000-0000-0000-000000000000")).expect("written");
         eventually("its keeper is gone", || host::keepers(&id).is_empty());
+        for group in host::groups(&id) {
+            eventually("its control group is empty", || fs::remove_dir(&group).is_ok());
+        }
         let sandbox = holm.run_root().join("sandboxes").join(&id);
         let _ = fs::remove_dir_all(sandbox);
     }

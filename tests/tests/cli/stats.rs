@@ -139,3 +139,30 @@ fn of_what_is_paused() {
 }
 
 holm_tests::also_in_machines!(busy_and_idle_ones_are_told_apart, of_what_is_paused);
+
+#[test]
+fn figures_for_prometheus() {
+    let holm = Holm::new();
+    holm.start(&["--name", "web", "--memory", "64m", "--restart", "always"], "sleep 1000");
+    holm.run(["run", "--name", "job", "base", "sh", "-c", "exit 3"]);
+    let text = holm.ok(["metrics"]);
+    let id = holm.inspect("web", "{{.Id}}");
+    let labels = format!("{{id=\"{id}\",name=\"web\"}}");
+    for line in [
+        format!("holm_workload_running{labels} 1"),
+        format!("holm_workload_memory_limit_bytes{labels} 67108864"),
+        format!("holm_workload_restarts_total{labels} 0"),
+        format!("holm_workload_pids{labels} 1"),
+        "# TYPE holm_workload_restarts_total counter".to_owned(),
+    ] {
+        assert!(text.lines().any(|given| given == line), "{line}:\n{text}");
+    }
+    assert!(text.contains("name=\"job\"} 3"), "{text}");
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (_, value) = line.rsplit_once(' ').expect("a value");
+        assert!(value.parse::<f64>().is_ok(), "{line}");
+    }
+    let file = holm.scratch("holm.prom");
+    holm.ok(["metrics", "-o", file.to_str().unwrap()]);
+    assert!(std::fs::read_to_string(&file).unwrap().contains("holm_workload_info"));
+}

@@ -42,6 +42,7 @@ pub mod logout;
 pub mod logs;
 pub mod manifest_create;
 pub mod manifest_inspect;
+pub mod metrics;
 pub mod network_connect;
 pub mod network_create;
 pub mod network_disconnect;

@@ -14,8 +14,9 @@ use crate::duration;
 use crate::listing::{self, Field, Format, Row, ellipsis, quoted};
 use crate::resolve::filter::{Filters, NamePattern};
 use crate::resolve::publish;
+use crate::size;
 
-const FIELDS: [Field; 14] = [
+const FIELDS: [Field; 15] = [
     Field { name: "Command", heading: "COMMAND" },
     Field { name: "CreatedAt", heading: "CREATED AT" },
     Field { name: "ID", heading: "CONTAINER ID" },
@@ -28,10 +29,11 @@ const FIELDS: [Field; 14] = [
     Field { name: "Networks", heading: "NETWORKS" },
     Field { name: "Ports", heading: "PORTS" },
     Field { name: "RunningFor", heading: "CREATED" },
+    Field { name: "Size", heading: "SIZE" },
     Field { name: "State", heading: "STATE" },
     Field { name: "Status", heading: "STATUS" },
 ];
-const COLUMNS: [&str; 7] = ["ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"];
+const COLUMNS: [&str; 8] = ["ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names", "Size"];
 const FILTERS: [&str; 13] = [
     "ancestor", "before", "exited", "expose", "health", "id", "label", "name", "network", "publish", "since",
     "status", "volume",
@@ -51,6 +53,7 @@ workload's, 80 or 53/udp, or a range.
 Examples:
   holm ps                                      what runs
   holm ps -a --filter exited=137               what was killed
+  holm ps -as                                  with what each takes on the disk
   holm ps -aq --filter label=test              ids, for other commands
   holm ps --format 'table {{.Names}}\\t{{.Status}}'
   holm ps -a --format json                     one object a line")]
@@ -77,6 +80,9 @@ pub struct Args {
     /// Print ids only
     #[arg(short, long)]
     quiet: bool,
+    /// Show what each has written, and that with its image
+    #[arg(short, long)]
+    size: bool,
 }
 
 /// Lists workloads.
@@ -91,12 +97,22 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     let mut workloads = chosen(&engine, &filters, &args)?;
     workloads.truncate(limit(&args));
     let now = context.now();
-    let rows: Vec<Row> = workloads
-        .iter()
-        .map(|workload| row(workload, &engine.ports_of(workload), !args.no_trunc, now))
-        .collect();
-    context.printer.data(listing::render(&format, &FIELDS, &COLUMNS, &rows)?)?;
+    // Measuring takes a look at every file.
+    let sized = args.size || args.format.as_deref().is_some_and(|format| format.contains(".Size"));
+    let mut rows = Vec::with_capacity(workloads.len());
+    for workload in &workloads {
+        let sizes = if sized { Some(engine.sizes(workload)?) } else { None };
+        let row = row(workload, &engine.ports_of(workload), !args.no_trunc, now);
+        rows.push(row.with("Size", sizes.map_or_else(|| "0B".to_owned(), size_text)));
+    }
+    let columns = if args.size { &COLUMNS[..] } else { &COLUMNS[..COLUMNS.len() - 1] };
+    context.printer.data(listing::render(&format, &FIELDS, columns, &rows)?)?;
     Ok(0)
+}
+
+/// As Docker shows it: what it wrote, and that with its image.
+fn size_text((written, image): (u64, u64)) -> String {
+    format!("{} (virtual {})", size::decimal(written), size::decimal(written.saturating_add(image)))
 }
 
 /// How many are shown at most.
