@@ -184,6 +184,7 @@ mod tests {
 
     fn samples() -> [Sample; 4] {
         let used = Used {
+            cpu_nanos: None,
             cpu: Some(123.456),
             memory: 12 << 20,
             memory_limit: 64 << 20,
