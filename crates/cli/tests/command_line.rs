@@ -124,7 +124,7 @@ fn command_lines_that_cannot_be_read_are_answered_in_one_line_with_a_hint() {
         ("run -it x", 1, "holm run: the input device is not a TTY\nhint: "),
         ("exec x", 125, "holm exec: COMMAND is missing\n"),
         ("ps more", 1, "holm ps: unexpected argument `more`\n"),
-        ("ps --size", 125, "holm ps: --size is not supported yet\n"),
+        ("inspect --size x", 125, "holm inspect: --size is not supported yet\n"),
         ("ps --format {{.ID", 1, "holm ps: --format: template `{{.ID`, character 1: unclosed action\n"),
         (
             "ps --filter health=x",
