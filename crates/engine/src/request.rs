@@ -176,6 +176,23 @@ pub struct MountRequest {
     pub text: Option<String>,
 }
 
+impl MountRequest {
+    /// A mount where nothing more is said.
+    pub fn new(source: MountSource, target: String) -> Self {
+        Self {
+            source,
+            target,
+            read_only: false,
+            subpath: None,
+            propagation: None,
+            nameless: false,
+            owned: false,
+            mode: String::new(),
+            text: None,
+        }
+    }
+}
+
 /// What is mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MountSource {
@@ -194,6 +211,13 @@ pub enum MountSource {
     },
     /// The files of an image, read-only.
     Image(String),
+}
+
+impl MountSource {
+    /// A volume that is filled with what the image has there; one of its own if it has no name.
+    pub fn volume(name: Option<String>) -> Self {
+        Self::Volume { name, copy: true, options: BTreeMap::new(), labels: BTreeMap::new() }
+    }
 }
 
 /// A directory or file of the host.

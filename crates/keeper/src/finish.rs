@@ -17,12 +17,12 @@ use holm_spec::workload::{Config, State, Status};
 use holm_spec::{Id, Timestamp};
 use holm_sys::appended::append;
 use holm_sys::fail_point;
-use holm_sys::file::{read_limited, remove_locked_tree, remove_tree};
+use holm_sys::file::{remove_locked_tree, remove_tree};
 use holm_sys::lock::{Lock, Mode};
 use holm_volume::Volumes;
 
 use crate::server::Server;
-use crate::start::write_state;
+use crate::start::{read_document, write_state};
 use crate::task::{Task, group_path};
 
 /// Longest state of a workload that is read, in bytes.
@@ -72,8 +72,7 @@ impl Server {
 
     /// How a workload ended the last time; `None` if it never ran.
     fn last_state(&self, id: &Id) -> Option<State> {
-        let text = read_limited(&self.layout.workload(id).exit(), STATE_LIMIT).ok()?;
-        serde_json::from_slice(&text).ok()
+        read_document(&self.layout.workload(id).exit(), STATE_LIMIT).ok().flatten()
     }
 
     /// Writes down how a workload ended, if that is of use to anybody.

@@ -10,10 +10,10 @@ use holm_spec::Id;
 use holm_spec::network::{Attachment, Endpoint};
 use holm_spec::runtime::LinuxNamespaceType;
 use holm_spec::workload::{Config, NetworkMode, State, Status};
-use holm_sys::file::read_limited;
 use rustix::process::Pid;
 
 use crate::server::Server;
+use crate::start::read_document;
 
 /// Longest list of a workload's networks, in bytes.
 const LIMIT: u64 = 1 << 20;
@@ -21,14 +21,7 @@ const LIMIT: u64 = 1 << 20;
 impl Server {
     /// A workload's networks, if they were changed after it was created.
     pub fn changed_networks(&self, workload: &Id) -> Result<Option<Vec<Attachment>>, Error> {
-        let path = self.layout.workload(workload).networks();
-        match read_limited(&path, LIMIT) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::system(format!("read `{}`", path.display()), error)),
-            Ok(text) => serde_json::from_slice(&text)
-                .map(Some)
-                .map_err(|error| Error::caused(Kind::Invalid, format!("read `{}`", path.display()), error)),
-        }
+        read_document(&self.layout.workload(workload).networks(), LIMIT)
     }
 
     /// Takes what a workload is to have of networks, and tells it what that is; `None` if it has none.

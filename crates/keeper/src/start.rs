@@ -26,6 +26,7 @@ use holm_sys::fail_point;
 use holm_sys::file::{Durability, ensure_directory, read_limited, replace};
 use holm_sys::process::Child;
 use holm_sys::shared_mount::SharedMount;
+use serde::de::DeserializeOwned;
 
 use crate::health::Watch;
 use crate::limits;
@@ -179,15 +180,7 @@ impl Server {
 
     /// What was changed of a workload, if anything was.
     pub fn changes(&self, workload: &Id) -> Result<Option<Changes>, Error> {
-        let path = self.layout.workload(workload).changes();
-        let about = || format!("read `{}`", path.display());
-        match read_limited(&path, CONFIG_LIMIT) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::system(about(), error)),
-            Ok(text) => serde_json::from_slice(&text)
-                .map(Some)
-                .map_err(|error| Error::caused(Kind::Invalid, about(), error)),
-        }
+        read_document(&self.layout.workload(workload).changes(), CONFIG_LIMIT)
     }
 
     fn try_launch(&self, config: &Config, run: &Run) -> Result<(Newborn, Task, Option<OwnedFd>), Error> {
@@ -404,6 +397,18 @@ fn running_state(pid: i32) -> Result<State, Error> {
         started: Timestamp::from_nanos(holm_sys::process::now()),
         ..State::created()
     })
+}
+
+/// Reads a document that is there only if something was changed.
+pub(crate) fn read_document<T: DeserializeOwned>(path: &Path, limit: u64) -> Result<Option<T>, Error> {
+    let about = || format!("read `{}`", path.display());
+    match read_limited(path, limit) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::system(about(), error)),
+        Ok(text) => serde_json::from_slice(&text)
+            .map(Some)
+            .map_err(|error| Error::caused(Kind::Invalid, about(), error)),
+    }
 }
 
 /// Writes a state for readers who take no lock.

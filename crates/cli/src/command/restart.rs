@@ -1,11 +1,9 @@
 //! `holm restart`: stops workloads and starts them.
 
-use std::time::Duration;
-
+use crate::command::stop::Manner;
 use crate::command_error::CommandError;
 use crate::context::Context;
 use crate::several;
-use crate::workload_arguments::{integer, stop_signal};
 
 /// Stop workloads and start them
 #[derive(Debug, clap::Parser)]
@@ -15,12 +13,8 @@ Examples:
   holm restart web db         both at once
   holm restart -t 60 db       with more time before SIGKILL")]
 pub struct Args {
-    /// Signal to send instead of the workload's own
-    #[arg(short, long, value_name = "SIGNAL")]
-    signal: Option<String>,
-    /// Seconds before SIGKILL; -1 waits for ever
-    #[arg(short, long, visible_alias = "time", value_name = "SECONDS", value_parser = integer)]
-    timeout: Option<i64>,
+    #[command(flatten)]
+    manner: Manner,
     /// Workloads, by name or id
     #[arg(required = true, value_name = "WORKLOAD")]
     workloads: Vec<String>,
@@ -28,10 +22,7 @@ pub struct Args {
 
 /// Restarts workloads, all at once.
 pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
-    let signal = args.signal.as_deref().map(stop_signal).transpose();
-    let signal = signal.map_err(|reason| CommandError::flag("signal", reason))?;
-    // A negative number of seconds has none.
-    let timeout = args.timeout.map(|seconds| u64::try_from(seconds).ok().map(Duration::from_secs));
+    let (signal, timeout) = args.manner.resolve()?;
     let engine = context.repaired_engine()?;
     let restart = |name: &str| Ok(engine.restart(&engine.find(name)?, signal, timeout)?);
     several::together(context, &args.workloads, restart, |name, ()| context.printer.line(name))

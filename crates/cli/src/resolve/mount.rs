@@ -6,7 +6,7 @@ use std::path::Path;
 
 use holm_engine::{Below, Bind, MountRequest, MountSource};
 
-use super::volume::{PROPAGATIONS, cleaned, id_maps, new, target_path, volume, volume_name};
+use super::volume::{PROPAGATIONS, cleaned, id_maps, target_path, volume_name};
 use crate::resolve::{label, tmpfs};
 
 /// What a mount is.
@@ -40,17 +40,20 @@ pub fn parse(text: &str, directory: &Path) -> Result<Parsed, String> {
                 _ => return Err(format!("the source `{source}` is no absolute path")),
             };
             with_options(
-                new(MountSource::Bind(Bind { path, ..Bind::default() }), target_path(target)?),
+                MountRequest::new(MountSource::Bind(Bind { path, ..Bind::default() }), target_path(target)?),
                 &pairs,
             )
         }
         "volume" => {
             let name = source.filter(|name| !name.is_empty()).map(volume_name).transpose()?;
-            with_options(new(volume(name), target_path(target)?), &pairs)
+            with_options(MountRequest::new(MountSource::volume(name), target_path(target)?), &pairs)
         }
         "image" => {
             let image = source.ok_or("a mount of an image needs a source")?;
-            with_options(new(MountSource::Image(image.to_owned()), target_path(target)?), &pairs)
+            with_options(
+                MountRequest::new(MountSource::Image(image.to_owned()), target_path(target)?),
+                &pairs,
+            )
         }
         other => Err(format!("unknown type `{other}`: bind, volume, tmpfs and image are known")),
     }

@@ -1,6 +1,5 @@
 //! `--volume [SOURCE:]TARGET[:OPTIONS]`: a volume, or a directory or file of the host, in the workload.
 
-use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use holm_engine::{Bind, IdMaps, IdRange, MountRequest, MountSource, VolumesFrom};
@@ -16,37 +15,17 @@ pub const PROPAGATIONS: [&str; 6] = ["rprivate", "private", "rshared", "shared",
 pub fn parse(text: &str, directory: &Path) -> Result<MountRequest, String> {
     let parts: Vec<&str> = text.split(':').collect();
     let (source, target, mode) = match parts.as_slice() {
-        [target] => (volume(None), *target, ""),
+        [target] => (MountSource::volume(None), *target, ""),
         [source, target] => (parse_source(source, directory)?, *target, ""),
         [source, target, mode] => (parse_source(source, directory)?, *target, *mode),
         _ => return Err("too many colons: write [SOURCE:]TARGET[:OPTIONS]".into()),
     };
-    let mut mount = new(source, target_path(target)?);
+    let mut mount = MountRequest::new(source, target_path(target)?);
     mount.mode = mode.to_owned();
     // Docker lists the volumes that somebody named, and binds.
     mount.text = (parts.len() > 1).then(|| text.to_owned());
     apply(mode, &mut mount)?;
     Ok(mount)
-}
-
-/// A mount as it is where nothing more is said.
-pub fn new(source: MountSource, target: String) -> MountRequest {
-    MountRequest {
-        source,
-        target,
-        read_only: false,
-        subpath: None,
-        propagation: None,
-        nameless: false,
-        owned: false,
-        mode: String::new(),
-        text: None,
-    }
-}
-
-/// A volume that is filled with what the image has there.
-pub fn volume(name: Option<String>) -> MountSource {
-    MountSource::Volume { name, copy: true, options: BTreeMap::new(), labels: BTreeMap::new() }
 }
 
 fn parse_source(source: &str, directory: &Path) -> Result<MountSource, String> {
@@ -55,7 +34,7 @@ fn parse_source(source: &str, directory: &Path) -> Result<MountSource, String> {
         None => Err("the source is empty: write SOURCE:TARGET".into()),
         Some(b'/') => Ok(bind(cleaned(Path::new(source)))),
         Some(b'.') => Ok(bind(cleaned(&directory.join(source)))),
-        Some(_) => volume_name(source).map(|name| volume(Some(name))),
+        Some(_) => volume_name(source).map(|name| MountSource::volume(Some(name))),
     }
 }
 

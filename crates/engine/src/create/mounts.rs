@@ -93,7 +93,7 @@ impl Engine {
         for target in config.volumes().iter().flatten() {
             let target = clean_target(target)?;
             if !tmpfs(&target) && mounts.iter().all(|mount| mount.target != target) {
-                mounts.push(nameless(target));
+                mounts.push(MountRequest::new(MountSource::volume(None), target));
             }
         }
         Ok(Plan { mounts, user: user.to_owned(), lock })
@@ -215,22 +215,6 @@ fn clean_target(target: &str) -> Result<String> {
     }
 }
 
-fn nameless(target: String) -> MountRequest {
-    let source =
-        MountSource::Volume { name: None, copy: true, options: BTreeMap::new(), labels: BTreeMap::new() };
-    MountRequest {
-        source,
-        target,
-        read_only: false,
-        subpath: None,
-        propagation: None,
-        nameless: false,
-        owned: false,
-        mode: String::new(),
-        text: None,
-    }
-}
-
 /// The same mount for another workload; images do not go along, as with Docker.
 fn again(point: MountPoint, read_only: Option<bool>) -> Option<MountRequest> {
     let source = match point.kind {
@@ -242,15 +226,12 @@ fn again(point: MountPoint, read_only: Option<bool>) -> Option<MountRequest> {
         MountKind::Image => return None,
     };
     Some(MountRequest {
-        source,
-        target: point.target,
         read_only: read_only.unwrap_or(point.read_only),
         subpath: point.subpath,
         propagation: point.propagation,
         nameless: point.nameless,
-        owned: false,
         mode: point.mode,
-        text: None,
+        ..MountRequest::new(source, point.target)
     })
 }
 
