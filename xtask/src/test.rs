@@ -34,6 +34,11 @@ pub const VERB: Verb = Verb {
 /// Tests that take so long that even `--slow` runs them only for a filter that names them.
 const BY_NAME_ONLY: &str = "guest::suite";
 
+/// What runs each test program: one that hangs fails, and what comes after it is still run. Several times as long as the
+/// longest takes on a slow machine.
+const RUNNER: &str = "target.'cfg(all())'.runner=['timeout', '--foreground', '--verbose', '20m']";
+const SLOW_RUNNER: &str = "target.'cfg(all())'.runner=['timeout', '--foreground', '--verbose', '2h']";
+
 /// The directories of one run of the tests.
 struct Place {
     /// The binaries that ship.
@@ -158,7 +163,8 @@ fn clippy(workspace: &Workspace) -> Command {
 
 fn tests(workspace: &Workspace, place: &Place, slow: bool, filter: Option<&str>) -> Command {
     let mut command = workspace.cargo();
-    command.args(["test", "--workspace", "--no-fail-fast", "--"]);
+    command.args(["test", "--workspace", "--no-fail-fast"]);
+    command.args(["--config", if slow { SLOW_RUNNER } else { RUNNER }, "--"]);
     if slow {
         command.arg("--ignored");
         if !filter.is_some_and(|filter| filter.contains(BY_NAME_ONLY)) {
