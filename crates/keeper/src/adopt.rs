@@ -48,13 +48,14 @@ impl Server {
             group,
             layers,
             helpers: Vec::new(),
-            _ports: ports,
+            published: ports.into(),
             main,
             run,
             began: Instant::now(),
             health,
         };
         self.tasks.insert(workload, task);
+        self.watch_ports(main);
         Some(())
     }
 }

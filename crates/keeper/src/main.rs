@@ -23,6 +23,7 @@ mod mounts;
 mod networks;
 mod notices;
 mod pace;
+mod ports;
 mod restart;
 mod server;
 mod shares;

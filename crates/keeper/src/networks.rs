@@ -1,10 +1,10 @@
 //! The networks of a workload: taken before it is started, connected while it waits, given back when it has ended.
 
 use std::borrow::Cow;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use holm_network::{Membership, Networks, Tap, Wanted, open_namespace};
+use holm_network::{Membership, Networks, Ports, Tap, Wanted, open_namespace};
 use holm_runtime::{Error, Kind};
 use holm_spec::Id;
 use holm_spec::network::{Attachment, Endpoint};
@@ -52,10 +52,10 @@ impl Server {
     }
 
     /// The ports of a workload that lost its keeper, as far as nobody else has them by now.
-    pub fn hold_ports(&self, config: &Config) -> Vec<OwnedFd> {
+    pub fn hold_ports(&self, config: &Config) -> Ports {
         match config.settings.network {
             NetworkMode::Networks => Networks::new(&self.layout).hold_ports_of(&config.sandbox),
-            _ => Vec::new(),
+            _ => Ports::default(),
         }
     }
 

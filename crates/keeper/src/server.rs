@@ -46,7 +46,14 @@ pub(crate) enum Token {
     Helper(usize),
     /// A full file of the log of a workload, by its first process, is compressed.
     Compression(usize),
+    /// Somebody has come to a port of the workload that must be relayed, by its first process.
+    Port(usize),
+    /// The relay has ended.
+    RelayEnded(usize),
 }
+
+/// The kind of the first output of a process.
+const OUTPUTS: u64 = 32;
 
 impl Token {
     pub fn data(self) -> EventData {
@@ -58,7 +65,9 @@ impl Token {
             Self::Notice(index) => (4, index),
             Self::Helper(index) => (5, index),
             Self::Compression(index) => (6, index),
-            Self::Output(index, which) => (7 + which as u64, index),
+            Self::Port(index) => (7, index),
+            Self::RelayEnded(index) => (8, index),
+            Self::Output(index, which) => (OUTPUTS + which as u64, index),
         };
         EventData::new_u64((index as u64) << 8 | kind)
     }
@@ -73,7 +82,9 @@ impl Token {
             4 => Self::Notice(index),
             5 => Self::Helper(index),
             6 => Self::Compression(index),
-            kind => Self::Output(index, (kind - 7) as usize),
+            7 => Self::Port(index),
+            8 => Self::RelayEnded(index),
+            kind => Self::Output(index, (kind - OUTPUTS) as usize),
         }
     }
 }
@@ -204,6 +215,8 @@ impl Server {
                 }
                 self.watch_compression(index);
             }
+            Token::Port(index) => self.start_relay(index),
+            Token::RelayEnded(index) => self.lose_relay(index),
             Token::Output(index, which) => self.handle_output(index, which),
         }
     }

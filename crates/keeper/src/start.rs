@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use holm_network::Membership;
+use holm_network::{Membership, Ports};
 use holm_runtime::cgroup::{Group, Hierarchies, thaw};
 use holm_runtime::container::{self, Start, StartOptions};
 use holm_runtime::device::Rule;
@@ -47,8 +47,8 @@ pub(crate) struct Begun {
     pub layers: Vec<SharedMount>,
     /// Processes that serve its machine.
     pub helpers: Vec<Helper>,
-    /// What holds the host's ports that lead to it.
-    pub ports: Vec<OwnedFd>,
+    /// The host's ports that lead to it.
+    pub ports: Ports,
     /// Where its machine says what becomes of it, if it is in one.
     pub notices: Option<OwnedFd>,
 }
@@ -148,6 +148,7 @@ impl Server {
         self.watch_helpers(index, &task.helpers);
         self.tasks.insert(config.id, task);
         self.listen_to(index, notices);
+        self.watch_ports(index);
         Ok((index, pid))
     }
 
@@ -212,7 +213,7 @@ impl Server {
             group,
             layers,
             helpers,
-            _ports: ports,
+            published: ports.into(),
             main: usize::MAX,
             run: *run,
             began: Instant::now(),

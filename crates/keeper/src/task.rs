@@ -1,6 +1,5 @@
 //! A workload that this keeper runs.
 
-use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use holm_spec::layout::workload_cgroup;
@@ -11,6 +10,7 @@ use holm_runtime::cgroup::Group;
 
 use crate::health::Watch;
 use crate::log::Log;
+use crate::ports::Published;
 use crate::shares::Helper;
 use crate::start::Run;
 
@@ -25,8 +25,8 @@ pub(crate) struct Task {
     pub layers: Vec<SharedMount>,
     /// Processes that serve its machine.
     pub helpers: Vec<Helper>,
-    /// What holds the host's ports that lead to it.
-    pub _ports: Vec<OwnedFd>,
+    /// The host's ports that lead to it.
+    pub published: Published,
     /// Index of its first process.
     pub main: usize,
     /// How it was begun.

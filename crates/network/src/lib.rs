@@ -18,6 +18,7 @@ mod membership;
 mod networks;
 mod plan;
 mod ports;
+mod relay;
 mod repair;
 mod rules;
 mod sysctl;
@@ -28,6 +29,8 @@ pub use links::open_namespace;
 pub use membership::{Membership, Tap, Wanted};
 pub use networks::Networks;
 pub use plan::NewNetwork;
+pub use ports::Ports;
+pub use relay::{Relay, Relayed};
 
 /// Removes all rules, as somebody does who flushes what is not theirs; for tests.
 ///

@@ -15,7 +15,7 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -33,6 +33,7 @@ use crate::addresses::{Addresses, NO_HARDWARE, read_endpoint, release_record};
 use crate::error::{Error, Kind, Result};
 use crate::links::{Links, NAME_LIMIT, Pair, inside};
 use crate::networks::{Networks, Stable};
+use crate::ports::{Held, Ports};
 use crate::rules::Rules;
 use crate::{connections, device, etc, ports, sysctl};
 
@@ -66,7 +67,7 @@ pub struct Wanted<'a> {
 pub struct Membership {
     networks: Networks,
     members: Vec<Member>,
-    ports: Vec<OwnedFd>,
+    held: Held,
     kept: bool,
 }
 
@@ -98,10 +99,10 @@ impl Networks {
     /// [`Kind::Invalid`]; what the kernel says. Nothing is taken then.
     pub fn claim(&self, wanted: &Wanted<'_>) -> Result<Membership> {
         let mut membership =
-            Membership { networks: self.clone(), members: Vec::new(), ports: Vec::new(), kept: false };
+            Membership { networks: self.clone(), members: Vec::new(), held: Held::default(), kept: false };
         let others = || self.known_endpoints();
-        let mut held = ports::hold(wanted.publications, &others)?;
-        membership.ports = std::mem::take(&mut held.sockets);
+        membership.held = ports::hold(wanted.publications, &others)?;
+        let mut published = membership.held.published.clone();
         // Whoever joins a network later has others already.
         let present = self.endpoints_of(wanted.sandbox)?;
         let mut stable = self.stable()?;
@@ -114,12 +115,12 @@ impl Networks {
             let mut endpoint = draft(wanted, attachment, network, &all);
             endpoint.servers = servers(wanted, &networks, network);
             if !endpoint.gateways.is_empty() {
-                endpoint.ports = reachable(std::mem::take(&mut held.published), network);
+                endpoint.ports = reachable(std::mem::take(&mut published), network);
             }
             let endpoint = Addresses::of(self.layout(), network).claim(attachment, endpoint)?;
             membership.members.push(Member { endpoint, bridge, mtu: network.mtu });
         }
-        if !held.published.is_empty() {
+        if !published.is_empty() {
             let text = "publish ports: an internal network has none, and the workload has no other one";
             return Err(Error::new(Kind::Invalid, text));
         }
@@ -214,11 +215,11 @@ impl Networks {
         rewrite(&directory.join("resolv.conf"), &text)
     }
 
-    /// Sockets that hold the ports of a sandbox for somebody who has taken it over; none for a port that somebody else has
-    /// got meanwhile.
-    pub fn hold_ports_of(&self, sandbox: &Id) -> Vec<OwnedFd> {
+    /// Holds the ports of a sandbox for somebody who has taken it over, but for those that somebody else has got meanwhile.
+    pub fn hold_ports_of(&self, sandbox: &Id) -> Ports {
         let endpoints = self.endpoints_of(sandbox).unwrap_or_default();
-        endpoints.iter().flat_map(|endpoint| &endpoint.ports).filter_map(ports::hold_again).collect()
+        let held = ports::hold_again(endpoints.iter().flat_map(|endpoint| &endpoint.ports));
+        lead(held, endpoints.iter())
     }
 
     /// The document goes last: as long as it is there, somebody knows what is left to do.
@@ -302,11 +303,10 @@ impl Membership {
         self.endpoints().try_for_each(|endpoint| device::configure(&Device::from(endpoint)))
     }
 
-    /// From now on the sandbox has it until somebody releases it. Gives the sockets that hold the ports for as long as they
-    /// are open.
-    pub fn keep(mut self) -> Vec<OwnedFd> {
+    /// From now on the sandbox has it until somebody releases it. Gives what holds the ports.
+    pub fn keep(mut self) -> Ports {
         self.kept = true;
-        std::mem::take(&mut self.ports)
+        lead(std::mem::take(&mut self.held), self.endpoints())
     }
 }
 
@@ -412,9 +412,26 @@ fn draft(wanted: &Wanted<'_>, attachment: &Attachment, network: &Network, others
 }
 
 /// The ports that can lead to a network. Those of a family that it has not are held all the same, so that nobody else answers
-/// there.
+/// there; of IPv6 there is still `[::1]`.
 fn reachable(ports: Vec<PublishedPort>, network: &Network) -> Vec<PublishedPort> {
-    ports.into_iter().filter(|port| network.pool(port.host.is_ipv4()).is_some()).collect()
+    let at = |port: PublishedPort| match port.host {
+        host if host == Ipv6Addr::LOCALHOST || network.pool(host.is_ipv4()).is_some() => Some(port),
+        host if host == Ipv6Addr::UNSPECIFIED => {
+            Some(PublishedPort { host: Ipv6Addr::LOCALHOST.into(), ..port })
+        }
+        _ => None,
+    };
+    ports.into_iter().filter_map(at).collect()
+}
+
+/// Leads what listens at `[::1]` to the endpoint that has the ports; to its address of IPv4 if it has one, where more servers
+/// listen.
+fn lead<'a>(held: Held, mut endpoints: impl Iterator<Item = &'a Endpoint>) -> Ports {
+    let endpoint = endpoints.find(|endpoint| !endpoint.ports.is_empty());
+    let addresses = endpoint.into_iter().flat_map(|endpoint| &endpoint.addresses);
+    let address = addresses.map(|subnet| subnet.address).min_by_key(|address| !address.is_ipv4());
+    let relayed = held.listening.into_iter().filter_map(|listening| Some(listening.to(address?)));
+    Ports::new(held.sockets, relayed.collect())
 }
 
 /// Who knows the names that a network has not: who was asked for, else the sandbox's other networks. Of an internal network

@@ -69,7 +69,7 @@ struct Sandbox {
     id: Id,
     namespace: OwnedFd,
     endpoints: Vec<Endpoint>,
-    _ports: Vec<OwnedFd>,
+    _ports: holm_network::Ports,
 }
 
 impl Sandbox {

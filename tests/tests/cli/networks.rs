@@ -56,13 +56,15 @@ fn the_default_network_is_there_at_once() {
 fn ports_of_the_host_lead_to_workloads() {
     let holm = Holm::with_network();
     server(&holm, "web", &["-p", "8080:80", "-p", "127.0.0.1:8081:80", "--expose", "443"]);
-    for address in ["127.0.0.1:8080", "127.0.0.1:8081", "172.17.0.1:8080"] {
+    for address in ["127.0.0.1:8080", "127.0.0.1:8081", "172.17.0.1:8080", "[::1]:8080"] {
         assert_eq!(get(&holm, address).as_deref(), Some("web"), "{address}");
     }
-    assert_eq!(get(&holm, "172.17.0.1:8081"), None, "published on loopback only");
+    for address in ["172.17.0.1:8081", "[::1]:8081"] {
+        assert_eq!(get(&holm, address), None, "{address}: published at 127.0.0.1 only");
+    }
     let ports = holm.ok(["ps", "--format", "{{.Ports}}"]);
-    assert_eq!(ports, "0.0.0.0:8080->80/tcp, 127.0.0.1:8081->80/tcp, 443/tcp");
-    assert_eq!(holm.ok(["port", "web", "80"]), "0.0.0.0:8080\n127.0.0.1:8081");
+    assert_eq!(ports, "0.0.0.0:8080->80/tcp, [::1]:8080->80/tcp, 127.0.0.1:8081->80/tcp, 443/tcp");
+    assert_eq!(holm.ok(["port", "web", "80"]), "0.0.0.0:8080\n[::1]:8080\n127.0.0.1:8081");
     assert_eq!(
         inspect(&holm, "web", "{{(index (index .NetworkSettings.Ports \"80/tcp\") 0).HostPort}}"),
         "8080"
@@ -95,6 +97,34 @@ fn ports_of_the_host_lead_to_workloads() {
     eventually("a server", || get(&holm, "127.0.0.1:8080").as_deref() == Some("web"));
 }
 
+/// Answers a datagram with itself, once.
+const ECHO: &str = "from socket import *; s = socket(AF_INET, SOCK_DGRAM); s.bind((\"0.0.0.0\", 53)); s.sendto(*s.recvfrom(99))";
+/// Asks at `[::1]`.
+const ASK: &str = "from socket import *; s = socket(AF_INET6, SOCK_DGRAM); s.settimeout(1); \
+                   s.sendto(b\"question\", (\"::1\", 5300)); print(s.recv(99).decode(), end=\"\")";
+
+#[test]
+fn what_comes_to_the_loopback_of_ipv6_is_relayed() {
+    let holm = Holm::with_network();
+    server(&holm, "web", &["-p", "[::1]:8080:80", "-p", "5300:53/udp"]);
+    assert_eq!(holm.ok(["port", "web", "80"]), "[::1]:8080");
+    assert_eq!(get(&holm, "[::1]:8080").as_deref(), Some("web"));
+    assert_eq!(get(&holm, "127.0.0.1:8080"), None);
+    let pid = inspect(&holm, "web", "{{.State.Pid}}");
+    holm.network().shell(&format!(
+        "nsenter --net=/proc/{pid}/ns/net timeout 30 python3 -c '{ECHO}' >/dev/null 2>&1 </dev/null &"
+    ));
+    let ask = || holm.network().try_shell(&format!("timeout 2 python3 -c '{ASK}'")).out();
+    eventually("an answer by UDP", || ask() == "question");
+    // The port is still held, and relayed, by who takes the workload over.
+    holm_tests::host::kill_keeper(&holm, "web");
+    assert!(holm.run(["ps", "-q"]).err().contains("a new one took over"));
+    assert_eq!(get(&holm, "[::1]:8080").as_deref(), Some("web"));
+    holm.run(["run", "--rm", "-p", "[::1]:8080:80", "base", "true"]).refused(125, &["workload `web` has it"]);
+    holm.ok(["rm", "-f", "web"]);
+    assert_eq!(get(&holm, "[::1]:8080"), None);
+}
+
 #[test]
 fn every_exposed_port_is_published() {
     let holm = Holm::with_network();
@@ -104,7 +134,8 @@ fn every_exposed_port_is_published() {
     ]);
     let lines = holm.ok(["port", "web"]);
     assert!(lines.contains("80/tcp -> 0.0.0.0:8080") && lines.contains("53/udp -> 0.0.0.0:"), "{lines}");
-    assert_eq!(lines.lines().count(), 2, "{lines}");
+    assert_eq!(lines.lines().filter(|line| line.contains("[::1]:")).count(), 2, "{lines}");
+    assert_eq!(lines.lines().count(), 4, "{lines}");
 }
 
 #[test]

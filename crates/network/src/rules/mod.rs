@@ -82,7 +82,8 @@ impl PortMap {
 
     /// What leads from a published port to an endpoint.
     fn element(self, endpoint: &Endpoint, port: &PublishedPort) -> Option<(Vec<u8>, Vec<u8>)> {
-        if port.host.is_ipv4() != self.v4 || port.host.is_unspecified() == self.at {
+        let no_rule_leads_out = port.host == Ipv6Addr::LOCALHOST;
+        if port.host.is_ipv4() != self.v4 || port.host.is_unspecified() == self.at || no_rule_leads_out {
             return None;
         }
         let target = endpoint.addresses.iter().find(|address| address.address.is_ipv4() == self.v4)?;
@@ -321,7 +322,7 @@ fn foreign(network: &Network, v4: bool) -> Rule {
 fn published(map: PortMap) -> Rule {
     let mut rule = of_family(map.v4).compare(Fact::DestinationType, true, &nftables::LOCAL.to_ne_bytes());
     if !map.v4 {
-        // Nothing leads out of it: refused at once, whoever tries 127.0.0.1 next is served.
+        // No rule leads out of it: see `relay`.
         rule = rule.compare(Fact::Destination(false), false, &Ipv6Addr::LOCALHOST.octets());
     }
     rule.map(&map.facts(), map.name, map.number).change_destination(map.v4)
