@@ -46,6 +46,7 @@ impl Purpose {
                 "docker-registry",
                 "erofs-utils",
                 "iproute2",
+                "iptables",
                 "nftables",
                 "openssl",
                 "podman",

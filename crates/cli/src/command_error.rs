@@ -207,9 +207,12 @@ fn workload_hint(kind: Kind) -> Option<&'static str> {
         Kind::NoSuchPath => "a path of a workload begins at its root: NAME:/path",
         // Advised where the name that was typed is known.
         Kind::Paused => return None,
-        Kind::Unsupported | Kind::InvalidRequest | Kind::Interrupted | Kind::Failed | Kind::KeeperEnded => {
-            return None;
-        }
+        Kind::Unsupported
+        | Kind::InvalidRequest
+        | Kind::Interrupted
+        | Kind::Failed
+        | Kind::KeeperEnded
+        | Kind::Unread => return None,
     })
 }
 

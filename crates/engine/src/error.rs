@@ -60,6 +60,8 @@ pub enum Kind {
     CommandNotExecutable,
     /// The keeper of a workload ended without an answer.
     KeeperEnded,
+    /// The keeper of a workload ended before it read the request, which may be made again.
+    Unread,
     /// Somebody else holds a lock.
     Locked,
     /// The caller was told by a signal to give up.

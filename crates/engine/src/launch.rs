@@ -233,6 +233,19 @@ impl Engine {
         }
     }
 
+    /// Asks the keeper of a running workload; if that was killed before it read the request, the next one.
+    fn ask<T>(&self, id: &Id, ask: impl Fn(OwnedFd) -> Result<T>) -> Result<T> {
+        let deadline = Instant::now() + ADOPTION_PATIENCE;
+        loop {
+            match ask(self.connect(id)?) {
+                Err(error) if error.kind() == Kind::Unread && Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                answer => return answer,
+            }
+        }
+    }
+
     pub(crate) fn try_connect(&self, id: &Id) -> Result<Option<OwnedFd>> {
         match socket::connect_packets(&self.layout.sandbox(id).dir, SOCKET_NAME) {
             Ok(socket) => Ok(Some(socket)),
@@ -246,7 +259,8 @@ impl Engine {
     /// # Errors
     /// [`Kind::NotRunning`].
     pub fn attach(&self, id: &Id, streams: Streams) -> Result<Session> {
-        Session::begin(self.connect(id)?, &Request::Attach { protocol: PROTOCOL, workload: *id, streams })
+        let request = Request::Attach { protocol: PROTOCOL, workload: *id, streams };
+        self.ask(id, |socket| Session::begin(socket, &request))
     }
 
     /// Runs another process in a running workload.
@@ -265,7 +279,7 @@ impl Engine {
         let _lock = Lock::acquire_within(&lock, Mode::Shared, EXEC_PATIENCE);
         self.refuse_if_paused(id, "run a command in")?;
         let request = Request::Exec { protocol: PROTOCOL, workload: *id, process, streams, window };
-        Session::begin(self.connect(id)?, &request)
+        self.ask(id, |socket| Session::begin(socket, &request))
     }
 
     /// Sends a signal to a running workload's first process.
@@ -274,7 +288,7 @@ impl Engine {
     /// [`Kind::NotRunning`].
     pub fn kill(&self, id: &Id, signal: i32) -> Result<()> {
         let request = Request::Signal { protocol: PROTOCOL, workload: *id, signal };
-        session::ask(self.connect(id)?.as_fd(), &request)?;
+        self.ask(id, |socket| session::ask(socket.as_fd(), &request))?;
         if let Ok(config) = self.config(id) {
             self.tell(&config, "kill", [("signal", signal.to_string())]);
         }

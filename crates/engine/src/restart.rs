@@ -34,7 +34,7 @@ impl Engine {
         let request = Request::CancelRestart { protocol: PROTOCOL, workload: *id };
         match session::ask(std::os::fd::AsFd::as_fd(&socket), &request) {
             Ok(()) => Ok(true),
-            Err(error) if error.kind() == Kind::NotRunning => Ok(false),
+            Err(error) if matches!(error.kind(), Kind::NotRunning | Kind::Unread) => Ok(false),
             Err(error) => Err(error),
         }
     }

@@ -71,8 +71,14 @@ pub struct Session {
 impl Session {
     /// Sends `request` on a connected socket and waits for the process to run.
     pub(crate) fn begin(socket: OwnedFd, request: &Request) -> Result<Self> {
-        send(socket.as_fd(), request)?;
-        Self::confirm(socket, None, None).map_err(ended_meanwhile)
+        send_opening(socket.as_fd(), request)?;
+        let mut session = Self::of(socket, None);
+        let answer = receive_answer(session.socket.as_fd(), &mut session.buffer);
+        session.take_answer(answer).map_err(ended_meanwhile)
+    }
+
+    fn of(socket: OwnedFd, keeper: Option<Child>) -> Self {
+        Self { socket, pid: 0, buffer: vec![0; PACKET_LIMIT], room: STDIN_WINDOW, keeper }
     }
 
     /// Waits for the answer to a request that was sent already, and hands on signals meanwhile: a machine takes its time
@@ -82,24 +88,29 @@ impl Session {
         keeper: Option<Child>,
         signals: Option<BorrowedFd<'_>>,
     ) -> Result<Self> {
-        let mut session = Self { socket, pid: 0, buffer: vec![0; PACKET_LIMIT], room: STDIN_WINDOW, keeper };
+        let mut session = Self::of(socket, keeper);
         if let Some(signals) = signals {
             session.hand_on_until_answered(signals)?;
         }
-        match receive_reply(session.socket.as_fd(), &mut session.buffer) {
+        let answer = receive_reply(session.socket.as_fd(), &mut session.buffer);
+        session.take_answer(answer)
+    }
+
+    fn take_answer(mut self, answer: Result<Reply>) -> Result<Self> {
+        match answer {
             Ok(Reply::Started { pid }) => {
-                session.pid = pid;
-                Ok(session)
+                self.pid = pid;
+                Ok(self)
             }
             Ok(Reply::Failed { kind, message }) => {
-                session.reap_keeper();
+                self.reap_keeper();
                 Err(failure(kind, message))
             }
             Ok(other) => Err(Error::new(Kind::Failed, format!("keeper answered out of turn: {other:?}"))),
             Err(error) => {
                 if error.kind() == Kind::KeeperEnded {
                     // Its socket may be closed before its lock is: whoever comes next shall find that free.
-                    session.reap_keeper();
+                    self.reap_keeper();
                 }
                 Err(error)
             }
@@ -208,7 +219,7 @@ fn parse_event(packet: &[u8]) -> Result<Event<'_>> {
         Reply::Removed => Ok(Event::Removed),
         Reply::Taken { bytes } => Ok(Event::Taken { bytes }),
         Reply::Failed { kind, message } => Err(failure(kind, message)),
-        other @ (Reply::Started { .. } | Reply::Done) => {
+        other @ (Reply::Started { .. } | Reply::Done | Reply::Read) => {
             Err(Error::new(Kind::Failed, format!("keeper answered out of turn: {other:?}")))
         }
     }
@@ -222,16 +233,28 @@ fn parse_reply(packet: &[u8]) -> Result<Reply> {
 
 /// Sends a request and waits for it to be carried out.
 pub(crate) fn ask(socket: BorrowedFd<'_>, request: &Request) -> Result<()> {
-    send(socket, request)?;
+    send_opening(socket, request)?;
     let mut buffer = vec![0; PACKET_LIMIT];
-    match receive_reply(socket, &mut buffer).map_err(ended_meanwhile)? {
+    match receive_answer(socket, &mut buffer).map_err(ended_meanwhile)? {
         Reply::Done => Ok(()),
         Reply::Failed { kind, message } => Err(failure(kind, message)),
         other => Err(Error::new(Kind::Failed, format!("keeper answered out of turn: {other:?}"))),
     }
 }
 
+/// Sends the first request of a connection.
+fn send_opening(socket: BorrowedFd<'_>, request: &Request) -> Result<()> {
+    match send_packet(socket, request)? {
+        Err(Errno::PIPE | Errno::CONNRESET) => Err(unread()),
+        sent => tolerate_end(sent),
+    }
+}
+
 pub(crate) fn send(socket: BorrowedFd<'_>, request: &Request) -> Result<()> {
+    tolerate_end(send_packet(socket, request)?)
+}
+
+fn send_packet(socket: BorrowedFd<'_>, request: &Request) -> Result<std::result::Result<(), Errno>> {
     let packet = serde_json::to_vec(request).expect("a request is plain data");
     if packet.len() > PACKET_LIMIT {
         return Err(Error::new(
@@ -239,7 +262,11 @@ pub(crate) fn send(socket: BorrowedFd<'_>, request: &Request) -> Result<()> {
             "the command with its environment is longer than 64 KiB",
         ));
     }
-    tolerate_end(socket::send_packet(socket, &packet, &[]))
+    Ok(socket::send_packet(socket, &packet, &[]))
+}
+
+fn unread() -> Error {
+    Error::new(Kind::Unread, "the keeper ended before it read the request")
 }
 
 /// A process that has ended needs no more input: its exit is told by the next event.
@@ -255,6 +282,19 @@ fn ended_meanwhile(error: Error) -> Error {
     match error.kind() {
         Kind::KeeperEnded => Error::new(Kind::NotRunning, "the workload has just ended"),
         _ => error,
+    }
+}
+
+/// The answer to a request of a connection's own. Of a keeper that is gone without a word that it read the request, nobody
+/// needs to fear that it carried it out: the request may be made again.
+fn receive_answer(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Reply> {
+    let mut read = false;
+    loop {
+        match receive_reply(socket, buffer) {
+            Ok(Reply::Read) => read = true,
+            Err(error) if error.kind() == Kind::KeeperEnded && !read => return Err(unread()),
+            answer => return answer,
+        }
     }
 }
 

@@ -39,6 +39,7 @@ impl Server {
         let main =
             self.watch(Newborn::new(Watched::adopted(state.pid, pidfd, state.pid_start, streams))).ok()?;
         let ports = self.hold_ports(&config);
+        let network = config.settings.network;
         let run = Run { restarts: state.restarts, ..Run::default() };
         let health = Watch::of(&config);
         let task = Task {
@@ -56,6 +57,7 @@ impl Server {
         };
         self.tasks.insert(workload, task);
         self.watch_ports(main);
+        self.watch_networks(&network);
         Some(())
     }
 }

@@ -20,6 +20,7 @@ mod limits;
 mod log;
 mod machine;
 mod mounts;
+mod network_watch;
 mod networks;
 mod notices;
 mod pace;

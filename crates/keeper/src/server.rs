@@ -23,6 +23,7 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::net::{SocketFlags, accept_with};
 
 use crate::client::Client;
+use crate::network_watch::NetworkWatch;
 use crate::notices::InMachine;
 use crate::pace::Pace;
 use crate::restart::Waiting;
@@ -50,6 +51,8 @@ pub(crate) enum Token {
     Port(usize),
     /// The relay has ended.
     RelayEnded(usize),
+    /// Something was taken away from the host's network.
+    Networks,
 }
 
 /// The kind of the first output of a process.
@@ -67,6 +70,7 @@ impl Token {
             Self::Compression(index) => (6, index),
             Self::Port(index) => (7, index),
             Self::RelayEnded(index) => (8, index),
+            Self::Networks => (9, 0),
             Self::Output(index, which) => (OUTPUTS + which as u64, index),
         };
         EventData::new_u64((index as u64) << 8 | kind)
@@ -84,6 +88,7 @@ impl Token {
             6 => Self::Compression(index),
             7 => Self::Port(index),
             8 => Self::RelayEnded(index),
+            9 => Self::Networks,
             kind => Self::Output(index, (kind - OUTPUTS) as usize),
         }
     }
@@ -107,6 +112,8 @@ pub(crate) struct Server {
     /// What is known of those processes that are in a machine.
     pub machines: BTreeMap<usize, InMachine>,
     pub epoll: OwnedFd,
+    /// What the networks of its workloads need of the host.
+    pub networks: NetworkWatch,
     listener: Option<OwnedFd>,
     /// A connection waits that cannot be accepted now: the listener is not watched, or epoll would not wait.
     full: bool,
@@ -142,6 +149,7 @@ impl Server {
             clients: Vec::new(),
             processes: Vec::new(),
             machines: BTreeMap::new(),
+            networks: NetworkWatch::default(),
             epoll,
             listener: Some(listener),
             full: false,
@@ -169,6 +177,7 @@ impl Server {
             }
             self.restart_due();
             self.check_due();
+            self.repair_networks_due();
             if self.nothing_to_keep() {
                 self.close_sandbox();
             }
@@ -180,7 +189,11 @@ impl Server {
         let accept = self.full.then_some(ACCEPT_AGAIN);
         let restarts = self.waiting.values().map(|waiting| waiting.due);
         let checks = self.tasks.values().filter_map(|task| task.health.as_ref().map(|watch| watch.due));
-        let due = restarts.chain(checks).min().map(|due| due.saturating_duration_since(Instant::now()));
+        let due = restarts
+            .chain(checks)
+            .chain(self.networks.due)
+            .min()
+            .map(|due| due.saturating_duration_since(Instant::now()));
         let patience = accept.into_iter().chain(due).min()?;
         // Rounded up: nothing is looked at before it is due.
         Timespec::try_from(patience + Duration::from_millis(1)).ok()
@@ -217,6 +230,7 @@ impl Server {
             }
             Token::Port(index) => self.start_relay(index),
             Token::RelayEnded(index) => self.lose_relay(index),
+            Token::Networks => self.note_network_change(),
             Token::Output(index, which) => self.handle_output(index, which),
         }
     }

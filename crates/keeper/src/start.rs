@@ -90,6 +90,7 @@ impl Server {
             }
             Request::Attach { workload, streams, .. } => self.attach(client, &workload, streams),
             Request::Exec { workload, process, streams, window, .. } => {
+                self.tell(client, |client| client.reply(&Reply::Read));
                 self.exec(client, &workload, &process, streams, window);
             }
             Request::CancelRestart { workload, .. } => {
@@ -97,7 +98,10 @@ impl Server {
                     self.fail(client, FailureKind::NotRunning, "it does not wait to be started".to_owned());
                 }
             }
-            Request::Signal { workload, signal, .. } => self.signal(client, &workload, signal),
+            Request::Signal { workload, signal, .. } => {
+                self.tell(client, |client| client.reply(&Reply::Read));
+                self.signal(client, &workload, signal);
+            }
             Request::Resize { .. } | Request::SessionSignal { .. } | Request::CloseStdin => {}
         }
     }
@@ -149,6 +153,7 @@ impl Server {
         self.tasks.insert(config.id, task);
         self.listen_to(index, notices);
         self.watch_ports(index);
+        self.watch_networks(&config.settings.network);
         Ok((index, pid))
     }
 

@@ -14,7 +14,7 @@
 //! Whoever gives a network its first endpoint starts the process, and need not know whether there is one: it takes the
 //! lock `.netd.lock` in the network's directory, or ends at once. When it listens at every gateway it says so by a
 //! byte. It ends when nobody has had an address for ten seconds, when the network's directory is removed, and on
-//! SIGTERM. Before it ends for lack of use it lets go of its sockets, then of the lock, and then looks once more: an
+//! SIGTERM. Where the lock alone is removed, the bridge is another one: it begins anew there. Before it ends for lack of use it lets go of its sockets, then of the lock, and then looks once more: an
 //! endpoint that was made before finds it still there, one that is made later finds the lock free.
 
 pub mod answer;
@@ -71,8 +71,8 @@ pub struct Service {
 /// The document cannot be read, the directory is not there, a gateway's port is taken.
 pub fn serve(mut service: Service) -> Result<()> {
     let signals = signals::descriptor(&[SIGTERM]).map_err(|errno| Error::io("wait for signals", errno))?;
-    let network = read(&service.document)?;
     while let Some(lock) = Lock::try_acquire(&service.directory.join(LOCK), Mode::Exclusive)? {
+        let network = read(&service.document)?;
         let server = Server::open(&network, &service.directory, service.resolv_conf.clone(), &signals)?;
         service.ready.take().into_iter().for_each(say_ready);
         if server.run()? == End::Asked {

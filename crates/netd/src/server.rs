@@ -37,8 +37,10 @@ const LARGEST: usize = 1 << 16;
 pub enum End {
     /// Nobody has had an address for long enough.
     Unused,
-    /// A signal asked for it, or the network was removed.
+    /// A signal asked for it.
     Asked,
+    /// The network, or its bridge, is not what it was.
+    Displaced,
 }
 
 /// The server of one network.
@@ -148,7 +150,7 @@ impl Server {
 
     fn end(&self, now: Instant) -> Option<End> {
         let unused = self.unused.is_some_and(|since| now >= since + UNUSED);
-        if self.claims.is_gone() { Some(End::Asked) } else { unused.then_some(End::Unused) }
+        if self.claims.is_gone() { Some(End::Displaced) } else { unused.then_some(End::Unused) }
     }
 
     fn take_datagrams(&mut self, gateway: usize, now: Instant) {

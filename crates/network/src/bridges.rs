@@ -68,11 +68,9 @@ impl Networks {
     fn has_rules(&self) -> Result<bool> {
         let networks = self.list()?;
         let made_router = self.made_router();
-        Rules::open(&self.table())?.are_there(&Wanted {
-            networks: &networks,
-            made_router,
-            ..Wanted::default()
-        })
+        let mut rules = Rules::open(&self.table())?;
+        rules.keep_seams(true)?;
+        rules.are_there(&Wanted { networks: &networks, made_router, ..Wanted::default() })
     }
 
     /// Makes the bridge unless it is there, and writes all rules. The caller is alone.
@@ -158,7 +156,9 @@ impl Networks {
         let endpoints = self.all_endpoints(&networks)?;
         let made_router = self.made_router();
         let wanted = Wanted { networks: &networks, endpoints: &endpoints, made_router, ..Wanted::default() };
-        Rules::open(&self.table())?.write(&wanted)
+        let mut rules = Rules::open(&self.table())?;
+        rules.keep_seams(!networks.is_empty())?;
+        rules.write(&wanted)
     }
 
     /// Removes the bridge of a network, and what its rules and addresses were.

@@ -22,6 +22,7 @@ mod relay;
 mod repair;
 mod rules;
 mod sysctl;
+mod watch;
 
 pub use device::give as give_devices;
 pub use error::{Error, Kind, Result};
@@ -31,6 +32,8 @@ pub use networks::Networks;
 pub use plan::NewNetwork;
 pub use ports::Ports;
 pub use relay::{Relay, Relayed};
+pub use rules::Passage;
+pub use watch::Watch;
 
 /// Removes all rules, as somebody does who flushes what is not theirs; for tests.
 ///

@@ -7,21 +7,21 @@ use crate::addresses::Addresses;
 use crate::error::{Error, Result};
 use crate::links::{Link, Links};
 use crate::networks::Networks;
-use crate::rules::{Rules, Wanted};
+use crate::rules::{Passage, Rules, Wanted};
 
 impl Networks {
     /// Puts right what a crash, or somebody, left: addresses without a sandbox, bridges that are gone or belong to no
-    /// network, rules that are not what they must be. Says what was done, a line each; nothing if another command is at it.
+    /// network, rules that are not what they must be. Says what was done, a line each; `None` if another process is at it.
     ///
     /// # Errors
     /// What reading reports, and the kernel.
-    pub fn repair(&self) -> Result<Vec<String>> {
+    pub fn repair(&self) -> Result<Option<Vec<String>>> {
         let mut done = Vec::new();
         if !self.layout().networks().exists() {
-            return Ok(done);
+            return Ok(Some(done));
         }
         let Some(_alone) = Lock::try_acquire(&self.layout().networks_lock(), Mode::Exclusive)? else {
-            return Ok(done);
+            return Ok(None);
         };
         let networks = self.list()?;
         for network in &networks {
@@ -43,32 +43,36 @@ impl Networks {
         }
         done.extend(self.remove_stray_bridges(&networks)?);
         done.extend(self.restore_rules(&networks)?);
-        Ok(done)
+        Ok(Some(done))
     }
 
-    /// Chains of other tables of rules that drop what passes through the host: table and chain.
+    /// What the rules of others do to what passes through the host.
     ///
     /// # Errors
     /// [`Kind::Unsupported`](crate::Kind::Unsupported) without nftables; the kernel's.
-    pub fn dropped_by(&self) -> Result<Vec<(String, String)>> {
-        Rules::open(&self.table())?.dropped_by()
+    pub fn passage(&self) -> Result<Passage> {
+        Rules::open(&self.table())?.passage()
     }
 
-    fn restore_rules(&self, networks: &[Network]) -> Result<Option<String>> {
+    fn restore_rules(&self, networks: &[Network]) -> Result<Vec<String>> {
         let endpoints = self.all_endpoints(networks)?;
         if endpoints.is_empty() && networks.is_empty() {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         let mut rules = Rules::open(&self.table())?;
         if endpoints.is_empty() && !rules.exist()? {
-            return Ok(None);
+            return Ok(Vec::new());
         }
+        let seams = rules.keep_seams(true)?.into_iter();
+        let mut done: Vec<String> = seams.map(|chain| format!("let workloads pass chain {chain}")).collect();
         let joining: Vec<Endpoint> =
             endpoints.iter().filter(|endpoint| !self.runs(endpoint)).cloned().collect();
         let made_router = self.made_router();
         let wanted = Wanted { networks, endpoints: &endpoints, joining: &joining, made_router };
-        let told = "wrote the rules of packets anew, which somebody had changed";
-        Ok(rules.restore(&wanted)?.then(|| told.to_owned()))
+        if rules.restore(&wanted)? {
+            done.push("wrote the rules of packets anew, which somebody had changed".to_owned());
+        }
+        Ok(done)
     }
 
     /// Whether an endpoint's sandbox has come as far as a state.

@@ -8,7 +8,7 @@
 //! ```text
 //! client                                  keeper
 //! Start | Attach | Exec  ------------->
-//!                        <-------------   Started | Failed (end of the session)
+//!                        <-------------   Read, for Exec and Signal; Started | Failed (end of the session)
 //! 0 data ...             ------------->
 //!                        <-------------   1 data ... 2 data ...
 //! Resize, SessionSignal, CloseStdin
@@ -199,6 +199,8 @@ pub enum FailureKind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "reply", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Reply {
+    /// A request that may be carried out once only was read; its answer follows. Without this, a keeper that is gone has not begun.
+    Read,
     /// The session's process runs.
     Started {
         /// As the host numbers it.

@@ -7,13 +7,15 @@
 //! ```
 //! All numbers are in the order of the machine's bytes.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, send, socket_with, sockopt,
 };
+
+use crate::seccomp::Instruction;
 
 /// Length of the header of a message.
 const HEADER: usize = 16;
@@ -282,6 +284,109 @@ impl Netlink {
     }
 }
 
+/// What the kernel tells everybody, as far as somebody wants to hear it; does not block.
+#[derive(Debug)]
+pub struct News(OwnedFd);
+
+impl News {
+    /// Hears of devices that are removed, by their numbers in the caller's namespace.
+    ///
+    /// # Errors
+    /// As socket(2) and bind(2).
+    pub fn of_removed_links(indexes: &[u32]) -> Result<Self, Errno> {
+        /// `RTMGRP_LINK`
+        const GROUP: u32 = 1;
+        const REMOVED: u16 = 17;
+        /// Of `ifi_index` in a message.
+        const INDEX: u32 = 20;
+        let mut filter = Filter::default();
+        filter.only(KIND, Width::Half, [u32::from(REMOVED.to_be())]);
+        filter.only(INDEX, Width::Word, indexes.iter().map(|index| index.to_be()));
+        Self::open(None, GROUP, filter)
+    }
+
+    /// Hears of changes to the rules of packets, by the kinds of the messages that begin them: they come in bundles.
+    ///
+    /// # Errors
+    /// As [`News::of_removed_links`].
+    pub fn of_rules(kinds: &[u16]) -> Result<Self, Errno> {
+        /// `NFNLGRP_NFTABLES` is the seventh.
+        const GROUP: u32 = 1 << 6;
+        let mut filter = Filter::default();
+        filter.only(KIND, Width::Half, kinds.iter().map(|kind| u32::from(kind.to_be())));
+        Self::open(Some(rustix::net::netlink::NETFILTER), GROUP, filter)
+    }
+
+    fn open(protocol: Option<rustix::net::Protocol>, groups: u32, filter: Filter) -> Result<Self, Errno> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, protocol)?;
+        crate::socket::attach_filter(socket.as_fd(), &filter.finish())?;
+        bind(&socket, &SocketAddrNetlink::new(0, groups))?;
+        Ok(Self(socket))
+    }
+
+    /// Whether anything was told since the last time. What there was no room for counts.
+    pub fn heard(&self) -> bool {
+        let mut heard = false;
+        loop {
+            match recv(&self.0, &mut [0; 16][..], RecvFlags::empty()) {
+                Ok(_) | Err(Errno::NOBUFS) => heard = true,
+                Err(Errno::INTR) => {}
+                Err(_) => return heard,
+            }
+        }
+    }
+}
+
+impl AsFd for News {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Where a message says its type.
+const KIND: u32 = 4;
+
+#[derive(Clone, Copy, Debug)]
+enum Width {
+    Half,
+    Word,
+}
+
+/// A program of classic BPF that lets messages pass.
+#[derive(Debug, Default)]
+struct Filter(Vec<Instruction>);
+
+impl Filter {
+    /// Only what has one of these values there, as it reads in the network's order of bytes.
+    fn only(&mut self, offset: u32, width: Width, values: impl IntoIterator<Item = u32>) {
+        const LOAD_HALF: u16 = 0x28;
+        const LOAD_WORD: u16 = 0x20;
+        const JUMP_EQUAL: u16 = 0x15;
+        let load = match width {
+            Width::Half => LOAD_HALF,
+            Width::Word => LOAD_WORD,
+        };
+        self.0.push(Instruction { code: load, jt: 0, jf: 0, k: offset });
+        // A match skips what is left of the comparisons, and the end behind them.
+        let values: Vec<u32> = values.into_iter().take(usize::from(u8::MAX)).collect();
+        for (left, value) in (1..=u8::MAX).rev().skip(usize::from(u8::MAX) - values.len()).zip(values) {
+            self.0.push(Instruction { code: JUMP_EQUAL, jt: left, jf: 0, k: value });
+        }
+        self.end(0);
+    }
+
+    fn end(&mut self, passes: u32) {
+        const RETURN: u16 = 0x06;
+        self.0.push(Instruction { code: RETURN, jt: 0, jf: 0, k: passes });
+    }
+
+    fn finish(mut self) -> Vec<Instruction> {
+        self.end(u32::MAX);
+        self.0
+    }
+}
+
 /// Reads the messages of a datagram that answer a request; says whether the last of them was there. Pure.
 ///
 /// # Errors
@@ -381,6 +486,48 @@ mod tests {
             let _ = answer.attribute(16, 3);
             let _ = answer.header::<64>();
         }
+    }
+
+    /// Runs a filter of ours over a message, as the kernel does.
+    fn passes(filter: Filter, message: &[u8]) -> bool {
+        let program = filter.finish();
+        let (mut at, mut accumulator) = (0, 0);
+        loop {
+            let Instruction { code, jt, jf, k } = program[at];
+            let offset = k as usize;
+            at += 1;
+            match code {
+                0x28 => accumulator = u32::from(u16::from_be_bytes([message[offset], message[offset + 1]])),
+                0x20 => {
+                    accumulator = u32::from_be_bytes(message[offset..offset + 4].try_into().expect("four"))
+                }
+                0x15 => at += usize::from(if accumulator == k { jt } else { jf }),
+                _ => return k > 0,
+            }
+        }
+    }
+
+    #[test]
+    fn news_are_filtered_by_kind_and_device() {
+        let filter = |indexes: &[u32]| {
+            let mut filter = Filter::default();
+            filter.only(KIND, Width::Half, [u32::from(17_u16.to_be())]);
+            filter.only(20, Width::Word, indexes.iter().map(|index| index.to_be()));
+            filter
+        };
+        let told = |kind: u16, index: u32| {
+            let mut header = [0; 16];
+            header[4..8].copy_from_slice(&index.to_ne_bytes());
+            message(kind, 0, &header)
+        };
+        for indexes in [&[7][..], &[7, 9], &[300, 7, 70_000]] {
+            for index in indexes {
+                assert!(passes(filter(indexes), &told(17, *index)), "{index} of {indexes:?}");
+                assert!(!passes(filter(indexes), &told(16, *index)), "{index} of {indexes:?}");
+            }
+            assert!(!passes(filter(indexes), &told(17, 8)), "{indexes:?}");
+        }
+        assert!(!passes(filter(&[]), &told(17, 7)));
     }
 
     #[test]

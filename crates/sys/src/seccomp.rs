@@ -49,9 +49,23 @@ pub struct Instruction {
 
 /// `struct sock_fprog`
 #[repr(C)]
-struct FilterProgram {
+pub(crate) struct FilterProgram {
     length: libc::c_ushort,
     instructions: *const Instruction,
+}
+
+impl FilterProgram {
+    /// Of instructions that outlive it.
+    ///
+    /// # Errors
+    /// `EINVAL` for more than [`MAX_INSTRUCTIONS`].
+    pub(crate) fn new(program: &[Instruction]) -> Result<Self, Errno> {
+        if program.len() > MAX_INSTRUCTIONS {
+            return Err(Errno::INVAL);
+        }
+        let length = libc::c_ushort::try_from(program.len()).map_err(|_| Errno::INVAL)?;
+        Ok(Self { length, instructions: program.as_ptr() })
+    }
 }
 
 /// Puts the calling thread under `program`, with `flags` as in `seccomp(2)`.
@@ -65,11 +79,7 @@ struct FilterProgram {
 /// does not know; `ENOMEM` when the filters of a thread become too long together; `EBUSY` when a
 /// listener is asked for and there is one; `ESRCH` when a thread cannot be synchronised.
 pub fn install(program: &[Instruction], flags: u32) -> Result<Option<OwnedFd>, Errno> {
-    if program.len() > MAX_INSTRUCTIONS {
-        return Err(Errno::INVAL);
-    }
-    let length = libc::c_ushort::try_from(program.len()).map_err(|_| Errno::INVAL)?;
-    let program = FilterProgram { length, instructions: program.as_ptr() };
+    let program = FilterProgram::new(program)?;
     // SAFETY: `program` and the instructions it points to outlive the call, `Instruction` and
     // `FilterProgram` have the layout of `sock_filter` and `sock_fprog`, and the kernel only reads them.
     let answer = unsafe { libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, flags, &raw const program) };

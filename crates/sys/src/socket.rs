@@ -1,5 +1,8 @@
-//! Packet sockets between processes of one host, with descriptors as cargo.
-#![expect(unsafe_code, reason = "rustix takes the pid 0 of a peer in another pid namespace for impossible")]
+//! Packet sockets between processes of one host, with descriptors as cargo; filters of sockets.
+#![expect(
+    unsafe_code,
+    reason = "rustix takes the pid 0 of a peer in another pid namespace for impossible, and has no SO_ATTACH_FILTER"
+)]
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -12,6 +15,8 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, recvmsg, sendmsg, socket_with,
 };
+
+use crate::seccomp::{FilterProgram, Instruction};
 
 /// Two connected `SOCK_SEQPACKET` sockets, close-on-exec.
 pub fn packet_pair() -> Result<(OwnedFd, OwnedFd), Errno> {
@@ -52,6 +57,26 @@ pub fn connect_packets_to(path: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
 
 fn address(directory: BorrowedFd<'_>, name: &str) -> Result<SocketAddrUnix, Errno> {
     SocketAddrUnix::new(format!("/proc/self/fd/{}/{name}", directory.as_raw_fd()))
+}
+
+/// Lets through to a socket only what a program of classic BPF says (socket(7), `SO_ATTACH_FILTER`).
+///
+/// # Errors
+/// `EINVAL` for a program that does not pass the kernel's check.
+pub fn attach_filter(socket: BorrowedFd<'_>, program: &[Instruction]) -> Result<(), Errno> {
+    let program = FilterProgram::new(program)?;
+    let length = size_of::<FilterProgram>() as libc::socklen_t;
+    // SAFETY: `program` and its instructions outlive the call, and the kernel only reads them.
+    let answer = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            (&raw const program).cast(),
+            length,
+        )
+    };
+    if answer == 0 { Ok(()) } else { Err(crate::process::last_errno()) }
 }
 
 /// Effective user id of the process at the other end, as it was when it connected (unix(7), `SO_PEERCRED`).

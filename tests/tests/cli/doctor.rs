@@ -112,5 +112,12 @@ fn rules_of_others_that_drop_what_passes_are_told() {
     let holm = Holm::with_network();
     holm.network().shell("nft add table ip filter; nft 'add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }'");
     let said = holm.run(["doctor"]).out();
-    assert!(said.contains("dropped by chain FORWARD of table filter"), "{said}");
+    assert!(
+        said.contains("dropped by chain FORWARD of table filter") && said.contains("accepts what comes from"),
+        "{said}"
+    );
+    // As Docker leaves it.
+    holm.network().shell("nft add chain ip filter DOCKER-USER");
+    let said = holm.run(["doctor"]).out();
+    assert!(said.contains("table filter; workloads pass through DOCKER-USER"), "{said}");
 }

@@ -276,19 +276,17 @@ fn what_overlaps_or_is_wrong_is_told() {
 fn nothing_is_left_of_what_was_killed() {
     let holm = Holm::with_network();
     server(&holm, "web", &["-p", "8080:80"]);
-    let keeper = inspect(&holm, "web", "{{.State.Pid}}");
     // The keeper is killed: the workload goes on, reachable, and the next command takes it over.
-    let id = inspect(&holm, "web", "{{.Id}}");
-    let keepers = holm_tests::host::processes_naming(&id);
-    for process in keepers.iter().filter(|process| process.to_string() != keeper) {
-        holm.network().shell(&format!("kill -9 {process}"));
-    }
+    holm_tests::host::kill_keeper(&holm, "web");
     assert_eq!(get(&holm, "127.0.0.1:8080").as_deref(), Some("web"));
-    assert!(holm.run(["ps", "-q"]).err().contains("a new one took over"));
-    assert_eq!(get(&holm, "127.0.0.1:8080").as_deref(), Some("web"));
+    // Nobody puts back what is flushed now, but the next command.
     holm.network().try_shell("nft flush ruleset").ok();
     assert_eq!(get(&holm, "127.0.0.1:8080"), None);
-    assert!(holm.run(["ps", "-q"]).err().contains("wrote the rules of packets anew"));
+    let said = holm.run(["ps", "-q"]).err();
+    assert!(
+        said.contains("a new one took over") && said.contains("wrote the rules of packets anew"),
+        "{said}"
+    );
     assert_eq!(get(&holm, "127.0.0.1:8080").as_deref(), Some("web"));
     holm.ok(["rm", "-f", "web"]);
     eventually("no device", || {
@@ -296,6 +294,28 @@ fn nothing_is_left_of_what_was_killed() {
         !devices.contains("veth") && !devices.contains("tap")
     });
     assert_eq!(holm.ok(["run", "--rm", "base", "hostname", "-i"]), "172.17.0.2");
+}
+
+#[test]
+fn what_somebody_takes_away_is_put_back_at_once() {
+    let holm = Holm::with_network();
+    holm.ok(["network", "create", "back"]);
+    server(&holm, "web", &["-p", "8080:80", "--network", "back"]);
+    holm.ok(["run", "-d", "--name", "other", "--network", "back", "base", "sleep", "600"]);
+    let bridge = holm.ok(["network", "ls", "--filter", "name=back", "--format", "{{.Interface}}"]);
+    for harm in ["nft flush ruleset", "nft delete table inet $(nft list tables | sed 's/.* //')"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain([format!("ip link delete {bridge}"), format!("ip link delete {bridge}; nft flush ruleset")])
+    {
+        holm.network().shell(&harm);
+        eventually(&harm, || get(&holm, "127.0.0.1:8080").as_deref() == Some("web"));
+        eventually(&harm, || get_from(&holm, "other", "web").as_deref() == Some("web"));
+    }
+    // Whoever keeps watch for a network that is not theirs any more leaves it alone.
+    holm.ok(["rm", "-f", "web", "other"]);
+    holm.ok(["network", "rm", "back"]);
+    assert!(!holm.network().shell("ip -br link").contains(&bridge));
 }
 
 #[test]

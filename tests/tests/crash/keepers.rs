@@ -250,7 +250,8 @@ fn an_adopted_workload_that_was_to_be_removed_is_removed_at_its_end() {
     let id = holm.start(&["--rm", "--name", "adopted"], "while [ ! -e /tmp/end ]; do sleep 0.01; done");
     kill_keeper(holm, "adopted");
     adopt(holm, "adopted");
-    holm.ok(["exec", "adopted", "touch", "/tmp/end"]);
+    // It may take the command that ends it along.
+    holm.run(["exec", "adopted", "touch", "/tmp/end"]);
     island.groups_are_gone(&[id]).expect("groups go");
     island.is_clean("a workload with --rm that was adopted");
 }

@@ -2,6 +2,7 @@
 
 use std::os::fd::AsFd;
 
+use holm_network::Passage;
 use holm_runtime::capability::CapabilitySet;
 use holm_runtime::cgroup::Hierarchies;
 use holm_spec::layout::Layout;
@@ -165,18 +166,23 @@ fn rules() -> Check {
 /// What other rules of packets do to those of workloads.
 fn passage(layout: &Layout) -> Check {
     let check = |found: String| Check::ok("forwarding", Settings, found);
-    match holm_network::Networks::new(layout).dropped_by() {
-        Err(error) => check(error.to_string()),
-        Ok(chains) if chains.is_empty() => check("no other rules drop what passes".to_owned()),
-        Ok(chains) => {
-            let names = chains.iter().map(|(table, chain)| format!("chain {chain} of table {table}"));
-            let names: Vec<String> = names.collect();
-            check(format!("dropped by {}", names.join(", "))).limited(
-                "workloads reach nothing beyond the host, and their published ports only from the host itself",
-                "let the bridges through there: `iptables -I DOCKER-USER -i holm0 -j ACCEPT` and the same with -o beside Docker, `ufw route allow in on holm0` and `out on holm0` with ufw, `firewall-cmd --zone=trusted --add-interface=holm0` with firewalld",
-            )
+    let Passage { dropped_by, seams } = match holm_network::Networks::new(layout).passage() {
+        Err(error) => return check(error.to_string()),
+        Ok(passage) if passage.dropped_by.is_empty() => {
+            return check("no other rules drop what passes".to_owned());
         }
+        Ok(passage) => passage,
+    };
+    let names: Vec<String> =
+        dropped_by.iter().map(|(table, chain)| format!("chain {chain} of table {table}")).collect();
+    let dropped = format!("dropped by {}", names.join(", "));
+    if !seams.is_empty() && dropped_by.iter().all(|(table, _)| table == "filter") {
+        return check(format!("{dropped}; workloads pass through {}", seams.join(", ")));
     }
+    check(dropped).limited(
+        "workloads reach nothing beyond the host, and their published ports only from the host itself",
+        "let the bridges through there: add a rule that accepts what comes from or goes to `holm*`, or `firewall-cmd --zone=trusted --add-interface=holm0` with firewalld",
+    )
 }
 
 /// An error in words; without one, that something is odd.

@@ -24,6 +24,7 @@
 //! that somebody flushed is written anew ([`Rules::restore`]).
 
 mod nftables;
+mod seams;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -33,6 +34,9 @@ use rustix::io::Errno;
 
 use crate::error::{Error, Kind, Result};
 use nftables::{Batch, Concatenation, Fact, Hook, Rule, Type};
+
+/// Kinds of messages that begin what the kernel tells when a table, chain, rule or set of anybody's is removed.
+pub const TAKING_AWAY: [u16; 4] = nftables::REMOVALS;
 
 const BRIDGES: (&str, u32) = ("bridges", 1);
 const INTERNAL: (&str, u32) = ("internal", 2);
@@ -117,6 +121,15 @@ pub struct Wanted<'a> {
     pub made_router: bool,
 }
 
+/// What the rules of others do to what passes through the host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Passage {
+    /// Chains that drop it, which no accept of ours changes: table and chain.
+    pub dropped_by: Vec<(String, String)>,
+    /// Chains that they offer for exceptions, where ours are.
+    pub seams: Vec<&'static str>,
+}
+
 /// The table, in the caller's network namespace.
 #[derive(Debug)]
 pub struct Rules {
@@ -168,13 +181,24 @@ impl Rules {
         self.write(wanted).map(|()| true)
     }
 
-    /// Chains of others that drop what passes, which no accept of ours changes: table and chain.
+    /// Sees to it that others' chains let through what may pass, as far as they offer a place for that; says in which it did.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn dropped_by(&mut self) -> Result<Vec<(String, String)>> {
-        let found = nftables::dropping_chains(&mut self.netlink, &self.table);
-        found.map_err(|errno| self.failed("read", errno))
+    pub fn keep_seams(&mut self, wanted: bool) -> Result<Vec<&'static str>> {
+        let kept = seams::keep(&mut self.netlink, &self.table, wanted);
+        kept.map_err(|errno| Error::io("let workloads pass the rules of others", errno))
+    }
+
+    /// What others do to what passes.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn passage(&mut self) -> Result<Passage> {
+        let dropped_by = nftables::dropping_chains(&mut self.netlink, &self.table);
+        let dropped_by = dropped_by.map_err(|errno| self.failed("read", errno))?;
+        let seams = seams::offered(&mut self.netlink).map_err(|errno| self.failed("read", errno))?;
+        Ok(Passage { dropped_by, seams })
     }
 
     /// Whether there is a table.

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use holm_sys::netlink::{Attributes, Netlink, Request, flags};
+use holm_sys::netlink::{Answer, Attributes, Netlink, Request, flags};
 use rustix::io::Errno;
 
 /// `NFNL_SUBSYS_NFTABLES`.
@@ -17,13 +17,26 @@ const GET_TABLE: u16 = 1;
 const DELETE_TABLE: u16 = 2;
 const NEW_CHAIN: u16 = 3;
 const GET_CHAIN: u16 = 4;
+const DELETE_CHAIN: u16 = 5;
 const NEW_RULE: u16 = 6;
 const GET_RULE: u16 = 7;
+const DELETE_RULE: u16 = 8;
 const NEW_SET: u16 = 9;
+const DELETE_SET: u16 = 11;
 const NEW_ELEMENTS: u16 = 12;
 const GET_ELEMENTS: u16 = 13;
 const DELETE_ELEMENTS: u16 = 14;
+/// Types of messages about a table, a chain, a rule and a set that was removed.
+pub const REMOVALS: [u16; 4] = [
+    SUBSYSTEM << 8 | DELETE_TABLE,
+    SUBSYSTEM << 8 | DELETE_CHAIN,
+    SUBSYSTEM << 8 | DELETE_RULE,
+    SUBSYSTEM << 8 | DELETE_SET,
+];
 const FAMILY_INET: u8 = 1;
+/// Attributes of a rule.
+pub(super) const RULE_HANDLE: u16 = 3;
+pub(super) const RULE_USER_DATA: u16 = 7;
 const LIST_ELEMENT: u16 = 1;
 const DATA_VALUE: u16 = 1;
 const DATA_VERDICT: u16 = 2;
@@ -84,18 +97,25 @@ pub(super) const POST_ROUTING: u32 = 4;
 /// Orders that are carried out together.
 #[derive(Debug)]
 pub(super) struct Batch {
+    family: u8,
     table: String,
     orders: Vec<Request>,
 }
 
 impl Batch {
+    /// About a table of ours.
     pub(super) fn new(table: &str) -> Self {
-        Self { table: table.to_owned(), orders: vec![boundary(BATCH_BEGIN)] }
+        Self::of_family(FAMILY_INET, table)
+    }
+
+    /// About anybody's table.
+    pub(super) fn of_family(family: u8, table: &str) -> Self {
+        Self { family, table: table.to_owned(), orders: vec![boundary(BATCH_BEGIN)] }
     }
 
     fn add(&mut self, kind: u16, flags: u16, attributes: impl FnOnce(Request) -> Request) {
         let request =
-            Request::new(kind | SUBSYSTEM << 8, flags | flags::ACKNOWLEDGE, &[FAMILY_INET, 0, 0, 0]);
+            Request::new(kind | SUBSYSTEM << 8, flags | flags::ACKNOWLEDGE, &[self.family, 0, 0, 0]);
         self.orders.push(attributes(request));
     }
 
@@ -132,7 +152,32 @@ impl Batch {
         const APPEND: u16 = 0x800;
         let table = text(&self.table);
         self.add(NEW_RULE, flags::CREATE | APPEND, |order| {
-            order.attribute(1, &table).attribute(2, &text(chain)).nested(4, &rule.0)
+            order.attribute(1, &table).attribute(2, &text(chain)).nested(4, &rule.expressions)
+        });
+    }
+
+    /// Before what is there.
+    pub(super) fn insert_rule(&mut self, chain: &str, rule: Rule, user_data: &[u8]) {
+        let table = text(&self.table);
+        self.add(NEW_RULE, flags::CREATE, |order| {
+            let order = order.attribute(1, &table).attribute(2, &text(chain)).nested(4, &rule.expressions);
+            let order = match rule.protocol {
+                Some(protocol) => {
+                    let compatible = Attributes::new()
+                        .attribute(1, &u32::from(protocol).to_be_bytes())
+                        .attribute(2, &[0; 4]);
+                    order.nested(5, &compatible)
+                }
+                None => order,
+            };
+            order.attribute(RULE_USER_DATA, user_data)
+        });
+    }
+
+    pub(super) fn remove_rule(&mut self, chain: &str, handle: &[u8]) {
+        let table = text(&self.table);
+        self.add(DELETE_RULE, 0, |order| {
+            order.attribute(1, &table).attribute(2, &text(chain)).attribute(RULE_HANDLE, handle)
         });
     }
 
@@ -195,17 +240,36 @@ impl Batch {
     }
 }
 
-/// How many rules a table has; `None` if there is none of that name.
+/// How many rules a table of ours has; `None` if there is none of that name.
 pub(super) fn count_rules(netlink: &mut Netlink, table: &str) -> Result<Option<usize>, Errno> {
-    let question = |kind: u16, flags| {
-        Request::new(kind | SUBSYSTEM << 8, flags, &[FAMILY_INET, 0, 0, 0]).attribute(1, &text(table))
-    };
-    match netlink.ask_one(question(GET_TABLE, 0)) {
-        Ok(_) => {}
-        Err(Errno::NOENT) => return Ok(None),
-        Err(errno) => return Err(errno),
+    if !has_table(netlink, FAMILY_INET, table)? {
+        return Ok(None);
     }
-    Ok(Some(netlink.ask(question(GET_RULE, flags::DUMP))?.len()))
+    Ok(Some(netlink.ask(about(GET_RULE, flags::DUMP, FAMILY_INET, table))?.len()))
+}
+
+/// Whether there is a table.
+pub(super) fn has_table(netlink: &mut Netlink, family: u8, table: &str) -> Result<bool, Errno> {
+    match netlink.ask_one(about(GET_TABLE, 0, family, table)) {
+        Ok(_) => Ok(true),
+        Err(Errno::NOENT) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// The rules of a chain; an error if there is none of that name.
+pub(super) fn chain_rules(
+    netlink: &mut Netlink,
+    family: u8,
+    table: &str,
+    chain: &str,
+) -> Result<Vec<Answer>, Errno> {
+    netlink.ask_one(about(GET_CHAIN, 0, family, table).attribute(3, &text(chain)))?;
+    netlink.ask(about(GET_RULE, flags::DUMP, family, table).attribute(2, &text(chain)))
+}
+
+fn about(kind: u16, flags: u16, family: u8, table: &str) -> Request {
+    Request::new(kind | SUBSYSTEM << 8, flags, &[family, 0, 0, 0]).attribute(1, &text(table))
 }
 
 /// How many elements a set has.
@@ -304,7 +368,11 @@ pub(super) const LOCAL: u32 = 2;
 
 /// Expressions, carried out in order until one does not match.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Rule(Attributes);
+pub(super) struct Rule {
+    expressions: Attributes,
+    /// What the matches of iptables in it are told that the packet is.
+    protocol: Option<u8>,
+}
 
 impl Rule {
     pub(super) fn new() -> Self {
@@ -313,7 +381,7 @@ impl Rule {
 
     fn expression(self, name: &str, attributes: &Attributes) -> Self {
         let expression = Attributes::new().attribute(1, &text(name)).nested(2, attributes);
-        Self(self.0.nested(LIST_ELEMENT, &expression))
+        Self { expressions: self.expressions.nested(LIST_ELEMENT, &expression), ..self }
     }
 
     /// Loads a fact into registers from this one on.
@@ -360,6 +428,26 @@ impl Rule {
             .attribute(2, &u32::from(!equal).to_be_bytes())
             .nested(3, &data(value));
         self.expression("cmp", &compare)
+    }
+
+    /// Goes on if the packet is of a protocol and for a port, in the words of iptables: `-p udp -m udp --dport 53`.
+    pub(super) fn port_as_iptables(self, protocol: u8, port: u16) -> Self {
+        /// Of `struct xt_tcp` and `struct xt_udp`, rounded up.
+        const LENGTH: usize = 16;
+        const TCP: u8 = 6;
+        let name = if protocol == TCP { "tcp" } else { "udp" };
+        let mut ports = [0; LENGTH];
+        for (place, number) in [0, u16::MAX, port, port].into_iter().enumerate() {
+            ports[2 * place..][..2].copy_from_slice(&number.to_ne_bytes());
+        }
+        let matches = Attributes::new().attribute(1, &text(name)).attribute(2, &[0; 4]).attribute(3, &ports);
+        let rule = self.compare(Fact::Protocol, true, &[protocol]).expression("match", &matches);
+        Self { protocol: Some(protocol), ..rule }
+    }
+
+    /// Counts packets and bytes, as every rule of iptables does.
+    pub(super) fn count(self) -> Self {
+        self.expression("counter", &Attributes::new().attribute(1, &[0; 8]).attribute(2, &[0; 8]))
     }
 
     /// Goes on if a fact has one of these bits.
