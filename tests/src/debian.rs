@@ -1,15 +1,20 @@
-//! Debian's kernel for clouds, as its package holds it.
+//! Debian's kernel for clouds, as its package holds it, and root file systems of Debian's packages.
 //!
-//! `target/guest-cache/<package>/` holds the unpacked package; it is fetched when it is not there.
+//! ```text
+//! target/guest-cache/<package>/                        an unpacked kernel
+//! target/guest-cache/bookworm-minbase[+PACKAGE…].tar   a root file system
+//! ```
+//! What is not there is fetched, or made by mmdebstrap.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::Holm;
+use crate::{Call, Holm};
 
 /// Depends on the kernel of the day.
 const META_PACKAGE: &str = "linux-image-cloud-amd64";
@@ -47,6 +52,28 @@ pub fn import_kernel(holm: &Holm) {
     };
     let (modules, image) = (first("lib/modules", ""), first("boot", "vmlinuz-"));
     holm.ok(["kernel", "import", "-q", "--modules", &modules, &image]);
+}
+
+/// A minimal Debian with these packages as a tar, from the cache or made.
+///
+/// # Panics
+/// mmdebstrap fails.
+#[track_caller]
+#[must_use]
+pub fn tarball(packages: &[&str]) -> PathBuf {
+    static ONE_MAKES: Mutex<()> = Mutex::new(());
+    let _others_wait = ONE_MAKES.lock().unwrap_or_else(|poison| poison.into_inner());
+    let whole = cache().join(format!("{}.tar", [&["bookworm-minbase"], packages].concat().join("+")));
+    if !whole.exists() {
+        fs::create_dir_all(cache()).expect("a directory");
+        let part = whole.with_extension("unfinished.tar");
+        let mut command = Command::new("mmdebstrap");
+        let include = format!("--include={}", packages.join(","));
+        command.args(["--quiet", "--variant=minbase", &include, "bookworm"]).arg(&part);
+        Call::new(command).timeout(Duration::from_secs(900)).run().ok();
+        fs::rename(part, &whole).expect("a file of the test's");
+    }
+    whole
 }
 
 fn cached(cache: &Path) -> Option<PathBuf> {

@@ -26,6 +26,21 @@ impl Namespace {
         Self { holder }
     }
 
+    /// Another host: it is 10.99.0.2 and finds this one at 10.99.0.1.
+    ///
+    /// # Panics
+    /// If they cannot be connected.
+    #[must_use]
+    pub fn neighbour(&self) -> Self {
+        let other = Self::new();
+        self.shell(&format!(
+            "ip link add c0 type veth peer name c1 netns {} && ip addr add 10.99.0.1/24 dev c0 && ip link set c0 up",
+            other.pid()
+        ));
+        other.shell("ip addr add 10.99.0.2/24 dev c1 && ip link set c1 up");
+        other
+    }
+
     /// The process that holds it.
     #[must_use]
     pub fn pid(&self) -> u32 {

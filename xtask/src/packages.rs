@@ -67,6 +67,7 @@ impl Purpose {
                 "criu",
                 "debian-archive-keyring",
                 "docker.io",
+                "e2fsprogs",
                 "erofs-utils",
                 "gzip",
                 "iptables",

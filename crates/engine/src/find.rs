@@ -5,9 +5,10 @@ use std::path::Path;
 
 use holm_spec::changes::Changes;
 use holm_spec::workload::{Config, State, Status, VERSION};
-use holm_spec::{Digest, Id};
+use holm_spec::{Digest, Id, Timestamp};
 use holm_store::ImageUser;
 use holm_sys::file::read_limited;
+use holm_sys::process::{boot_id, boot_time, now};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -175,14 +176,14 @@ impl Engine {
             last.as_ref().is_some_and(|last| last.status == Status::Exited && last.started == state.started)
         };
         if let Some(state) = running.filter(|state| state.status == Status::Restarting || !ended(state)) {
-            return Ok(if is_of_this_boot(&state) { state } else { ended_unseen(state, RESTARTED) });
+            return Ok(if is_of_this_boot(&state) { state } else { ended_with_host(state) });
         }
         Ok(match last {
             None => State::created(),
             Some(state) if state.status == Status::Running && is_of_this_boot(&state) => {
                 self.begun_or_unrecorded(config, state)?
             }
-            Some(state) if state.status == Status::Running => ended_unseen(state, RESTARTED),
+            Some(state) if state.status == Status::Running => ended_with_host(state),
             Some(state) => state,
         })
     }
@@ -258,10 +259,14 @@ struct MachineKernel {
     kernel: ImageId,
 }
 
-const RESTARTED: &str = "the host was restarted";
-
 fn is_of_this_boot(state: &State) -> bool {
-    holm_sys::process::boot_id().is_ok_and(|boot| boot == state.boot_id)
+    boot_id().is_ok_and(|boot| boot == state.boot_id)
+}
+
+/// The state of a workload that ran until the host went down, at whatever time that was before it came up again.
+fn ended_with_host(state: State) -> State {
+    let finished = Timestamp::from_nanos(boot_time()).max(state.started);
+    State { finished, ..ended_unseen(state, "the host was restarted") }
 }
 
 /// The state of a workload whose end was not seen.
@@ -271,7 +276,7 @@ pub(crate) fn ended_unseen(state: State, reason: &str) -> State {
         status: Status::Exited,
         pid: 0,
         pid_start: 0,
-        finished: holm_spec::Timestamp::from_nanos(holm_sys::process::now()),
+        finished: Timestamp::from_nanos(now()),
         exit_code: UNKNOWN_EXIT,
         error: format!("{reason}; the exit code is lost"),
         ..state

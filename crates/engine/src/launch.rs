@@ -21,7 +21,7 @@ use holm_sys::process::{Child, CloneOptions, clone};
 use holm_sys::{Errno, fail_point, mount, process, socket};
 use rustix::event::{PollFd, PollFlags, poll};
 
-use crate::session::{self, Beginning, Event, Session};
+use crate::session::{self, Beginning, Cause, Event, Session};
 use crate::{Created, Engine, Error, Kind, PAUSED, Result, host};
 
 /// How long a new keeper may take to take over.
@@ -298,11 +298,23 @@ impl Engine {
     /// Asks a workload to end and kills it after `timeout` (its own if absent; `Some(None)` waits for
     /// ever). Fine if it does not run.
     pub fn stop(&self, id: &Id, signal: Option<i32>, timeout: Option<Option<Duration>>) -> Result<()> {
+        self.end(id, signal, timeout, Cause::Request)
+    }
+
+    /// As [`Engine::stop`], because the host goes down: once it is up again, the workload has run until then.
+    ///
+    /// # Errors
+    /// As [`Engine::stop`].
+    pub fn stop_for_shutdown(&self, id: &Id) -> Result<()> {
+        self.end(id, None, None, Cause::Shutdown)
+    }
+
+    fn end(&self, id: &Id, signal: Option<i32>, timeout: Option<Option<Duration>>, why: Cause) -> Result<()> {
         let config = self.config(id)?;
         let own = config.stop_timeout.map(|seconds| Duration::from_secs(seconds.into()));
         let signal = signal.unwrap_or(config.stop_signal);
-        if self.end_with(id, signal, deadline(timeout.unwrap_or(own)))?
-            || self.end_with(id, signal::KILL, deadline(Some(KILL_PATIENCE)))?
+        if self.end_with(id, signal, deadline(timeout.unwrap_or(own)), why)?
+            || self.end_with(id, signal::KILL, deadline(Some(KILL_PATIENCE)), why)?
         {
             self.tell(&config, "stop", []);
             return Ok(());
@@ -312,7 +324,7 @@ impl Engine {
 
     /// Sends a signal and waits for the workload's end, with another keeper if one is killed meanwhile; false if it
     /// takes longer.
-    fn end_with(&self, id: &Id, signal: i32, deadline: Option<Instant>) -> Result<bool> {
+    fn end_with(&self, id: &Id, signal: i32, deadline: Option<Instant>, why: Cause) -> Result<bool> {
         loop {
             match self.attach(id, Streams::NONE) {
                 Err(error) if error.kind() == Kind::NotRunning => {
@@ -332,7 +344,7 @@ impl Engine {
                 }
                 Err(error) => return Err(error),
                 Ok(mut session) => {
-                    session.end_by(signal)?;
+                    session.end_by(signal, why)?;
                     match wait_for_end(&mut session, deadline)? {
                         Wait::Ended => return Ok(true),
                         Wait::TooLong => return Ok(false),
@@ -492,7 +504,7 @@ fn arguments(root: &Path, run: &Path, [mode, id, lock, last]: &[&str; 4]) -> Str
 }
 
 fn kill_and_wait(session: &mut Session, id: &Id) -> Result<()> {
-    session.end_by(signal::KILL)?;
+    session.end_by(signal::KILL, Cause::Request)?;
     match wait_for_end(session, deadline(Some(KILL_PATIENCE)))? {
         Wait::TooLong => Err(outlived_its_kill(id)),
         Wait::Ended | Wait::KeeperGone => Ok(()),

@@ -12,6 +12,7 @@ use holm_spec::workload::{State, Status};
 use holm_sys::lock::{Lock, Mode};
 use holm_sys::process::boot_id;
 
+use crate::find::UNKNOWN_EXIT;
 use crate::launch::Ground;
 use crate::session::{self, Beginning};
 use crate::{Engine, Error, Kind, Result};
@@ -76,7 +77,9 @@ impl Engine {
         for workload in self.list()?.into_iter().rev() {
             let (config, state) = (workload.config, workload.state);
             let ran = state.status == Status::Exited && state.boot_id != boot;
-            if ran && config.restart.restarts_at_boot(state.exit_code, state.restarts, state.stopped) {
+            // What the host's end ended has not done well, whatever it said.
+            let code = if state.shutdown { UNKNOWN_EXIT } else { state.exit_code };
+            if ran && config.restart.restarts_at_boot(code, state.restarts, state.stopped) {
                 let result = match self.start(&config.id, Beginning::default()) {
                     Err(error) if error.kind() == Kind::StillRunning => Ok(()),
                     result => result.map(drop),

@@ -36,6 +36,15 @@ pub enum Event<'a> {
     Closed,
 }
 
+/// Why a workload is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// Somebody asked for it.
+    Request,
+    /// The host goes down.
+    Shutdown,
+}
+
 /// What a session of a workload's first process begins with.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Beginning<'a> {
@@ -174,12 +183,13 @@ impl Session {
 
     /// Sends a signal to the process.
     pub fn signal(&self, signal: i32) -> Result<()> {
-        send(self.socket.as_fd(), &Request::SessionSignal { signal, stop: false })
+        send(self.socket.as_fd(), &Request::SessionSignal { signal, stop: false, shutdown: false })
     }
 
-    /// Asks the process to end by a signal: no policy starts it again.
-    pub(crate) fn end_by(&self, signal: i32) -> Result<()> {
-        send(self.socket.as_fd(), &Request::SessionSignal { signal, stop: true })
+    /// Asks the process to end by a signal: no policy starts it again, or none until the host is up again that goes down.
+    pub(crate) fn end_by(&self, signal: i32, why: Cause) -> Result<()> {
+        let shutdown = why == Cause::Shutdown;
+        send(self.socket.as_fd(), &Request::SessionSignal { signal, stop: !shutdown, shutdown })
     }
 
     /// Waits for the next event.

@@ -22,7 +22,7 @@ use holm_sys::lock::{Lock, Mode};
 use holm_volume::Volumes;
 
 use crate::server::Server;
-use crate::start::{read_document, write_state};
+use crate::start::{read_document, write_last_state};
 use crate::task::{Task, group_path};
 
 /// Longest state of a workload that is read, in bytes.
@@ -79,7 +79,7 @@ impl Server {
     pub fn record(&self, config: &Config, state: &State) {
         if !config.auto_remove {
             // Without a place to write to, the next command finds a dead sandbox and says so.
-            let _ = write_state(&self.layout.workload(&config.id).exit(), state);
+            let _ = write_last_state(&self.layout.workload(&config.id).exit(), config, state);
         }
     }
 

@@ -51,7 +51,7 @@ impl Server {
     /// How long a workload that has ended waits until it is started again; `None` if it is not.
     pub fn pause_after(&self, task: &Task, code: i32) -> Option<Duration> {
         let (policy, state) = (task.config.restart, &task.state);
-        let again = policy.restarts(code, state.restarts, state.stopped);
+        let again = policy.restarts(code, state.restarts, state.stopped || state.shutdown);
         again.then(|| next_pause(task.run.pause, task.began.elapsed()))
     }
 
@@ -122,14 +122,21 @@ impl Server {
 
     /// Remembers that somebody asked a workload to end.
     pub fn note_request_to_end(&mut self, process: usize, signal: i32, stop: bool) {
-        let Some(task) = self.tasks.values_mut().find(|task| task.main == process) else { return };
-        if task.state.stopped || !(stop || asks_to_end(&task.config, signal)) {
-            return;
+        let Some(task) = self.tasks.values().find(|task| task.main == process) else { return };
+        if stop || asks_to_end(&task.config, signal) {
+            self.note_end(process, |state| state.stopped = true);
         }
-        task.state.stopped = true;
-        let (path, state) = (self.paths.state(&task.config.id), task.state.clone());
-        // For who comes after this keeper, should it be killed now.
-        let _ = write_state(&path, &state);
+    }
+
+    /// Remembers why a workload will end.
+    pub fn note_end(&mut self, process: usize, note: impl FnOnce(&mut State)) {
+        let Some(task) = self.tasks.values_mut().find(|task| task.main == process) else { return };
+        let before = task.state.clone();
+        note(&mut task.state);
+        if task.state != before {
+            // For who comes after this keeper, should it be killed now.
+            let _ = write_state(&self.paths.state(&task.config.id), &task.state);
+        }
     }
 }
 

@@ -394,10 +394,13 @@ impl Server {
         match (request, session.and_then(|process| self.process(process))) {
             (Request::Resize { window }, Some(process)) => process.resize(window),
             (Request::CloseStdin, Some(process)) => process.close_stdin(),
-            (Request::SessionSignal { signal, stop }, Some(process)) => {
+            (Request::SessionSignal { signal, stop, shutdown }, Some(process)) => {
                 let _ = process.signal(signal);
                 if let Some(process) = session {
-                    self.note_request_to_end(process, signal, stop);
+                    match shutdown {
+                        true => self.note_end(process, |state| state.shutdown = true),
+                        false => self.note_request_to_end(process, signal, stop),
+                    }
                     self.let_go_on(process);
                 }
             }

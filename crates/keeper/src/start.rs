@@ -18,7 +18,7 @@ use holm_spec::changes::Changes;
 use holm_spec::keeper::{
     ExecProcess, FailureKind, PROTOCOL, Reply, Request, Streams as SessionStreams, WindowSize,
 };
-use holm_spec::life::Health;
+use holm_spec::life::{Health, RestartPolicy};
 use holm_spec::rootfs::RootFs;
 use holm_spec::workload::{Config, Isolation, State, Status, VERSION};
 use holm_spec::{Id, Timestamp, signal};
@@ -207,7 +207,7 @@ impl Server {
         write_state(&self.paths.state(&config.id), &state)?;
         if !config.auto_remove {
             // What a restart of the host leaves: a run without an end.
-            write_state(&paths.exit(), &state)?;
+            write_last_state(&paths.exit(), config, &state)?;
         }
         self.tell_event(config, "start", []);
         fail_point::reached("keeper-state-written");
@@ -419,7 +419,17 @@ pub(crate) fn read_document<T: DeserializeOwned>(path: &Path, limit: u64) -> Res
 
 /// Writes a state for readers who take no lock.
 pub(crate) fn write_state(path: &Path, state: &State) -> Result<(), Error> {
+    write(path, state, Durability::Volatile)
+}
+
+/// Writes down what a restart of the host finds. Where that decides what a boot brings back, a power cut must not undo it.
+pub(crate) fn write_last_state(path: &Path, config: &Config, state: &State) -> Result<(), Error> {
+    let decides = config.restart != RestartPolicy::No;
+    write(path, state, if decides { Durability::Durable } else { Durability::Volatile })
+}
+
+fn write(path: &Path, state: &State, durability: Durability) -> Result<(), Error> {
     let text = serde_json::to_vec(state).expect("a state is plain data");
-    replace(path, &text, Durability::Volatile)
+    replace(path, &text, durability)
         .map_err(|error| Error::system(format!("write state `{}`", path.display()), error))
 }

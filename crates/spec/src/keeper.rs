@@ -174,6 +174,9 @@ pub enum Request {
         /// It asks the workload to end, whatever signal it is.
         #[serde(default)]
         stop: bool,
+        /// Because the host goes down: nobody asked for this one to end.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        shutdown: bool,
     },
     /// No more data will come for standard input.
     CloseStdin,

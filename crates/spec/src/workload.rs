@@ -295,6 +295,9 @@ pub struct State {
     /// Somebody asked it to end.
     #[serde(default)]
     pub stopped: bool,
+    /// The host went down: it would run otherwise.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shutdown: bool,
     /// Its health, if that is found out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
@@ -316,6 +319,7 @@ impl State {
             error: String::new(),
             restarts: 0,
             stopped: false,
+            shutdown: false,
             health: None,
         }
     }

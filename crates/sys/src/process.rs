@@ -283,6 +283,12 @@ pub fn now() -> i64 {
     time.tv_sec * 1_000_000_000 + time.tv_nsec
 }
 
+/// When the host was started, in nanoseconds since the Unix epoch, exact to the second.
+pub fn boot_time() -> i64 {
+    let uptime = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    (now() / 1_000_000_000 - uptime.tv_sec) * 1_000_000_000
+}
+
 /// Marks every descriptor from `first` on close-on-exec. May be called in a child.
 pub fn close_on_exec_from(first: u32) -> Result<(), Errno> {
     close_range(first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)

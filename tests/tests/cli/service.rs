@@ -2,13 +2,17 @@
 
 use std::fs;
 
-use holm_tests::call::Running;
-use holm_tests::{Holm, eventually, host};
+use holm_tests::call::{Call, Running};
+use holm_tests::{Holm, also_in_machines, eventually, host};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// The service, which watches by now.
 fn service(holm: &Holm) -> Running {
-    let service = holm.call(["service", "run"]).spawn();
+    watching(holm, holm.call(["service", "run"]))
+}
+
+fn watching(holm: &Holm, service: Call) -> Running {
+    let service = service.spawn();
     let lock = holm.root().join("locks/service");
     let is_held = || {
         let Ok(file) = fs::File::open(&lock) else { return false };
@@ -64,7 +68,9 @@ fn a_killed_keeper_is_replaced_at_once() {
     host::kill_keeper(&holm, "job");
     kill_process(Pid::from_raw(pid as i32).unwrap(), Signal::KILL).unwrap();
     eventually("a further run", || host::keepers(&id).iter().any(|keeper| !first.contains(keeper)));
-    eventually("it runs", || status(&holm, "job") == "running");
+    eventually("it runs", || {
+        holm.inspect("job", "{{.State.Pid}}") != pid.to_string() && status(&holm, "job") == "running"
+    });
     holm.run(["service", "run"]).refused(1, &["another process does"]);
     end(service);
     assert_eq!(status(&holm, "job"), "running", "it owns nothing");
@@ -91,6 +97,8 @@ fn a_boot_brings_back_what_its_policy_says_once() {
     for (name, _, expected) in policies {
         eventually(name, || status(&holm, name) == expected);
     }
+    let finished = || holm.inspect("plain", "{{.State.FinishedAt}}");
+    assert_eq!(finished(), finished(), "an end that nobody saw does not move");
     end(first);
     // In the same boot what was stopped stays.
     holm.ok(["stop", "-t", "0", "always"]);
@@ -100,6 +108,37 @@ fn a_boot_brings_back_what_its_policy_says_once() {
     assert_eq!(status(&holm, "always"), "exited");
     holm.ok(["rm", "-f", "plain", "always", "kept", "failed", "stopped", "forced"]);
 }
+
+#[test]
+fn what_ended_with_the_host_comes_back() {
+    let holm = Holm::new();
+    let script = "trap 'echo asked; exit 0' TERM; echo begun; sleep 1000 & wait";
+    let policies = [("web", "unless-stopped"), ("job", "on-failure"), ("plain", "no")];
+    for (name, policy) in policies {
+        holm.start(&["--name", name, "--restart", policy], script);
+        eventually("it is ready", || holm.ok(["logs", name]) == "begun");
+    }
+    // A systemd that takes the host down.
+    holm.host_shell(
+        "mkdir bin; printf '#!/bin/sh\\necho stopping\\n' >bin/systemctl; chmod 755 bin/systemctl",
+    )
+    .ok();
+    let path = format!("{}:{}", holm.scratch("bin").display(), std::env::var("PATH").unwrap());
+    end(watching(&holm, holm.call(["service", "run"]).env("PATH", &path)));
+    for (name, _) in policies {
+        assert_eq!(holm.inspect(name, "{{.State.Status}} {{.State.ExitCode}}"), "exited 0", "{name}");
+        assert_eq!(holm.ok(["logs", name]), "begun\nasked");
+    }
+    boot(&holm, &policies.map(|(name, _)| name));
+    let service = service(&holm);
+    for (name, expected) in [("web", "running"), ("job", "running"), ("plain", "exited")] {
+        eventually(name, || status(&holm, name) == expected);
+    }
+    end(service);
+    holm.ok(["rm", "-f", "web", "job", "plain"]);
+}
+
+also_in_machines!(what_ended_with_the_host_comes_back);
 
 #[test]
 fn the_unit_says_how_it_is_run() {

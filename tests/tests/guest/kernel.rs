@@ -7,6 +7,20 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use holm_tests::debian::{entries, kernel_package, name};
 
+/// What Debian builds as modules and Holm uses: for layers, and for networks.
+const ALWAYS: [&str; 10] = [
+    "loop",
+    "overlay",
+    "erofs",
+    "bridge",
+    "veth",
+    "nft_chain_nat",
+    "nft_ct",
+    "nft_fib_inet",
+    "nft_masq",
+    "nft_nat",
+];
+
 /// A kernel that can be booted.
 pub struct Kernel {
     /// The compressed image.
@@ -16,7 +30,8 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Finds the kernel in the cache or fetches it. It takes along these of what Debian builds as modules.
+    /// Finds the kernel in the cache or fetches it. It takes along these of what Debian builds as modules, and what
+    /// every guest needs.
     ///
     /// # Errors
     /// Apt has no such package or cannot get it; the package is not as expected.
@@ -34,7 +49,7 @@ fn modules(tree: &Path, wanted: &[&str]) -> Result<Vec<(String, Vec<u8>)>> {
     let mut files = BTreeMap::new();
     collect_modules(&release.join("kernel"), &mut files);
     let mut ordered = Vec::new();
-    for module in wanted {
+    for module in ALWAYS.iter().chain(wanted) {
         add_module(module, &files, &mut ordered)?;
     }
     Ok(ordered)

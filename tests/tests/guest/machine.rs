@@ -23,7 +23,7 @@ pub struct Plan {
     pub patience: Duration,
     /// How long the guest may live. It takes a small part of that on an idle machine.
     pub life: Duration,
-    /// Modules of the kernel to take along, without what they depend on.
+    /// Modules of the kernel to take along besides those of every guest, without what they depend on.
     pub modules: &'static [&'static str],
     /// As QEMU's `-cpu` and `-m` have them.
     pub processor: &'static str,
@@ -32,6 +32,8 @@ pub struct Plan {
     pub options: &'static str,
     /// A disk that it may only read: `/dev/vda` there.
     pub disk: Option<fn() -> Result<PathBuf>>,
+    /// Whether it may be booted again by its own steps, and has a disk that keeps what it writes: `/dev/vdb` there.
+    pub boots_again: bool,
     /// What the first file system has besides [`initial_files`]: a first program `init` at least.
     pub files: fn(&mut Archive) -> Result<()>,
 }
@@ -105,7 +107,12 @@ impl Plan {
         let (initial, record) = (place.path().join("initial.cpio"), place.path().join("record"));
         std::fs::write(&initial, self.initial_files(&kernel)?)?;
         let start = Instant::now();
-        let end = Call::new(self.emulator(&kernel, &initial, &record)?).timeout(self.life).wait();
+        let mut emulator = self.emulator(&kernel, &initial, &record)?;
+        match self.boots_again {
+            true => emulator.args(["-drive", &kept_disk(place.path())?]),
+            false => emulator.arg("-no-reboot"),
+        };
+        let end = Call::new(emulator).timeout(self.life).wait();
         let duration = start.elapsed();
         let written = std::fs::read(&record).unwrap_or_default();
         let parsed = Record::parse(&written);
@@ -122,15 +129,7 @@ impl Plan {
     /// port, the record to the second.
     fn emulator(&self, kernel: &Kernel, initial: &Path, record: &Path) -> Result<Command> {
         let mut command = Command::new("qemu-system-x86_64");
-        command.args([
-            "-nodefaults",
-            "-no-user-config",
-            "-no-reboot",
-            "-display",
-            "none",
-            "-monitor",
-            "none",
-        ]);
+        command.args(["-nodefaults", "-no-user-config", "-display", "none", "-monitor", "none"]);
         command.args(["-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", self.processor]);
         command.args(["-smp", "2", "-m", self.memory, "-serial", "stdio", "-serial"]);
         command.arg(format!("file:{}", record.display()));
@@ -168,6 +167,18 @@ impl Plan {
         (self.files)(&mut archive)?;
         Ok(archive.finish())
     }
+}
+
+/// Makes an empty disk, as QEMU's `-drive` has it. Whatever the guest does to itself, this host stays up: nothing needs to
+/// be on the host's own disk.
+fn kept_disk(place: &Path) -> Result<String> {
+    let disk = place.join("kept.ext4");
+    std::fs::File::create_new(&disk)?.set_len(1 << 30)?;
+    let status = Command::new("mkfs.ext4").arg("-q").arg(&disk).status().context("running mkfs.ext4")?;
+    if !status.success() {
+        bail!("mkfs.ext4 failed");
+    }
+    Ok(format!("file={},format=raw,if=virtio,cache=unsafe", disk.display()))
 }
 
 /// The rate of the processor's clock as the host knows it: a kernel that measures it while the emulator

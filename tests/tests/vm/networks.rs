@@ -51,17 +51,6 @@ fn address(holm: &Holm, workload: &str) -> String {
     holm.inspect(workload, "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}")
 }
 
-/// Another host, 10.99.0.2, which this one is 10.99.0.1 for.
-fn client(holm: &Holm) -> Namespace {
-    let client = Namespace::new();
-    holm.network().shell(&format!(
-        "ip link add c0 type veth peer name c1 netns {} && ip addr add 10.99.0.1/24 dev c0 && ip link set c0 up",
-        client.pid()
-    ));
-    client.shell("ip addr add 10.99.0.2/24 dev c1 && ip link set c1 up");
-    client
-}
-
 /// Demands that nothing of a network is left: no device, no address.
 #[track_caller]
 fn is_given_back(holm: &Holm, network: &str) {
@@ -94,7 +83,7 @@ fn are_those_of_containers() {
         assert_eq!(asked_by(holm, "web", "app").as_ref(), Some(&web));
         // From the host's loopback, from another host, and from the workload itself.
         assert_eq!(asked_from(holm.network(), "127.0.0.1:8080").as_deref(), Some("10.9.0.1"));
-        let client = client(holm);
+        let client = holm.network().neighbour();
         assert_eq!(asked_from(&client, "10.99.0.1:8080").as_deref(), Some("10.99.0.2"));
         assert_eq!(asked_by(holm, "web", "10.9.0.1:8080").as_deref(), Some("10.9.0.1"));
         assert_eq!(holm.ok(["port", "web"]), "80/tcp -> 0.0.0.0:8080");

@@ -17,7 +17,7 @@ pub const UNIT: &str = "holm.service";
 #[command(
     after_help = "Writes a unit that runs `holm service run` with the roots of this command, and starts it where systemd runs.
 Workloads with --restart always, unless-stopped or on-failure come back after a boot, and keepers that
-are killed are replaced at once.
+are killed are replaced at once. When the host goes down, workloads are ended as `stop` does.
 
 Examples:
   holm service install
@@ -52,6 +52,12 @@ pub fn is_running() -> bool {
     Path::new("/run/systemd/system").is_dir()
 }
 
+/// Whether systemd takes the host down.
+pub fn goes_down() -> bool {
+    let state = Command::new("systemctl").arg("is-system-running").output();
+    state.is_ok_and(|state| state.stdout.trim_ascii_end() == b"stopping")
+}
+
 /// Asks systemd for something.
 ///
 /// # Errors
@@ -76,7 +82,6 @@ fn unit(program: &Path, context: &Context) -> String {
     format!(
         "[Unit]
 Description=Workloads of Holm
-Documentation=man:holm(1)
 After=local-fs.target network-online.target
 Wants=network-online.target
 

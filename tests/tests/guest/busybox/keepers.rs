@@ -17,7 +17,7 @@ pub const STEPS: &[Step] = &[
     ),
     step("an adopted workload is entered", "eventually 'holm exec box true 2>/dev/null'; holm exec box echo in; holm exec box touch /tmp/end; true"),
     step("the end of an adopted workload", "holm wait box; holm inspect -f '{{.State.Status}} {{.State.ExitCode}} {{.State.Running}} {{.State.Pid}}' box"),
-    step("no line is lost", "holm logs box | awk '$1 != NR { exit 1 } END { exit NR < 5 }'"),
+    step("no line is lost", "holm logs box >/tmp/lines; awk '$1 != NR { bad = 1 } END { exit bad || NR < 5 }' /tmp/lines || head -n 20 /tmp/lines; rm /tmp/lines"),
     step("it starts again", "holm start box; eventually 'holm logs --tail 3 box | grep -q .'; holm rm -f box"),
     step(
         "adoption and stop",
@@ -83,7 +83,7 @@ fn a_workload_outlives_its_keeper() {
     adoption.says("outlives\nbox running\nthe same");
     assert!(adoption.err().contains("its keeper was killed, a new one took over"), "{adoption}");
     answer("an adopted workload is entered").says("in");
-    answer("no line is lost").ok();
+    answer("no line is lost").says("");
 }
 
 #[test]

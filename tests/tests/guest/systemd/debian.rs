@@ -15,11 +15,12 @@ pub const PLAN: Plan = Plan {
     residue: RESIDUE,
     patience: Duration::from_secs(60),
     life: Duration::ZERO,
-    modules: &["virtio_pci", "virtio_blk", "loop", "erofs", "overlay"],
+    modules: &["virtio_pci", "virtio_blk"],
     processor: "max",
     memory: "2G",
     options: "apparmor=1 security=apparmor systemd.wants=steps.service",
     disk: Some(disk),
+    boots_again: false,
     files,
 };
 
@@ -38,8 +39,8 @@ pub fn files(archive: &mut Archive) -> Result<()> {
     Ok(())
 }
 
-/// The guest's first program. Debian is below what is written; `/tmp` is not, nor is what Holm keeps, since
-/// overlays want another file system below what they write.
+/// The guest's first program. Debian is below what is written, to the disk that is kept if there is one; `/tmp` is not,
+/// nor is what Holm keeps, since overlays want another file system below what they write.
 const INIT: &str = r#"#!/bin/busybox sh
 /bin/busybox --install -s /bin
 mkdir -p /dev /proc /sys /debian /room /new
@@ -48,12 +49,12 @@ mount -t proc proc /proc
 mount -t sysfs sys /sys
 for module in /lib/modules/*; do insmod "$module" || echo "cannot load $module"; done
 mount -t erofs -o ro /dev/vda /debian
-mount -t tmpfs -o mode=755 room /room
-mkdir /room/upper /room/work
+mount -t ext4 /dev/vdb /room || mount -t tmpfs -o mode=755 room /room
+mkdir -p /room/upper /room/work /room/holm /room/steps
 mount -t overlay -o lowerdir=/debian,upperdir=/room/upper,workdir=/room/work root /new
-cp -a /usr/lib/holm /new/usr/lib/
-cp -a /usr/bin/holm* /new/usr/bin/
-cp -a /steps /base.tar /new/
+cp -af /usr/lib/holm /new/usr/lib/
+cp -af /usr/bin/holm* /new/usr/bin/
+cp -af /steps /base.tar /new/
 cp /etc/steps /etc/start /etc/bundles /new/etc/
 cp /etc/steps.service /new/etc/systemd/system/
 echo guest >/new/etc/hostname
@@ -64,18 +65,25 @@ for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub
 done
 mkdir -p /new/var/lib/holm
 mount -t tmpfs -o mode=1777 tmp /new/tmp
-mount -t tmpfs holm /new/var/lib/holm
+if [ -b /dev/vdb ]; then
+    mkdir -p /new/kept
+    mount --bind /room/holm /new/var/lib/holm
+    mount --bind /room/steps /new/kept
+else
+    mount -t tmpfs holm /new/var/lib/holm
+fi
 umount /proc /sys /dev
 exec switch_root /new /sbin/init
 "#;
 
-/// Runs the steps once the machine is up.
+/// Runs the steps once the machine is up. When it goes down they are to begin no further one.
 const SERVICE: &str = "\
 [Unit]
 After=multi-user.target
 
 [Service]
 ExecStart=/etc/steps
+KillMode=mixed
 ";
 
 /// Prints all that containers could leave: nothing.
