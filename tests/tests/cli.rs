@@ -7,6 +7,7 @@ mod cli {
     mod attach;
     mod bad_images;
     mod clients;
+    mod cni;
     mod compare;
     mod directories;
     mod doctor;

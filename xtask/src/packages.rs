@@ -43,6 +43,7 @@ impl Purpose {
                 "attr",
                 "buildah",
                 "busybox-static",
+                "containernetworking-plugins",
                 "docker-registry",
                 "erofs-utils",
                 "iproute2",

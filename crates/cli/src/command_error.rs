@@ -187,6 +187,9 @@ fn workload_hint(kind: Kind) -> Option<&'static str> {
             "an image for another kernel or processor needs a machine of its own: that is what --vm is for"
         }
         Kind::NoSuchNetwork => "`holm network ls` lists networks, `holm network create` makes one",
+        Kind::NoSuchPlugin => {
+            "Debian's package `containernetworking-plugins` has the usual ones; CNI_PATH, or `cni_path` under [network] in config.toml, names other directories"
+        }
         Kind::NoSuchVolume => "`holm volume ls` lists volumes, `holm volume create` makes one",
         Kind::NotRunning => "`holm start` starts it; `holm ps -a` shows what became of it",
         Kind::StillRunning => "stop it with `holm stop`, or use -f",

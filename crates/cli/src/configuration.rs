@@ -12,6 +12,7 @@
 //!
 //! [network]
 //! default = "bridge"             # what --network is where nobody says it
+//! cni_path = ["/opt/cni/bin"]    # where new networks of CNI plugins have these
 //!
 //! [log]
 //! driver = "json-file"           # what --log-driver is where nobody says it
@@ -68,6 +69,9 @@ pub struct LogSettings {
 pub struct NetworkSettings {
     /// The network of workloads that ask for none.
     pub default: Option<String>,
+    /// Directories of CNI plugins, for networks that are made from now on.
+    #[serde(default, deserialize_with = "paths")]
+    pub cni_path: Option<Vec<PathBuf>>,
 }
 
 /// What it says of images.
@@ -128,6 +132,14 @@ fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D
     }
 }
 
+fn paths<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<PathBuf>>, D::Error> {
+    let paths = Vec::<PathBuf>::deserialize(deserializer)?;
+    match paths.iter().find(|path| !path.is_absolute()) {
+        None => Ok(Some(paths)),
+        Some(path) => Err(serde::de::Error::custom(format!("`{}` is no absolute path", path.display()))),
+    }
+}
+
 /// Bytes, as a number or as people write sizes.
 fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     #[derive(Deserialize)]
@@ -157,6 +169,7 @@ mod tests {
             store.max_layer_entries = 7
             store.mount = "directories"
             network.default = "none"
+            network.cni_path = ["/c", "/d"]
             log = { driver = "json-file", options.max-size = "1m" }
         "#;
         let limits = StoreSettings {
@@ -169,7 +182,10 @@ mod tests {
             root: Some("/data/ho\"lm".into()),
             run_root: Some("/run/h\\x".into()),
             store: limits.clone(),
-            network: NetworkSettings { default: Some("none".into()) },
+            network: NetworkSettings {
+                default: Some("none".into()),
+                cni_path: Some(vec!["/c".into(), "/d".into()]),
+            },
             log: LogSettings {
                 driver: Driver::JsonFile,
                 options: [("max-size".to_owned(), "1m".to_owned())].into(),
@@ -192,6 +208,7 @@ mod tests {
             ("root = /a", "line 2: "),
             ("root = \"a\"", "line 2: `a` is no absolute path"),
             ("root='/a'\nroot='/b'", "line 3: duplicate key"),
+            ("network.cni_path = [\"a\"]", "line 2: `a` is no absolute path"),
             ("store.max_size = \"a lot\"", "line 2: `a lot` is no size"),
             ("store.max_size = true", "line 2: a size is a number of bytes"),
             ("store.max_layer_entries = -1", "line 2: invalid value"),

@@ -25,6 +25,8 @@ const MAX_SIZE: &str = "HOLM_STORE_MAX_SIZE";
 const MAX_LAYER_SIZE: &str = "HOLM_STORE_MAX_LAYER_SIZE";
 const MAX_LAYER_ENTRIES: &str = "HOLM_STORE_MAX_LAYER_ENTRIES";
 const NETWORK: &str = "HOLM_NETWORK";
+/// As those have it who run CNI plugins.
+const CNI_PATH: &str = "CNI_PATH";
 const MOUNT: &str = "HOLM_STORE_MOUNT";
 
 /// Where everything lies, and what the store is kept to.
@@ -40,6 +42,8 @@ pub struct Place {
     pub form: LayerForm,
     /// The network of workloads that ask for none.
     pub network: Option<String>,
+    /// Directories of CNI plugins; the usual ones if there are none.
+    pub cni_path: Vec<PathBuf>,
     /// Who keeps the output of workloads that do not say it.
     pub log: LogRequest,
 }
@@ -105,8 +109,12 @@ impl Globals {
             max_layer_entries: number(MAX_LAYER_ENTRIES)?,
             mount: variable(MOUNT).map(|value| mount_form(&value.to_string_lossy())).transpose()?,
         };
-        let network =
-            NetworkSettings { default: variable(NETWORK).map(|value| value.to_string_lossy().into_owned()) };
+        let directories =
+            |value: OsString| std::env::split_paths(&value).filter(|path| path.is_absolute()).collect();
+        let network = NetworkSettings {
+            default: variable(NETWORK).map(|value| value.to_string_lossy().into_owned()),
+            cni_path: variable(CNI_PATH).map(directories),
+        };
         let environment = Configuration {
             root: path("HOLM_ROOT"),
             run_root: path("HOLM_RUN_ROOT"),
@@ -127,11 +135,12 @@ impl Globals {
         };
         let form = sources.iter().find_map(|source| source.store.mount).map(LayerForm::from);
         let network = sources.iter().find_map(|source| source.network.default.clone());
+        let cni_path = sources.iter().find_map(|source| source.network.cni_path.clone()).unwrap_or_default();
         let log = sources[2].log.clone();
         let log = LogRequest { driver: log.driver, options: log.options };
         let decided = decide(sources);
         let layout = Layout::new(absolute(&decided.root)?, absolute(&decided.run)?);
-        Ok(Place { layout, max_size, layers, form: form.unwrap_or_default(), network, log })
+        Ok(Place { layout, max_size, layers, form: form.unwrap_or_default(), network, cni_path, log })
     }
 
     /// Begins to log if asked to.

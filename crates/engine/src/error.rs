@@ -18,6 +18,8 @@ pub enum Kind {
     NoSuchArtifact,
     /// No such network.
     NoSuchNetwork,
+    /// A CNI plugin is not there.
+    NoSuchPlugin,
     /// No such volume.
     NoSuchVolume,
     /// The package manager has no such package, or is not there.
@@ -191,7 +193,10 @@ impl From<holm_network::Error> for Error {
             holm_network::Kind::NotFound => Kind::NoSuchNetwork,
             holm_network::Kind::Exists => Kind::NameTaken,
             holm_network::Kind::InUse => Kind::InUse,
-            holm_network::Kind::Exhausted | holm_network::Kind::Io => Kind::Failed,
+            holm_network::Kind::NoPlugin => Kind::NoSuchPlugin,
+            holm_network::Kind::Exhausted | holm_network::Kind::Plugin | holm_network::Kind::Io => {
+                Kind::Failed
+            }
             holm_network::Kind::Invalid => Kind::InvalidRequest,
             holm_network::Kind::Corrupt => Kind::Corrupt,
             holm_network::Kind::Denied => Kind::NotPermitted,

@@ -57,6 +57,7 @@ impl Engine {
         }
         config.settings.networks.push(attachment.clone());
         refuse_too_many(config.isolation, &config.settings.networks)?;
+        self.refuse_unfit(config.isolation, &config.settings.networks, !config.settings.ports.is_empty())?;
         if let Some(namespace) = self.namespace_of_running(&config, &about)? {
             self.ensure_resolver(&attachment.network)?;
             let networks = self.networks();
@@ -68,7 +69,7 @@ impl Engine {
                 publications: &[],
                 servers: &config.settings.resolver.servers,
             };
-            let membership = networks.claim(&wanted)?;
+            let mut membership = networks.claim(&wanted)?;
             membership.connect(namespace.as_fd())?;
             self.write_networks(&config)?;
             membership.keep();

@@ -62,7 +62,7 @@ impl Engine {
     }
 
     fn repair_networks(&self) -> Result<Vec<String>> {
-        let mut done = self.networks().repair()?.unwrap_or_default();
+        let mut done = self.networks().repair()?;
         done.extend(self.repair_resolvers()?);
         Ok(done)
     }

@@ -54,7 +54,7 @@ impl Server {
             return;
         }
         let networks = Networks::new(&self.layout);
-        match networks.repair() {
+        match networks.restore() {
             Ok(Some(_)) => {}
             Ok(None) => return self.networks.due = Some(now + AGAIN),
             Err(_) => return self.networks.due = Some(now + LATER),

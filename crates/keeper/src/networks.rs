@@ -39,9 +39,29 @@ impl Server {
         };
         let networks = Networks::new(&self.layout);
         let membership = networks.claim(&wanted).map_err(told)?;
-        let endpoints: Vec<Endpoint> = membership.endpoints().cloned().collect();
-        networks.describe(&self.layout.workload(&config.id).dir, config, &endpoints).map_err(told)?;
+        self.describe_networks(config, &membership)?;
         Ok(Some(membership))
+    }
+
+    /// Connects a sandbox whose first process waits.
+    pub fn connect_networks(
+        &self,
+        config: &Config,
+        membership: &mut Membership,
+        pid: Pid,
+    ) -> Result<(), Error> {
+        let namespace = Path::new("/proc").join(pid.as_raw_nonzero().to_string()).join("ns/net");
+        let namespace = open_namespace(&namespace).map_err(told)?;
+        match membership.connect(namespace.as_fd()).map_err(told)? {
+            true => self.describe_networks(config, membership),
+            false => Ok(()),
+        }
+    }
+
+    fn describe_networks(&self, config: &Config, membership: &Membership) -> Result<(), Error> {
+        let endpoints: Vec<Endpoint> = membership.endpoints().cloned().collect();
+        let directory = self.layout.workload(&config.id).dir;
+        Networks::new(&self.layout).describe(&directory, config, &endpoints).map_err(told)
     }
 
     /// Gives back what a workload had of networks. What cannot be given back is when the next command looks.
@@ -91,13 +111,6 @@ impl Server {
 /// Makes the devices of a machine.
 pub fn connect_machine(membership: Option<&Membership>) -> Result<Vec<Tap>, Error> {
     membership.map_or_else(|| Ok(Vec::new()), |membership| membership.connect_machine().map_err(told))
-}
-
-/// Connects a sandbox whose first process waits.
-pub fn connect(membership: &Membership, pid: Pid) -> Result<(), Error> {
-    let namespace =
-        open_namespace(Path::new(&format!("/proc/{}/ns/net", pid.as_raw_nonzero()))).map_err(told)?;
-    membership.connect(namespace.as_fd()).map_err(told)
 }
 
 fn told(error: holm_network::Error) -> Error {

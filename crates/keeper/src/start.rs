@@ -32,7 +32,6 @@ use crate::health::Watch;
 use crate::limits;
 use crate::log::Log;
 use crate::mounts;
-use crate::networks;
 use crate::server::Server;
 use crate::shares::Helper;
 use crate::task::{Task, group_path};
@@ -233,10 +232,10 @@ impl Server {
         let rules = workload::device_rules(&config.oci);
         let group = make_group(config, &rules)?;
         fail_point::reached("keeper-cgroup-made");
-        let membership = self.join_networks(config)?;
+        let mut membership = self.join_networks(config)?;
         let mut answer = |event: Event, child: &Child| {
-            if let (Event::Made, Some(membership)) = (&event, &membership) {
-                networks::connect(membership, child.pid)?;
+            if let (Event::Made, Some(membership)) = (&event, &mut membership) {
+                self.connect_networks(config, membership, child.pid)?;
             }
             workload::answer(event, &group, &rules)
         };

@@ -143,6 +143,7 @@ pub(super) mod tests {
             mtu: None,
             labels: BTreeMap::new(),
             options: BTreeMap::new(),
+            plugins: None,
         }
     }
 
@@ -155,6 +156,7 @@ pub(super) mod tests {
             aliases: aliases.iter().map(|&alias| alias.into()).collect(),
             network: "Shop".into(),
             interface: "eth0".into(),
+            driver: Driver::Bridge,
             host_interface: "veth0".into(),
             hardware: HardwareAddress([2, 0, 0, 0, 0, number]),
             addresses: addresses.iter().map(|address| address.parse().expect("a block")).collect(),

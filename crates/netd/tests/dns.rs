@@ -131,6 +131,7 @@ fn network(internal: bool) -> Network {
         mtu: None,
         labels: [].into(),
         options: [].into(),
+        plugins: None,
     }
 }
 
@@ -143,6 +144,7 @@ fn endpoint(number: u8, name: &str, aliases: &[&str], addresses: &[&str]) -> End
         aliases: aliases.iter().map(|&alias| alias.into()).collect(),
         network: "shop".into(),
         interface: "eth0".into(),
+        driver: Driver::Bridge,
         host_interface: "veth0".into(),
         hardware: HardwareAddress([2, 0, 0, 0, 0, number]),
         addresses: addresses.iter().map(|address| address.parse().expect("a block")).collect(),

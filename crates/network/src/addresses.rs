@@ -124,6 +124,14 @@ impl<'a> Addresses<'a> {
         Ok(true)
     }
 
+    /// Writes the document of an endpoint that has no addresses of this network's own.
+    pub(crate) fn write_unnamed(&self, endpoint: &Endpoint) -> Result<()> {
+        let directory = self.layout.sandbox(&endpoint.sandbox).endpoints();
+        ensure_directory(&directory, 0o700)
+            .map_err(|error| Error::io(format!("make `{}`", directory.display()), error))?;
+        self.write(&self.record(&endpoint.sandbox), endpoint)
+    }
+
     /// Writes the whole document, and gives it the names of its addresses.
     pub(crate) fn name_again(&self, endpoint: &Endpoint) -> Result<()> {
         let record = self.record(&endpoint.sandbox);

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use holm_spec::network::{Network, Subnet};
+use holm_spec::network::{Driver, Network, Subnet};
 use holm_sys::file::ensure_directory;
 use holm_sys::lock::Mode;
 use rustix::io::Errno;
@@ -66,8 +66,7 @@ impl Networks {
     }
 
     fn has_rules(&self) -> Result<bool> {
-        let networks = self.list()?;
-        let made_router = self.made_router();
+        let (networks, made_router) = self.of_rules()?;
         let mut rules = Rules::open(&self.table())?;
         rules.keep_seams(true)?;
         rules.are_there(&Wanted { networks: &networks, made_router, ..Wanted::default() })
@@ -147,14 +146,23 @@ impl Networks {
         self.layout().network_addresses(".made-router")
     }
 
-    pub(crate) fn made_router(&self) -> bool {
-        self.router_mark().exists()
+    /// The networks that rules are for, and whether the host passes packets on for them alone: where plugins carry a network,
+    /// it does for whatever they make, too.
+    pub(crate) fn of_rules(&self) -> Result<(Vec<Network>, bool)> {
+        let mut networks = self.list()?;
+        let has_plugins = networks.iter().any(|network| network.driver == Driver::Cni);
+        networks.retain(|network| network.driver == Driver::Bridge);
+        Ok((networks, !has_plugins && self.router_mark().exists()))
+    }
+
+    /// Writes the rules after a network of plugins came or went, where that makes a difference.
+    pub(crate) fn write_router_rule(&self) -> Result<()> {
+        if self.router_mark().exists() { self.write_rules() } else { Ok(()) }
     }
 
     fn write_rules(&self) -> Result<()> {
-        let networks = self.list()?;
+        let (networks, made_router) = self.of_rules()?;
         let endpoints = self.all_endpoints(&networks)?;
-        let made_router = self.made_router();
         let wanted = Wanted { networks: &networks, endpoints: &endpoints, made_router, ..Wanted::default() };
         let mut rules = Rules::open(&self.table())?;
         rules.keep_seams(!networks.is_empty())?;
@@ -164,12 +172,24 @@ impl Networks {
     /// Removes the bridge of a network, and what its rules and addresses were.
     pub(crate) fn take_down(&self, network: &Network) -> Result<()> {
         let mut links = Links::open()?;
-        if let Owner::Network(link) | Owner::HalfMade(link) = self.owner_of_bridge(network, &mut links)? {
+        let bridge = match network.driver {
+            Driver::Bridge => match self.owner_of_bridge(network, &mut links)? {
+                Owner::Network(link) | Owner::HalfMade(link) => Some(link),
+                Owner::Nobody | Owner::Somebody => None,
+            },
+            Driver::Cni if network.interface.is_empty() => None,
+            // The plugin that made it, by a name which chance has chosen, leaves it.
+            Driver::Cni => links.find(&network.interface)?,
+        };
+        if let Some(link) = bridge {
             links
                 .remove(link.index)
                 .map_err(|errno| Error::io(format!("remove bridge `{}`", network.interface), errno))?;
         }
-        self.write_rules()?;
+        match network.driver {
+            Driver::Bridge => self.write_rules()?,
+            Driver::Cni => self.write_router_rule()?,
+        }
         let addresses = self.layout().network_addresses(&network.name);
         holm_sys::file::remove_tree(&addresses)
             .map_err(|error| Error::io(format!("remove `{}`", addresses.display()), error))

@@ -25,6 +25,10 @@ pub enum Kind {
     Corrupt,
     /// Rights are missing.
     Denied,
+    /// A CNI plugin is not there.
+    NoPlugin,
+    /// A CNI plugin failed.
+    Plugin,
     /// The kernel lacks what networks need.
     Unsupported,
     /// Another process held a lock for too long.
@@ -56,6 +60,11 @@ impl Error {
             _ => Kind::Io,
         };
         Self { kind, context: context.into(), source: Some(Box::new(source)) }
+    }
+
+    /// The same, with the network in front.
+    pub(crate) fn of_network(self, name: &str) -> Self {
+        Self { context: format!("network `{name}`: {}", self.context), ..self }
     }
 
     /// What went wrong.

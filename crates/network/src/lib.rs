@@ -1,4 +1,4 @@
-//! Networks of sandboxes: addresses, bridges, rules of packets, ports, names.
+//! Networks of sandboxes: addresses, bridges, rules of packets, ports, names; networks of CNI plugins.
 //!
 //! ```text
 //! <root>/networks/<name>.json      spec::network::Network: what was asked, resolved; immutable
@@ -7,6 +7,7 @@
 
 mod addresses;
 mod bridges;
+mod cni;
 mod connections;
 mod device;
 mod document;
@@ -24,6 +25,7 @@ mod rules;
 mod sysctl;
 mod watch;
 
+pub use cni::NewPlugins;
 pub use device::give as give_devices;
 pub use error::{Error, Kind, Result};
 pub use links::open_namespace;

@@ -5,6 +5,8 @@
 //! connect   devices, addresses, routes, rules                                         (while it waits)
 //! release   rules, addresses; the devices go with the sandbox's namespace             (when it has ended)
 //! ```
+//! Of a network that plugins carry only ports are claimed: addresses are known when the plugins have made the device.
+//!
 //! A virtual machine's devices are made before it is, and go with it: their ends on the host are descriptors of the emulator's.
 //!
 //! Where another sandbox has joined the namespace the devices would stay, with addresses that somebody else gets: they are
@@ -21,7 +23,8 @@ use std::path::Path;
 
 use holm_spec::Id;
 use holm_spec::network::{
-    Attachment, DEFAULT, Device, Endpoint, HardwareAddress, Network, Publication, PublishedPort, VERSION,
+    Attachment, DEFAULT, Device, Driver, Endpoint, HardwareAddress, Network, Publication, PublishedPort,
+    VERSION,
 };
 use holm_spec::workload::{Config, Isolation};
 use holm_sys::fail_point;
@@ -30,6 +33,7 @@ use holm_sys::interface::make_tap;
 use rustix::io::Errno;
 
 use crate::addresses::{Addresses, NO_HARDWARE, read_endpoint, release_record};
+use crate::cni::{self, Attached, Fit};
 use crate::error::{Error, Kind, Result};
 use crate::links::{Links, NAME_LIMIT, Pair, inside};
 use crate::networks::{Networks, Stable};
@@ -68,6 +72,8 @@ pub struct Membership {
     networks: Networks,
     members: Vec<Member>,
     held: Held,
+    /// Those of networks that plugins carry; then there are no others.
+    attached: Vec<Attached>,
     kept: bool,
 }
 
@@ -98,21 +104,38 @@ impl Networks {
     /// [`Kind::NotFound`] for a network, [`Kind::InUse`] for an address or port, by whom, [`Kind::Exhausted`],
     /// [`Kind::Invalid`]; what the kernel says. Nothing is taken then.
     pub fn claim(&self, wanted: &Wanted<'_>) -> Result<Membership> {
-        let mut membership =
-            Membership { networks: self.clone(), members: Vec::new(), held: Held::default(), kept: false };
+        let mut membership = Membership {
+            networks: self.clone(),
+            members: Vec::new(),
+            held: Held::default(),
+            attached: Vec::new(),
+            kept: false,
+        };
         let others = || self.known_endpoints();
         membership.held = ports::hold(wanted.publications, &others)?;
         let mut published = membership.held.published.clone();
         // Whoever joins a network later has others already.
         let present = self.endpoints_of(wanted.sandbox)?;
+        for attachment in wanted.attachments {
+            // What plugins could not undo after an earlier run. They take their time, so no lock is held.
+            cni::undo(self.layout(), wanted.sandbox, Some(&attachment.network))?;
+        }
         let mut stable = self.stable()?;
-        let networks = wanted.attachments.iter().map(|attachment| self.find(&attachment.network));
-        let networks = networks.collect::<Result<Vec<_>>>()?;
+        let networks =
+            self.check(wanted.isolation, wanted.attachments, &present, !wanted.publications.is_empty())?;
         for (attachment, network) in wanted.attachments.iter().zip(&networks) {
-            let bridge;
-            (bridge, stable) = self.ensure_up(network, stable)?;
             let all: Vec<&Endpoint> = present.iter().chain(membership.endpoints()).collect();
             let mut endpoint = draft(wanted, attachment, network, &all);
+            if let Some(plugins) = &network.plugins {
+                if !network.internal {
+                    endpoint.ports = std::mem::take(&mut published);
+                }
+                let attached = Attached::begin(self.layout(), network, plugins, attachment, endpoint)?;
+                membership.attached.push(attached);
+                continue;
+            }
+            let bridge;
+            (bridge, stable) = self.ensure_up(network, stable)?;
             endpoint.servers = servers(wanted, &networks, network);
             if !endpoint.gateways.is_empty() {
                 endpoint.ports = reachable(std::mem::take(&mut published), network);
@@ -127,6 +150,23 @@ impl Networks {
         drop(stable);
         fail_point::reached("network-claimed");
         Ok(membership)
+    }
+
+    /// The networks of attachments, if one workload can have all of them, beside what it has already.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] for a network; [`Kind::Invalid`] and [`Kind::Unsupported`] for what plugins cannot do.
+    pub fn check(
+        &self,
+        isolation: Isolation,
+        attachments: &[Attachment],
+        present: &[Endpoint],
+        has_ports: bool,
+    ) -> Result<Vec<Network>> {
+        let found = attachments.iter().map(|attachment| self.find(&attachment.network));
+        let networks = found.collect::<Result<Vec<_>>>()?;
+        cni::check(&Fit { isolation, attachments, networks: &networks, present, has_ports })?;
+        Ok(networks)
     }
 
     fn known_endpoints(&self) -> Vec<Endpoint> {
@@ -160,6 +200,7 @@ impl Networks {
     /// Says also whether somebody must follow who knows the rest: no such network is there, and a way out.
     fn resolvers_of(&self, endpoints: &[Endpoint]) -> Result<(Vec<IpAddr>, bool)> {
         let named = endpoints.iter().filter(|endpoint| endpoint.network != DEFAULT);
+        let named = named.filter(|endpoint| endpoint.driver == Driver::Bridge);
         let networks = named.map(|endpoint| self.find(&endpoint.network)).collect::<Result<Vec<_>>>()?;
         let (internal, others): (Vec<_>, Vec<_>) = networks.into_iter().partition(|network| network.internal);
         let has_way_out = endpoints.iter().any(|endpoint| !endpoint.gateways.is_empty());
@@ -174,6 +215,11 @@ impl Networks {
     /// What removing reports. The kernel's rules may be gone already.
     pub fn release(&self, sandbox: &Id) -> Result<()> {
         let endpoints = self.endpoints_of(sandbox)?;
+        if has_plugins(&endpoints) {
+            // What they cannot undo now, the next repair has them undo, and tells. They take their time, so no lock is held.
+            let _ = cni::undo(self.layout(), sandbox, None);
+        }
+        cni::unpin(self.layout(), sandbox)?;
         if endpoints.is_empty() {
             return Ok(());
         }
@@ -194,8 +240,13 @@ impl Networks {
     pub fn leave(&self, sandbox: &Id, network: &str, namespace: BorrowedFd<'_>) -> Result<bool> {
         let mut endpoints = self.endpoints_of(sandbox)?.into_iter();
         let Some(endpoint) = endpoints.find(|endpoint| endpoint.network == network) else { return Ok(false) };
+        if endpoint.driver == Driver::Cni {
+            cni::undo(self.layout(), sandbox, Some(network))?;
+        }
         let _stable = self.stable()?;
-        inside(namespace, || remove_device(&endpoint))?;
+        if endpoint.driver == Driver::Bridge {
+            inside(namespace, || remove_device(&endpoint))?;
+        }
         self.release_endpoint(&endpoint)?;
         Ok(true)
     }
@@ -210,8 +261,13 @@ impl Networks {
         rewrite(&directory.join("hosts"), &etc::hosts(&hostname, &settings.extra_hosts, endpoints))?;
         let read = |path| std::fs::read_to_string(path).unwrap_or_default();
         let host = etc::reachable(read(RESOLV_CONF), || read(BEHIND_RESOLVED));
-        let (servers, alone) = self.resolvers_of(endpoints)?;
-        let text = etc::resolv_conf(&host, &settings.resolver, &servers, alone);
+        let (servers, mut alone) = self.resolvers_of(endpoints)?;
+        let mut asked = settings.resolver.clone();
+        if has_plugins(endpoints) {
+            asked = cni::names(self.layout(), &config.sandbox, &asked)?;
+            alone |= !asked.servers.is_empty();
+        }
+        let text = etc::resolv_conf(&host, &asked, &servers, alone);
         rewrite(&directory.join("resolv.conf"), &text)
     }
 
@@ -224,7 +280,7 @@ impl Networks {
 
     /// The document goes last: as long as it is there, somebody knows what is left to do.
     fn release_endpoint(&self, endpoint: &Endpoint) -> Result<()> {
-        if !endpoint.ports.is_empty() {
+        if !endpoint.ports.is_empty() && endpoint.driver == Driver::Bridge {
             match Rules::open(&self.table())?.withdraw(endpoint) {
                 // Somebody flushed them, or a release was killed here.
                 Ok(()) | Err(Errno::NOENT) => {}
@@ -255,19 +311,27 @@ impl Networks {
 impl Membership {
     /// What the sandbox has, in the order of its devices.
     pub fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
-        self.members.iter().map(|member| &member.endpoint)
+        let bridged = self.members.iter().map(|member| &member.endpoint);
+        bridged.chain(self.attached.iter().map(|attached| &attached.endpoint))
     }
 
-    /// Makes the devices in the sandbox's network namespace.
+    /// Makes the devices in the sandbox's network namespace. Says whether only now it is known what they have
+    /// ([`Networks::describe`]).
     ///
     /// # Errors
-    /// What the kernel says. Drop the claim then.
-    pub fn connect(&self, namespace: BorrowedFd<'_>) -> Result<()> {
+    /// What the kernel says, or a plugin. Drop the claim then.
+    pub fn connect(&mut self, namespace: BorrowedFd<'_>) -> Result<bool> {
+        let layout = self.networks.layout().clone();
+        self.attached.iter_mut().try_for_each(|attached| attached.connect(&layout, namespace))?;
+        if !self.attached.is_empty() {
+            return Ok(true);
+        }
         let stable = self.networks.stable()?;
         let mut links = Links::open()?;
         inside(namespace, || self.make_devices(&mut links, namespace))?;
         fail_point::reached("network-connected");
-        self.endpoints().try_for_each(|endpoint| self.networks.publish(endpoint, &stable))
+        self.endpoints().try_for_each(|endpoint| self.networks.publish(endpoint, &stable))?;
+        Ok(false)
     }
 
     /// Makes the devices of a virtual machine, in the order of its endpoints.
@@ -314,6 +378,7 @@ impl Drop for Membership {
     fn drop(&mut self) {
         if !self.kept {
             // What cannot be given back now is when the sandbox is buried.
+            self.attached.iter().rev().for_each(|attached| attached.undo(self.networks.layout()));
             let _stable = self.networks.stable();
             for endpoint in self.endpoints() {
                 let _ = self.networks.release_endpoint(endpoint);
@@ -350,9 +415,14 @@ fn not_connected(endpoint: &Endpoint) -> impl Fn(Errno) -> Error {
     }
 }
 
+fn has_plugins(endpoints: &[Endpoint]) -> bool {
+    endpoints.iter().any(|endpoint| endpoint.driver == Driver::Cni)
+}
+
+/// Plugins have removed theirs.
 fn remove_host_devices(endpoints: &[Endpoint]) -> Result<()> {
     let mut links = Links::open()?;
-    for endpoint in endpoints {
+    for endpoint in endpoints.iter().filter(|endpoint| endpoint.driver == Driver::Bridge) {
         let name = &endpoint.host_interface;
         if let Some(device) = links.find(name)? {
             match links.remove(device.index) {
@@ -401,6 +471,7 @@ fn draft(wanted: &Wanted<'_>, attachment: &Attachment, network: &Network, others
         name: wanted.name.to_owned(),
         aliases: attachment.aliases.clone(),
         network: network.name.clone(),
+        driver: network.driver,
         interface: (0..).map(|number| format!("eth{number}")).find(is_free).unwrap_or_default(),
         host_interface,
         hardware: attachment.hardware.unwrap_or(NO_HARDWARE),

@@ -5,12 +5,13 @@ use std::io::ErrorKind;
 
 use holm_spec::Timestamp;
 use holm_spec::layout::Layout;
-use holm_spec::network::{DEFAULT, Endpoint, Network};
+use holm_spec::network::{DEFAULT, Driver, Endpoint, Network};
 use holm_sys::fail_point;
 use holm_sys::file::{Durability, ensure_directory, random_bytes, replace, sync_directory};
 use holm_sys::lock::{Lock, Mode};
 
-use crate::addresses::Addresses;
+use crate::addresses::{Addresses, read_endpoint};
+use crate::cni;
 use crate::document;
 use crate::error::{Error, Kind, Result};
 use crate::links::Links;
@@ -134,9 +135,16 @@ impl Networks {
             random,
             now: Timestamp::from_nanos(holm_sys::process::now()),
         };
-        let network = plan::plan(asked, &surroundings)?;
+        let mut network = plan::plan(asked, &surroundings)?;
+        if let Some(plugins) = &asked.plugins {
+            let leases = self.layout.network_addresses(&network.name).join("leases");
+            network.plugins = Some(cni::resolve(plugins, &network, leases)?);
+        }
         self.write(&network)?;
-        let up = self.bring_up(&network);
+        let up = match network.driver {
+            Driver::Bridge => self.bring_up(&network).map(drop),
+            Driver::Cni => self.write_router_rule(),
+        };
         if up.is_err() {
             let _ = std::fs::remove_file(self.layout.network(&network.name));
             let _ = self.take_down(&network);
@@ -191,7 +199,7 @@ impl Networks {
             |why: String| Err(Error::new(Kind::InUse, format!("remove network `{}`: {why}", network.name)));
         let addresses = Addresses::of(&self.layout, &network);
         addresses.reclaim()?;
-        if let Some(endpoint) = addresses.list()?.first() {
+        if let Some(endpoint) = self.endpoints(&network)?.first() {
             return refused(format!("workload `{}` uses it", endpoint.name));
         }
         if let Some(workload) = planned(&network) {
@@ -207,7 +215,7 @@ impl Networks {
     }
 
     /// Prepares a network for who answers for its names: its bridge, and the directory of its addresses. Says whether nobody
-    /// answers yet; of the default network nobody ever does.
+    /// answers yet; of the default network, and of one that plugins carry, nobody ever does.
     ///
     /// # Errors
     /// [`Kind::NotFound`]; what the kernel says.
@@ -216,6 +224,9 @@ impl Networks {
             return Ok(false);
         }
         let network = self.find(name)?;
+        if network.driver == Driver::Cni {
+            return Ok(false);
+        }
         let directory = self.layout.network_addresses(&network.name);
         let lock = directory.join(RESOLVER_LOCK);
         if lock.exists() && Lock::try_acquire(&lock, Mode::Exclusive)?.is_none() {
@@ -241,6 +252,27 @@ impl Networks {
     /// # Errors
     /// [`Kind::Corrupt`], [`Kind::Io`].
     pub fn endpoints(&self, network: &Network) -> Result<Vec<Endpoint>> {
-        Addresses::of(&self.layout, network).list()
+        match network.driver {
+            Driver::Bridge => Addresses::of(&self.layout, network).list(),
+            Driver::Cni => self.endpoints_by_sandbox(network),
+        }
+    }
+
+    /// Addresses that plugins give are no names of files here.
+    fn endpoints_by_sandbox(&self, network: &Network) -> Result<Vec<Endpoint>> {
+        let directory = self.layout.sandboxes();
+        let failed = |error| Error::io(format!("list `{}`", directory.display()), error);
+        let entries = match std::fs::read_dir(&directory) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(failed)?,
+        };
+        let mut endpoints = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(failed)?.file_name();
+            let Some(sandbox) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
+            endpoints.extend(read_endpoint(&self.layout.sandbox(&sandbox).endpoints().join(&network.name))?);
+        }
+        endpoints.sort_by(|a, b| a.addresses.cmp(&b.addresses));
+        Ok(endpoints)
     }
 }

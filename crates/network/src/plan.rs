@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use holm_spec::network::{DEFAULT, Driver, Network, Pool, Subnet, VERSION};
 use holm_spec::{Id, Timestamp};
 
+use crate::cni::NewPlugins;
 use crate::error::{Error, Kind, Result};
 
 /// A network to be made.
@@ -29,6 +30,15 @@ pub struct NewNetwork {
     pub labels: BTreeMap<String, String>,
     /// Options, for people.
     pub options: BTreeMap<String, String>,
+    /// What carries it, if not a bridge of Holm's own.
+    pub plugins: Option<NewPlugins>,
+}
+
+impl NewNetwork {
+    /// Whether plugins carry it that somebody else has configured: nothing of addresses is Holm's then.
+    fn is_configured(&self) -> bool {
+        self.plugins.as_ref().is_some_and(|plugins| plugins.list.is_some())
+    }
 }
 
 /// What others have, and chance.
@@ -60,8 +70,9 @@ pub(crate) fn plan(asked: &NewNetwork, around: &Surroundings<'_>) -> Result<Netw
             MTU.end()
         )));
     }
+    refuse_beside_list(asked).map_err(invalid)?;
     let mut pools = Vec::new();
-    for v4 in [true, false] {
+    for v4 in [true, false].into_iter().filter(|_| !asked.is_configured()) {
         let of_family: Vec<&Subnet> =
             asked.subnets.iter().filter(|subnet| subnet.address.is_ipv4() == v4).collect();
         let subnet = match of_family[..] {
@@ -80,15 +91,32 @@ pub(crate) fn plan(asked: &NewNetwork, around: &Surroundings<'_>) -> Result<Netw
         version: VERSION,
         id: Id::from_bytes(around.random),
         name: asked.name.clone(),
-        driver: Driver::Bridge,
-        interface: around.interface.clone(),
+        driver: if asked.plugins.is_some() { Driver::Cni } else { Driver::Bridge },
+        interface: if asked.is_configured() { String::new() } else { around.interface.clone() },
         created: around.now,
         pools,
         internal: asked.internal,
         mtu: asked.mtu,
         labels: asked.labels.clone(),
         options: asked.options.clone(),
+        plugins: None,
     })
+}
+
+/// What a network configuration list says itself.
+fn refuse_beside_list(asked: &NewNetwork) -> Result<(), String> {
+    let said = [
+        ("--subnet", !asked.subnets.is_empty()),
+        ("--gateway", !asked.gateways.is_empty()),
+        ("--ip-range", !asked.ranges.is_empty()),
+        ("--ipv6", asked.ipv6),
+        ("--internal", asked.internal),
+        ("mtu", asked.mtu.is_some()),
+    ];
+    match said.into_iter().find(|(_, said)| *said && asked.is_configured()) {
+        Some((what, _)) => Err(format!("{what}: its network configuration list says that")),
+        None => Ok(()),
+    }
 }
 
 /// As Docker's names, which are also names of files.

@@ -4,26 +4,38 @@ use holm_spec::network::{Endpoint, Network};
 use holm_sys::lock::{Lock, Mode};
 
 use crate::addresses::Addresses;
+use crate::cni;
 use crate::error::{Error, Result};
 use crate::links::{Link, Links};
 use crate::networks::Networks;
 use crate::rules::{Passage, Rules, Wanted};
 
 impl Networks {
-    /// Puts right what a crash, or somebody, left: addresses without a sandbox, bridges that are gone or belong to no
-    /// network, rules that are not what they must be. Says what was done, a line each; `None` if another process is at it.
+    /// Puts right what a crash, or somebody, left: what CNI plugins did for sandboxes that are gone, and all that
+    /// [`Networks::restore`] does, unless another process is at it. Says what was done, a line each. Plugins take their time.
     ///
     /// # Errors
     /// What reading reports, and the kernel.
-    pub fn repair(&self) -> Result<Option<Vec<String>>> {
-        let mut done = Vec::new();
+    pub fn repair(&self) -> Result<Vec<String>> {
         if !self.layout().networks().exists() {
-            return Ok(Some(done));
+            return Ok(Vec::new());
         }
+        let mut done = self.undo_orphaned_claims()?;
+        done.extend(self.restore()?.unwrap_or_default());
+        Ok(done)
+    }
+
+    /// Puts right addresses without a sandbox, bridges that are gone or belong to no network, rules that are not what they must
+    /// be. Says what was done, a line each; `None` if another process is at it.
+    ///
+    /// # Errors
+    /// As [`Networks::repair`].
+    pub fn restore(&self) -> Result<Option<Vec<String>>> {
+        let mut done = Vec::new();
         let Some(_alone) = Lock::try_acquire(&self.layout().networks_lock(), Mode::Exclusive)? else {
             return Ok(None);
         };
-        let networks = self.list()?;
+        let (networks, made_router) = self.of_rules()?;
         for network in &networks {
             let reclaimed = Addresses::of(self.layout(), network).reclaim()?;
             if reclaimed > 0 {
@@ -42,7 +54,7 @@ impl Networks {
             }
         }
         done.extend(self.remove_stray_bridges(&networks)?);
-        done.extend(self.restore_rules(&networks)?);
+        done.extend(self.restore_rules(&networks, made_router)?);
         Ok(Some(done))
     }
 
@@ -54,7 +66,35 @@ impl Networks {
         Rules::open(&self.table())?.passage()
     }
 
-    fn restore_rules(&self, networks: &[Network]) -> Result<Vec<String>> {
+    /// Has plugins undo what they did for sandboxes that a boot, or a failure of theirs, has left.
+    fn undo_orphaned_claims(&self) -> Result<Vec<String>> {
+        let mut done = Vec::new();
+        for (path, claim) in cni::orphans(self.layout())? {
+            match claim {
+                Ok(Some(claim)) => {
+                    let (network, sandbox) = (&claim.network, claim.sandbox.short());
+                    done.push(match claim.undo(self.layout()) {
+                        Ok(()) => format!(
+                            "network {network}: its CNI plugins undid what workload {sandbox} had left"
+                        ),
+                        Err(error) => {
+                            format!("could not give back what workload {sandbox} had left: {error}")
+                        }
+                    });
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    // Nobody can know any more what it says.
+                    std::fs::remove_file(&path)
+                        .map_err(|error| Error::io(format!("remove `{}`", path.display()), error))?;
+                    done.push(format!("{error}; it is removed"));
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    fn restore_rules(&self, networks: &[Network], made_router: bool) -> Result<Vec<String>> {
         let endpoints = self.all_endpoints(networks)?;
         if endpoints.is_empty() && networks.is_empty() {
             return Ok(Vec::new());
@@ -67,7 +107,6 @@ impl Networks {
         let mut done: Vec<String> = seams.map(|chain| format!("let workloads pass chain {chain}")).collect();
         let joining: Vec<Endpoint> =
             endpoints.iter().filter(|endpoint| !self.runs(endpoint)).cloned().collect();
-        let made_router = self.made_router();
         let wanted = Wanted { networks, endpoints: &endpoints, joining: &joining, made_router };
         if rules.restore(&wanted)? {
             done.push("wrote the rules of packets anew, which somebody had changed".to_owned());

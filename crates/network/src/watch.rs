@@ -1,7 +1,7 @@
 //! Hearing at once that somebody took a sandbox's bridge or rules away.
 //!
 //! The kernel tells of every change; what says nothing of ours is filtered out before anybody wakes. What is heard is only a
-//! reason to look: [`Networks::repair`] knows from the documents what must be there.
+//! reason to look: [`Networks::restore`] knows from the documents what must be there.
 
 use std::os::fd::{AsFd, BorrowedFd};
 

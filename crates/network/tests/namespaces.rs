@@ -80,7 +80,7 @@ impl Sandbox {
 
 impl Host {
     fn join(&self, number: u8, networks: &[&str], ports: &[Publication]) -> holm_network::Result<Sandbox> {
-        let (id, membership) = self.claim(number, Isolation::Container, networks, ports)?;
+        let (id, mut membership) = self.claim(number, Isolation::Container, networks, ports)?;
         let namespace = new_namespace();
         membership.connect(namespace.as_fd())?;
         let endpoints = membership.endpoints().cloned().collect();
@@ -240,15 +240,15 @@ fn what_somebody_took_away_is_put_back() {
         let network = host.default_network();
         let one = host.join(1, &[&network], &[published(80, (8080, 8080))]).expect("join");
         serve(&one, 80);
-        assert_eq!(host.networks.repair().expect("repair").expect("alone"), Vec::<String>::new());
+        assert_eq!(host.networks.repair().expect("repair"), Vec::<String>::new());
         holm_network::forget_rules(&host.networks).expect("flush");
         assert_eq!(ask(loopback(), 8080), None);
-        let told = host.networks.repair().expect("repair").expect("alone");
+        let told = host.networks.repair().expect("repair");
         assert_eq!(told, ["wrote the rules of packets anew, which somebody had changed"]);
         assert!(ask(loopback(), 8080).is_some());
         // A sandbox that a crash took.
         std::fs::remove_dir_all(host.layout.sandbox(&one.id).dir).expect("remove");
-        let told = host.networks.repair().expect("repair").expect("alone");
+        let told = host.networks.repair().expect("repair");
         assert_eq!(told[0], "network bridge: gave 1 addresses back that nobody used");
         assert_eq!(told[1], "wrote the rules of packets anew, which somebody had changed", "its port went");
     });
@@ -276,7 +276,7 @@ fn many_at_once_get_different_addresses_and_ports() {
         let ports: std::collections::BTreeSet<_> =
             joined.iter().map(|sandbox| sandbox.endpoints[0].ports[0].host_port).collect();
         assert_eq!((addresses.len(), ports.len()), (20, 20));
-        assert_eq!(host.networks.repair().expect("repair").expect("alone"), Vec::<String>::new());
+        assert_eq!(host.networks.repair().expect("repair"), Vec::<String>::new());
     });
 }
 
@@ -295,7 +295,7 @@ fn a_bridge_that_was_removed_comes_back_with_who_was_on_it() {
         serve(&one, 80);
         command(&["ip", "link", "delete", "holm0"]);
         assert_eq!(inside(&two.namespace, || ask(one.address(), 80)), None);
-        let told = host.networks.repair().expect("repair").expect("alone");
+        let told = host.networks.repair().expect("repair");
         assert_eq!(told, ["network bridge: made its bridge anew, which somebody had removed"]);
         // The question for the neighbour may just have been given up.
         assert!((0..3).any(|_| inside(&two.namespace, || ask(one.address(), 80)).is_some()));
@@ -303,7 +303,7 @@ fn a_bridge_that_was_removed_comes_back_with_who_was_on_it() {
         // A removal that was killed leaves a bridge that belongs to nothing.
         host.networks.create(&NewNetwork { name: "gone".into(), ..NewNetwork::default() }).expect("create");
         std::fs::remove_file(host.layout.network("gone")).expect("remove");
-        let told = host.networks.repair().expect("repair").expect("alone");
+        let told = host.networks.repair().expect("repair");
         assert!(
             told[0].starts_with("removed bridge holm-") && told[0].ends_with("of a network that is gone")
         );
@@ -359,7 +359,7 @@ fn many_networks_and_many_ports() {
         let _one = host.join(1, &["n1"], &many).expect("join");
         let _two = host.join(2, &["n2"], &others).expect("join");
         holm_network::forget_rules(&host.networks).expect("flush");
-        assert_eq!(host.networks.repair().expect("repair").expect("alone").len(), 1);
+        assert_eq!(host.networks.repair().expect("repair").len(), 1);
         let more: Vec<_> = (20_000..40_000).map(|port| published(port, (port, port))).collect();
         let error = host.join(3, &["n3"], &more).map(|_| ()).expect_err("too many");
         assert!(
@@ -367,7 +367,7 @@ fn many_networks_and_many_ports() {
                 || error.kind() == Kind::Io,
             "{error}"
         );
-        assert_eq!(host.networks.repair().expect("repair").expect("alone"), Vec::<String>::new());
+        assert_eq!(host.networks.repair().expect("repair"), Vec::<String>::new());
         host.networks.remove("n3", &|_| None).expect("nothing is left there");
     });
 }
@@ -450,7 +450,7 @@ fn workloads_pass_the_rules_of_others_through_the_seams_that_these_offer() {
                 command(&["iptables", "-A", "INPUT", "-j", input]);
             }
             assert!(!comes_in() && !goes_out(), "{forward}");
-            let told = host.networks.repair().expect("repair").expect("alone");
+            let told = host.networks.repair().expect("repair");
             assert_eq!(told[0], format!("let workloads pass chain {forward}"));
             assert!(comes_in() && goes_out(), "{forward}");
             let rules = listed("iptables", forward);
@@ -467,10 +467,10 @@ fn workloads_pass_the_rules_of_others_through_the_seams_that_these_offer() {
                     assert!(rules.iter().any(|rule| rule.contains(words)), "{rules:?}");
                 }
             }
-            assert_eq!(host.networks.repair().expect("repair").expect("alone"), Vec::<String>::new());
+            assert_eq!(host.networks.repair().expect("repair"), Vec::<String>::new());
             // Theirs, and flushed with theirs.
             command(&["iptables", "-F", forward]);
-            assert_eq!(host.networks.repair().expect("repair").expect("alone"), [told[0].clone()]);
+            assert_eq!(host.networks.repair().expect("repair"), [told[0].clone()]);
             for words in
                 [format!("-D FORWARD -j {forward}"), format!("-F {forward}"), format!("-X {forward}")]
             {

@@ -9,6 +9,7 @@
 //!   snapshots/<workload>/{upper,work}  of a container; `scratch`, a disk, of a virtual machine
 //!   locks/networks               flock: shared while a sandbox joins or leaves networks, exclusive to change these
 //!   networks/<name>.json         a network (`spec::network`)
+//!   cni/<sandbox>-<network>      what CNI plugins did for a sandbox and have not undone, see the crate `network`
 //!   locks/volumes                flock: shared while something refers to new volumes, exclusive to remove them
 //!   volumes/<name>/              a volume (`spec::volume`)
 //!     volume.json                what was asked; immutable
@@ -37,6 +38,7 @@
 //!     keeper.sock                SOCK_SEQPACKET, messages of `spec::keeper`
 //!     workloads/<workload>/      state.json, stdout, stderr (FIFOs)
 //!     endpoints/<network>        the same files by the networks that the sandbox has
+//!     netns                      the network namespace, mounted while CNI plugins have to do with it
 //!     shared                     another sandbox has joined the network namespace
 //!     machine.json, facts.json   of a virtual machine: how it is started, what it is
 //!     jail/                      root of the machine's jail
@@ -106,6 +108,11 @@ impl Layout {
     /// The document of a network ([`crate::network::Network`]).
     pub fn network(&self, name: &str) -> PathBuf {
         self.networks().join(format!("{name}.json"))
+    }
+
+    /// Directory of what plugins were told to do for sandboxes and have not undone: it outlives a boot, as what they keep may.
+    pub fn cni(&self) -> PathBuf {
+        self.root.join("cni")
     }
 
     /// Lock of whoever changes networks, or joins one.
@@ -293,6 +300,11 @@ impl SandboxPaths {
     /// Directory of what the sandbox has of networks, by their names ([`crate::network::Endpoint`]).
     pub fn endpoints(&self) -> PathBuf {
         self.dir.join("endpoints")
+    }
+
+    /// The sandbox's network namespace, for as long as plugins have to do with it.
+    pub fn namespace(&self) -> PathBuf {
+        self.dir.join("netns")
     }
 
     /// Mark of a sandbox whose network namespace another one has joined: its devices outlive it.

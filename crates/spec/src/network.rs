@@ -9,9 +9,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{Id, Timestamp};
 
@@ -131,12 +133,22 @@ pub enum Driver {
     /// A bridge of the host's.
     #[default]
     Bridge,
+    /// Programs that others have written ([`Plugins`]).
+    Cni,
+}
+
+impl Driver {
+    /// Whether it is the usual one.
+    pub fn is_bridge(&self) -> bool {
+        *self == Self::Bridge
+    }
 }
 
 impl fmt::Display for Driver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Bridge => "bridge",
+            Self::Cni => "cni",
         })
     }
 }
@@ -154,6 +166,16 @@ pub struct Pool {
     pub range: Option<Subnet>,
 }
 
+/// What carries a network of [`Driver::Cni`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plugins {
+    /// Directories in which the programs are looked for, in this order.
+    pub path: Vec<PathBuf>,
+    /// The network configuration list (CNI specification 1.1, section 1), with the version that was chosen for it.
+    pub list: Value,
+}
+
 /// A network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -166,11 +188,11 @@ pub struct Network {
     pub name: String,
     /// What carries it.
     pub driver: Driver,
-    /// Name of the bridge.
+    /// Name of the bridge; none where plugins carry it that were configured by somebody else.
     pub interface: String,
     /// When it was made.
     pub created: Timestamp,
-    /// Its addresses: one of IPv4, then at most one of IPv6.
+    /// Its addresses: one of IPv4, then at most one of IPv6; none where only plugins know them.
     pub pools: Vec<Pool>,
     /// Nothing of it leaves the host, and nothing comes in.
     pub internal: bool,
@@ -181,6 +203,9 @@ pub struct Network {
     pub labels: BTreeMap<String, String>,
     /// Options as they were asked, for people.
     pub options: BTreeMap<String, String>,
+    /// What carries it, of [`Driver::Cni`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugins: Option<Plugins>,
 }
 
 impl Network {
@@ -369,9 +394,12 @@ pub struct Endpoint {
     pub aliases: Vec<String>,
     /// The network's name.
     pub network: String,
+    /// What carries the network.
+    #[serde(default, skip_serializing_if = "Driver::is_bridge")]
+    pub driver: Driver,
     /// Its device in the sandbox.
     pub interface: String,
-    /// The device on the host that goes with it.
+    /// The device on the host that goes with it; empty where plugins name none.
     pub host_interface: String,
     /// Its hardware address.
     pub hardware: HardwareAddress,

@@ -285,6 +285,7 @@ fn every_point_has_a_scenario() {
         super::logs::POINTS,
         super::networks::POINTS,
         super::networks::DOCUMENT_POINTS,
+        super::networks::PLUGIN_POINTS,
         super::volumes::POINTS,
         super::volumes::RELEASE_POINTS,
         // The store's own tests.

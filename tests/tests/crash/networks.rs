@@ -1,10 +1,13 @@
 //! What a keeper that is killed at a step of its network leaves, the next command puts right.
 
 use holm_sys::fail_point;
-use holm_tests::{Holm, eventually};
+use holm_tests::{Holm, eventually, host};
 
 /// How the points of networks begin.
 pub const POINTS: &str = "network-";
+
+/// How those of networks of CNI plugins begin.
+pub const PLUGIN_POINTS: &str = "cni-";
 
 /// How those of making and removing them begin.
 pub const DOCUMENT_POINTS: &str = "networks-";
@@ -36,6 +39,31 @@ fn nothing_stays_of_a_start_or_an_end_that_was_killed() {
         );
         eventually("no device", || !holm.network().shell("ip -br link").contains("veth"));
         assert_eq!(holm.workloads(), Vec::<String>::new(), "{point}");
+    }
+}
+
+#[test]
+fn plugins_undo_what_was_killed() {
+    for point in fail_point::ALL.iter().filter(|point| point.starts_with(PLUGIN_POINTS)) {
+        let holm = Holm::with_network();
+        holm.ok(["network", "create", "-d", "cni", "--subnet", "10.9.0.0/24", "back"]);
+        let run = ["run", "--rm", "--network", "back", "-p", "8080:80", "base"];
+        let outcome = holm.call([&run[..], &["true"]].concat()).env("HOLM_FAIL_POINT", point).run();
+        assert!(!outcome.status.success(), "{point}: {outcome}");
+        let count = |path: &str| std::fs::read_dir(holm.root().join(path)).map_or(0, Iterator::count);
+        eventually(&format!("{point}: all is undone"), || {
+            holm.run(["ps", "-aq"]);
+            count("cni") == 0 && count("workloads") == 0
+        });
+        let leases = holm.run_root().join("networks/back/leases/back");
+        let leases = holm.host_shell(&format!("ls {} 2>&1 || true", leases.display())).ok();
+        assert!(!leases.contains("10.9.0."), "{point}: {leases}");
+        let rules = holm.network().shell("nft list ruleset");
+        assert!(!rules.contains("10.9.0.2") && !rules.contains("dport 8080"), "{point}: {rules}");
+        eventually("no device", || !holm.network().shell("ip -br link").contains("veth"));
+        assert!(host::mounts_below(&holm.run_root().join("sandboxes")).is_empty(), "{point}");
+        let address = holm.ok([&run[..], &["hostname", "-i"]].concat());
+        assert!(address.starts_with("10.9.0."), "{point}: {address}");
     }
 }
 

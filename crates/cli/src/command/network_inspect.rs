@@ -53,7 +53,7 @@ pub fn document(engine: &Engine, name: &str) -> Result<Value, CommandError> {
         "Containers": containers,
         "Options": network.options,
         "Labels": network.labels,
-        "Holm": { "Interface": network.interface, "MTU": network.mtu },
+        "Holm": { "Interface": network.interface, "MTU": network.mtu, "CNI": network.plugins },
     }))
 }
 

@@ -25,7 +25,7 @@ const FILTERS: [&str; 4] = ["driver", "id", "label", "name"];
 
 /// List networks
 #[derive(Debug, clap::Parser)]
-#[command(after_help = "Filters: driver=bridge, id=START, label=KEY[=VALUE], name=PART.
+#[command(after_help = "Filters: driver=bridge, driver=cni, id=START, label=KEY[=VALUE], name=PART.
 
 Examples:
   holm network ls

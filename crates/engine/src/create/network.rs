@@ -39,11 +39,27 @@ impl Engine {
             NetworkMode::Host | NetworkMode::None => ports.clear(),
             NetworkMode::Container(_) => refuse_beside_another(request)?,
         }
+        self.refuse_unfit(request.isolation, &attachments, !ports.is_empty())?;
         let hostname = match &mode {
             NetworkMode::Container(other) => self.config(other)?.oci.hostname().clone(),
             _ => None,
         };
         Ok(Resolved { mode, attachments, ports, exposed, hostname })
+    }
+
+    /// Refuses what the plugins of networks cannot do, before anything is made.
+    pub(crate) fn refuse_unfit(
+        &self,
+        isolation: Isolation,
+        attachments: &[Attachment],
+        has_ports: bool,
+    ) -> Result<()> {
+        self.networks().check(isolation, attachments, &[], has_ports).map(drop).map_err(|error| {
+            let error = Error::from(error);
+            let hint = "a network without `--driver` serves both: `holm network create`";
+            let is_of_machines = error.kind() == Kind::Unsupported;
+            if is_of_machines { error.with_hint(Some(hint)) } else { error }
+        })
     }
 
     fn resolve_choice(&self, request: &CreateRequest) -> Result<(NetworkMode, Vec<Attachment>)> {
@@ -84,7 +100,9 @@ impl Engine {
             let text = "the default network has neither addresses to choose nor names; `holm network create` makes one that has";
             return Err(Error::new(Kind::InvalidRequest, text));
         }
-        if attachment.address6.is_some() && network.pool(false).is_none() {
+        // What plugins have is known when they have given it.
+        let has6 = network.plugins.is_some() || network.pool(false).is_some();
+        if attachment.address6.is_some() && !has6 {
             let text = format!("network `{}` has no addresses of IPv6", network.name);
             return Err(Error::new(Kind::InvalidRequest, text));
         }
