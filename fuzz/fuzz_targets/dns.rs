@@ -60,6 +60,7 @@ fn network() -> Network {
         mtu: None,
         labels: [].into(),
         options: [].into(),
+        plugins: None,
     }
 }
 
@@ -73,6 +74,7 @@ fn endpoint(number: u8, name: &str, alias: &str) -> Endpoint {
         name: name.into(),
         aliases: vec![alias.into()],
         network: "n".into(),
+        driver: Driver::Bridge,
         interface: "eth0".into(),
         host_interface: "veth0".into(),
         hardware: HardwareAddress([2, 0, 0, 0, 0, number]),

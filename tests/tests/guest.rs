@@ -3,6 +3,7 @@
 //! | guest | first process | what it is for |
 //! |---|---|---|
 //! | [`guest::busybox`] | busybox | everything that needs no more than a kernel |
+//! | [`guest::quotas`] | busybox | sizes of volumes, on file systems that keep limits of projects |
 //! | [`guest::systemd`] | systemd | groups that systemd makes, users of its sessions, AppArmor |
 //! | [`guest::service`] | systemd | `holm service`: what a reboot and a power cut leave, and bring back |
 //! | [`guest::suite`] | systemd | the tests of `oci.rs`, all of them, for ten minutes: only when asked for by name |
@@ -20,6 +21,7 @@ mod guest {
     pub mod step;
 
     mod busybox;
+    mod quotas;
     mod service;
     mod suite;
     mod systemd;

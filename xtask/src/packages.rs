@@ -45,6 +45,7 @@ impl Purpose {
                 "busybox-static",
                 "containernetworking-plugins",
                 "docker-registry",
+                "e2fsprogs",
                 "erofs-utils",
                 "iproute2",
                 "iptables",
@@ -77,6 +78,7 @@ impl Purpose {
                 "qemu-system-arm",
                 "qemu-system-x86",
                 "tar",
+                "xfsprogs",
             ],
             Self::Bench => &[
                 "busybox-static",

@@ -200,6 +200,9 @@ fn workload_hint(kind: Kind) -> Option<&'static str> {
         Kind::ReadOnly => {
             "mount the file system read-write, or choose another place with --root and --run-root"
         }
+        Kind::NoQuota => {
+            "ext4 keeps them with `tune2fs -O project,quota DEVICE` and the mount option prjquota, XFS with the mount option alone"
+        }
         Kind::NoSpace => "`holm rm` and `holm rmi` make room; --root puts Holm's files on another disk",
         Kind::Corrupt => "remove what is damaged with `holm rm` or `holm rmi` and make it again",
         Kind::CommandNotFound => "the command is looked up inside the image, in its PATH",

@@ -456,10 +456,7 @@ fn mounts(asked: &AskedMounts<'_>, request: &mut CreateRequest) -> Result<(), Co
         in_memory(request, target, options)?;
     }
     for text in asked.mount {
-        match flag("mount", mount::parse(text, &directory))? {
-            mount::Parsed::Tmpfs(target, options) => in_memory(request, target, options)?,
-            mount::Parsed::Mount(mount) => request.mounts.push(*mount),
-        }
+        request.mounts.push(flag("mount", mount::parse(text, &directory))?);
     }
     if let Some(driver) = asked.driver.filter(|driver| *driver != "local") {
         let reason = format!("there is no driver `{driver}` of volumes: local is there");

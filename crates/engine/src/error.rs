@@ -48,6 +48,8 @@ pub enum Kind {
     InUse,
     /// Something that Holm does not do, or not yet.
     Unsupported,
+    /// The file system keeps no limits of directories.
+    NoQuota,
     /// The caller or the kernel lacks a right.
     NotPermitted,
     /// The file system is mounted read-only.
@@ -214,6 +216,7 @@ impl From<holm_volume::Error> for Error {
             holm_volume::Kind::Exists => Kind::NameTaken,
             holm_volume::Kind::InUse => Kind::InUse,
             holm_volume::Kind::Invalid => Kind::InvalidRequest,
+            holm_volume::Kind::NoQuota => Kind::NoQuota,
             holm_volume::Kind::Corrupt => Kind::Corrupt,
             holm_volume::Kind::Denied => Kind::NotPermitted,
             holm_volume::Kind::NoSpace => Kind::NoSpace,

@@ -209,6 +209,7 @@ fn mounts(config: &Config) -> Vec<Value> {
                 document["Propagation"] = json!(mount.propagation.as_deref().unwrap_or_default());
             }
             MountKind::Image => document["Source"] = json!(mount.name),
+            MountKind::Tmpfs => document["Propagation"] = json!(""),
             MountKind::Bind => {}
         }
         document

@@ -13,7 +13,7 @@ use std::path::Path;
 
 use holm_runtime::release::{release_groups, remove_workload};
 use holm_spec::Id;
-use holm_spec::layout::{DOOMED_PREFIX, STAGED_PREFIX};
+use holm_spec::layout::{DOOMED_PREFIX, STAGED_PREFIX, SharedPaths};
 use holm_spec::workload::{Config, State, Status};
 use holm_sys::file::{Durability, remove_tree, replace};
 use holm_sys::lock::{Lock, Mode};
@@ -233,6 +233,12 @@ impl Engine {
     }
 
     fn repair_mounts(&self, done: &mut Vec<String>) {
+        for name in names_in(&self.layout.whole_images()) {
+            let paths = SharedPaths { dir: self.layout.whole_images().join(name) };
+            if let Ok(true) = SharedMount::reclaim(&paths.lock(), &paths.root()) {
+                done.push("unmounted an image that nobody uses".to_owned());
+            }
+        }
         let directory = self.layout.layer_mounts();
         for name in names_in(&directory) {
             let lock = directory.join(&name);

@@ -211,6 +211,8 @@ pub enum MountSource {
     },
     /// The files of an image, read-only.
     Image(String),
+    /// A file system in memory, of the workload's own, with options as in [`CreateRequest::tmpfs`].
+    Memory(String),
 }
 
 impl MountSource {

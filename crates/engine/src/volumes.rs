@@ -87,6 +87,7 @@ impl Engine {
     pub fn export_volume(&self, name: &str, output: OwnedFd) -> Result<()> {
         let volume = self.volumes().find(name)?;
         let pack = Task::Pack { path: "/".into(), name: "./".into(), follow: true };
+        let _share = self.volumes().share(&volume)?;
         let exported = self.view(&volume).and_then(|view| carry_out(&pack, &view, None, output));
         exported.map_err(|error| error.about(format!("export volume `{name}`")))
     }
@@ -97,12 +98,13 @@ impl Engine {
     /// # Errors
     /// [`Kind::InUse`] for one that holds something; the archive makes no sense.
     pub fn import_volume(&self, name: &str, input: OwnedFd, merge: bool) -> Result<()> {
-        let about = |error: Error| error.about(format!("import volume `{name}`"));
         let volume = self.create_volume(&NewVolume::named(Some(name.to_owned())))?;
+        let about = |error: Error| limited(error.about(format!("import volume `{name}`")), &volume);
         // Users of the host may reach a directory of theirs: what gives rights is not for them.
         let own = volume.device().is_none();
         let options = Unpack { only: None, owner: None, privileges: own, devices: own, top: own };
         let task = Task::Unpack { directory: "/".into(), options };
+        let _share = self.volumes().share(&volume)?;
         let mut input = Some(input);
         let mut unpack = |view: &View| carry_out(&task, view, input.take(), null()?);
         let fill = |directory: &Path| unpack(&view_of(directory)?).map(|()| true);
@@ -117,6 +119,7 @@ impl Engine {
         self.view(&volume).and_then(|view| unpack(&view)).map_err(about)
     }
 
+    /// Of a file system that somebody keeps mounted.
     fn view(&self, volume: &Volume) -> Result<View> {
         view_of(&self.volumes().source(volume))
     }
@@ -138,6 +141,17 @@ impl Engine {
             volumes.bind_to(id, &nameless)?;
         }
         Ok(())
+    }
+}
+
+/// What is full may be the volume, not the disk.
+pub(crate) fn limited(error: Error, volume: &Volume) -> Error {
+    match volume.quota {
+        Some(quota) if error.kind() == Kind::NoSpace => {
+            let hint = format!("volume `{}` holds {} bytes at most", volume.name, quota.bytes);
+            error.with_hint(Some(&hint))
+        }
+        _ => error,
     }
 }
 

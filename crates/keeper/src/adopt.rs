@@ -17,6 +17,7 @@ use holm_sys::process::open_pidfd;
 
 use crate::health::Watch;
 use crate::log::Log;
+use crate::mounts;
 use crate::server::Server;
 use crate::start::Run;
 use crate::task::{Task, group_path};
@@ -32,8 +33,9 @@ impl Server {
         let group = Group::find(&Hierarchies::detect().ok()?, &group_path(&config), &[], None).ok()?;
         // A machine reads the layers' files itself.
         let mounted = config.root.layers.iter().filter(|_| config.isolation == Isolation::Container);
-        let images = config.settings.mounts.iter().flat_map(|mount| &mount.layers);
-        let layers = mounted.chain(images).filter_map(|layer| layers::share(layer).ok()).collect();
+        let layers = mounted.filter_map(|layer| layers::share(layer).ok());
+        let layers = layers.chain(mounts::share_images_again(&config, &self.layout)).collect();
+        let volumes = mounts::share_volumes_again(&config, &self.layout);
         let streams =
             if config.tty { Streams::default() } else { reopen_fifos(&self.paths.workload(&workload)) };
         let main =
@@ -48,6 +50,7 @@ impl Server {
             log,
             group,
             layers,
+            volumes,
             helpers: Vec::new(),
             published: ports.into(),
             main,

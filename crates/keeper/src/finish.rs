@@ -103,12 +103,12 @@ impl Server {
     /// Gives back what the workload held; says whether its control groups are gone. What fails here is left for the next
     /// command to repair: where a group is left, the sandbox's directory is the only record of it.
     fn take_down(&mut self, task: Task) -> bool {
-        let Task { config, group, layers, helpers, log, .. } = task;
+        let Task { config, group, layers, volumes, helpers, log, .. } = task;
         drop((helpers, group, log));
         let released = self.release_groups(&config);
         fail_point::reached("keeper-cgroup-removed");
         self.leave_networks(&config);
-        drop(layers);
+        drop((layers, volumes));
         fail_point::reached("keeper-layers-released");
         if config.auto_remove {
             // The lock goes with the directory and tells others that its remover lives. Whoever started this

@@ -194,7 +194,7 @@ impl Server {
         ensure_directory(&directory, 0o700)
             .map_err(|error| Error::system("make the workload's run directory", error))?;
         let log = Log::open(&paths, config)?;
-        let found = mounts::find(config)?;
+        let found = mounts::find(config, &self.layout)?;
         let Begun { mut process, group, mut layers, helpers, ports, notices } = match config.isolation {
             Isolation::Container => self.start_container(&found.config, run.window)?,
             Isolation::Vm => self.start_machine(&found.config, run.window)?,
@@ -216,6 +216,7 @@ impl Server {
             log,
             group,
             layers,
+            volumes: found.volumes,
             helpers,
             published: ports.into(),
             main: usize::MAX,

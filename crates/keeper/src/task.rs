@@ -5,6 +5,7 @@ use std::time::Instant;
 use holm_spec::layout::workload_cgroup;
 use holm_spec::workload::{Config, State};
 use holm_sys::shared_mount::SharedMount;
+use holm_volume::Share;
 
 use holm_runtime::cgroup::Group;
 
@@ -23,6 +24,8 @@ pub(crate) struct Task {
     pub group: Group,
     /// Uses of the layers; given up when the workload has ended.
     pub layers: Vec<SharedMount>,
+    /// Uses of the volumes that are file systems.
+    pub volumes: Vec<Share>,
     /// Processes that serve its machine.
     pub helpers: Vec<Helper>,
     /// The host's ports that lead to it.

@@ -28,6 +28,8 @@
 //!   workloads/.new-<workload>/   being made; its maker holds `lock` in it
 //! <run>/                         (default /run/holm)
 //!   layers/<key>/                shared mount of a layer;  layers/<key>.lock
+//!   volumes/<name>/root          shared mount of a volume that is a file system;  volumes/<name>/lock
+//!   images/<digest>/root         shared mount of an image of several layers, of which a part is mounted;  …/lock
 //!   mounts/<key>/                an image that is mounted: record.json, and `root` if nobody named a directory
 //!   events/log                   what happened (`spec::event`)
 //!   networks/<name>/<address>    a sandbox's endpoint in a network, by each of its addresses
@@ -46,9 +48,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::Id;
 use crate::log::Driver;
 use crate::workload::Config;
+use crate::{Digest, Id};
 
 /// Prefix of directories that are being made: not yet published by rename.
 pub const STAGED_PREFIX: &str = ".new-";
@@ -133,6 +135,26 @@ impl Layout {
     /// Directory of one volume, whose name is valid ([`crate::volume::is_valid_name`]).
     pub fn volume(&self, name: &str) -> VolumePaths {
         VolumePaths { dir: self.volumes().join(name) }
+    }
+
+    /// Directory of the shared mounts of volumes.
+    pub fn volume_mounts(&self) -> PathBuf {
+        self.run.join("volumes")
+    }
+
+    /// Where a volume is mounted that is a file system.
+    pub fn volume_mount(&self, name: &str) -> SharedPaths {
+        SharedPaths { dir: self.volume_mounts().join(name) }
+    }
+
+    /// Directory of the shared mounts of whole images.
+    pub fn whole_images(&self) -> PathBuf {
+        self.run.join("images")
+    }
+
+    /// Where the layers of an image are mounted as one.
+    pub fn whole_image(&self, id: &Digest) -> SharedPaths {
+        SharedPaths { dir: self.whole_images().join(id.hex()) }
     }
 
     /// Lock of whoever removes volumes, or refers to one anew.
@@ -242,6 +264,25 @@ impl WorkloadPaths {
             Driver::Local | Driver::Journald | Driver::None => "0.log".to_owned(),
         };
         Some(self.log_dir().join(name))
+    }
+}
+
+/// Paths of a mount that many use, below the run root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedPaths {
+    /// The directory of both.
+    pub dir: PathBuf,
+}
+
+impl SharedPaths {
+    /// Where it is mounted.
+    pub fn root(&self) -> PathBuf {
+        self.dir.join("root")
+    }
+
+    /// Lock of its users.
+    pub fn lock(&self) -> PathBuf {
+        self.dir.join("lock")
     }
 }
 

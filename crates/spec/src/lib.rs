@@ -26,6 +26,7 @@ pub mod registry;
 pub mod rootfs;
 pub mod runtime;
 pub mod signal;
+pub mod size;
 pub mod time;
 pub mod volume;
 pub mod workload;

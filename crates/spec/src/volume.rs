@@ -34,14 +34,39 @@ pub struct Volume {
     /// Labels.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// How much it may hold, if that is limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<Quota>,
+}
+
+/// A limit that the file system keeps which a volume lies on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quota {
+    /// Number of the project that its files belong to: no other volume of that file system has it.
+    pub project: u32,
+    /// Bytes that it may hold.
+    pub bytes: u64,
 }
 
 impl Volume {
     /// The directory of the user's that it stands for (`type=none`, `o=bind`, `device=PATH`), if it has no data of its own.
     pub fn device(&self) -> Option<&Path> {
-        self.options.get("device").map(Path::new)
+        self.is_of(&BIND).then(|| self.options.get("device").map(Path::new)).flatten()
+    }
+
+    /// Whether it is a file system of its own, which is mounted while somebody uses it.
+    pub fn is_file_system(&self) -> bool {
+        self.options.contains_key("type") && !self.is_of(&BIND)
+    }
+
+    fn is_of(&self, types: &[&str]) -> bool {
+        self.options.get("type").is_some_and(|kind| types.contains(&kind.as_str()))
     }
 }
+
+/// Types of volumes that are no file systems: a directory is bound.
+pub const BIND: [&str; 2] = ["none", "bind"];
 
 /// Whether a volume may have this name: a letter or digit, and then at least one letter, digit, `_`, `.` or `-`, as with Docker.
 pub fn is_valid_name(name: &str) -> bool {
@@ -62,6 +87,8 @@ pub enum MountKind {
     Volume,
     /// The files of an image.
     Image,
+    /// A file system in memory, of the workload's own.
+    Tmpfs,
 }
 
 /// What a workload mounts, resolved.
@@ -76,7 +103,7 @@ pub struct MountPoint {
     /// Nobody named the volume here: it was made for this workload.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub nameless: bool,
-    /// Where the host has it; empty for an image.
+    /// Where the host has it; empty for an image and for what is in memory.
     #[serde(default)]
     pub source: PathBuf,
     /// Where the workload sees it: absolute.

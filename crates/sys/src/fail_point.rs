@@ -25,6 +25,8 @@ pub const ALL: &[&str] = &[
     "volume-filled",
     "volume-unnamed",
     "volumes-releasing",
+    "file-system-made",
+    "file-system-mounted",
     "create-config-written",
     "create-published",
     "start-sandbox-staged",

@@ -122,7 +122,8 @@ pub fn reconfigure(path: &Path, flags: &[&str]) -> io::Result<()> {
 
 /// Whether `path` is the root of a mount.
 pub fn is_mount_point(path: &Path) -> io::Result<bool> {
-    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    // A server that does not answer is not waited for.
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::STATX_DONT_SYNC;
     match rustix::fs::statx(rustix::fs::CWD, path, flags, StatxFlags::empty()) {
         Ok(statx) => Ok(statx.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)),
         Err(Errno::NOENT) => Ok(false),
@@ -169,7 +170,8 @@ pub fn knows_erofs() -> bool {
     fsopen(c"erofs", FsOpenFlags::FSOPEN_CLOEXEC).is_ok()
 }
 
-fn attach_at(mount: &OwnedFd, target: &Path) -> io::Result<()> {
+/// Attaches a detached mount on a directory; follows no link there.
+pub fn attach_at(mount: &OwnedFd, target: &Path) -> io::Result<()> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let target = rustix::fs::open(target, flags, Mode::empty())?;
     Ok(attach(mount.as_fd(), target.as_fd())?)

@@ -16,6 +16,7 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -36,12 +37,15 @@ pub struct SharedMount {
     target: PathBuf,
     /// The lock's file, where both are this namespace's own.
     own: Option<PathBuf>,
+    /// It stays mounted, also if this is the last use.
+    stays: bool,
 }
 
 /// Why a shared mount could not be used.
 #[derive(Debug)]
 pub struct SharedMountError {
-    source_path: PathBuf,
+    /// What was to be mounted.
+    what: String,
     target: PathBuf,
     cause: Cause,
 }
@@ -51,15 +55,17 @@ enum Cause {
     Lock(LockError),
     Io(io::Error),
     Unstable,
+    Elsewhere,
 }
 
 impl fmt::Display for SharedMountError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "mount layer `{}` on `{}`", self.source_path.display(), self.target.display())?;
-        if matches!(self.cause, Cause::Unstable) {
-            f.write_str(": it was taken away again and again")?;
+        write!(f, "mount {} on `{}`", self.what, self.target.display())?;
+        match self.cause {
+            Cause::Unstable => f.write_str(": it was taken away again and again"),
+            Cause::Elsewhere => f.write_str(": it is in use in another mount namespace"),
+            Cause::Lock(_) | Cause::Io(_) => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -68,17 +74,26 @@ impl std::error::Error for SharedMountError {
         match &self.cause {
             Cause::Lock(error) => Some(error),
             Cause::Io(error) => Some(error),
-            Cause::Unstable => None,
+            Cause::Unstable | Cause::Elsewhere => None,
         }
     }
 }
 
 impl SharedMountError {
+    /// What made it fail, where that is somebody else's error.
+    pub fn into_cause(self) -> Option<Box<dyn std::error::Error + Send + Sync>> {
+        match self.cause {
+            Cause::Lock(error) => Some(error.into()),
+            Cause::Io(error) => Some(error.into()),
+            Cause::Unstable | Cause::Elsewhere => None,
+        }
+    }
+
     /// The underlying error number, where there is one.
     pub fn errno(&self) -> Option<i32> {
         match &self.cause {
             Cause::Io(error) => error.raw_os_error(),
-            Cause::Lock(_) | Cause::Unstable => None,
+            Cause::Lock(_) | Cause::Unstable | Cause::Elsewhere => None,
         }
     }
 }
@@ -87,23 +102,58 @@ impl SharedMount {
     /// Uses the mount of `source` (an EROFS image, or a directory) on `target`, mounting it if nobody has. Where the users
     /// of `target` are in another mount namespace it lies elsewhere: see [`SharedMount::target`].
     pub fn acquire(source: &Path, lock: &Path, target: &Path) -> Result<Self, SharedMountError> {
-        let failed =
-            |cause| SharedMountError { source_path: source.to_owned(), target: target.to_owned(), cause };
-        if let Some(lock) = acquire_at(source, lock, target).map_err(failed)? {
-            return Ok(Self { lock, target: target.to_owned(), own: None });
+        let what = || format!("layer `{}`", source.display());
+        let failed = |cause| SharedMountError { what: what(), target: target.to_owned(), cause };
+        let mount = |target: &Path| match source.symlink_metadata()?.is_dir() {
+            true => mount::mount_directory(source, target),
+            false => mount::mount_erofs(source, target),
+        };
+        if let Some(lock) = acquire_at(lock, target, &mount).map_err(failed)? {
+            return Ok(Self { lock, target: target.to_owned(), own: None, stays: false });
         }
         let namespace =
             std::fs::metadata("/proc/self/ns/mnt").map_err(|error| failed(Cause::Io(error)))?.ino();
         let own = lock.with_extension(format!("{namespace}.lock"));
         let target = own.with_extension("");
         let lock =
-            acquire_at(source, &own, &target).map_err(failed)?.ok_or_else(|| failed(Cause::Unstable))?;
-        Ok(Self { lock, target, own: Some(own) })
+            acquire_at(&own, &target, &mount).map_err(failed)?.ok_or_else(|| failed(Cause::Unstable))?;
+        Ok(Self { lock, target, own: Some(own), stays: false })
+    }
+
+    /// Uses the mount of `what` on `target`, attaching what `make` makes if nobody has: a detached mount. Where its users are in
+    /// another mount namespace that is an error, for a second mount may be of something else.
+    pub fn acquire_made(
+        what: &str,
+        lock: &Path,
+        target: &Path,
+        make: &dyn Fn() -> io::Result<OwnedFd>,
+    ) -> Result<Self, SharedMountError> {
+        let failed = |cause| SharedMountError { what: what.to_owned(), target: target.to_owned(), cause };
+        let mount = |target: &Path| mount::attach_at(&make()?, target);
+        let lock =
+            acquire_at(lock, target, &mount).map_err(failed)?.ok_or_else(|| failed(Cause::Elsewhere))?;
+        Ok(Self { lock, target: target.to_owned(), own: None, stays: false })
+    }
+
+    /// Uses a mount that is there; `None` if it is not.
+    pub fn rejoin(lock: &Path, target: &Path) -> Option<Self> {
+        let lock = Lock::acquire(lock, Mode::Shared).ok()?;
+        mount::is_mount_point(target).ok()?.then(|| Self {
+            lock,
+            target: target.to_owned(),
+            own: None,
+            stays: false,
+        })
     }
 
     /// Where it is mounted.
     pub fn target(&self) -> &Path {
         &self.target
+    }
+
+    /// Gives up the use and leaves the mount, for somebody who uses it without the lock.
+    pub fn leave(mut self) {
+        self.stays = true;
     }
 
     /// Takes away a mount that nobody uses, for example one that a crash left; says whether it did.
@@ -120,7 +170,7 @@ impl SharedMount {
 
 impl Drop for SharedMount {
     fn drop(&mut self) {
-        if !self.lock.try_upgrade() {
+        if self.stays || !self.lock.try_upgrade() {
             return;
         }
         let unmounted = mount::detach(&self.target).is_ok();
@@ -131,7 +181,11 @@ impl Drop for SharedMount {
 }
 
 /// The shared lock of what is mounted on `target` then; `None` if others keep the lock and do not mount it here.
-fn acquire_at(source: &Path, lock: &Path, target: &Path) -> Result<Option<Lock>, Cause> {
+fn acquire_at(
+    lock: &Path,
+    target: &Path,
+    mount: &dyn Fn(&Path) -> io::Result<()>,
+) -> Result<Option<Lock>, Cause> {
     let is_mounted = || mount::is_mount_point(target).map_err(Cause::Io);
     let mut pause = Duration::from_micros(50);
     for _ in 0..ATTEMPTS {
@@ -141,7 +195,7 @@ fn acquire_at(source: &Path, lock: &Path, target: &Path) -> Result<Option<Lock>,
         }
         drop(shared);
         if let Some(exclusive) = Lock::try_acquire(lock, Mode::Exclusive).map_err(Cause::Lock)? {
-            mount_if_absent(source, target).map_err(Cause::Io)?;
+            mount_if_absent(target, mount).map_err(Cause::Io)?;
             // Without letting go, or a repair would take the mount for one that a crash left.
             if exclusive.try_downgrade() && is_mounted()? {
                 return Ok(Some(exclusive));
@@ -153,13 +207,10 @@ fn acquire_at(source: &Path, lock: &Path, target: &Path) -> Result<Option<Lock>,
     Ok(None)
 }
 
-fn mount_if_absent(source: &Path, target: &Path) -> io::Result<()> {
+fn mount_if_absent(target: &Path, mount: &dyn Fn(&Path) -> io::Result<()>) -> io::Result<()> {
     if mount::is_mount_point(target)? {
         return Ok(());
     }
     ensure_directory(target, 0o700)?;
-    match source.symlink_metadata()?.is_dir() {
-        true => mount::mount_directory(source, target),
-        false => mount::mount_erofs(source, target),
-    }
+    mount(target)
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 
 use holm_sys::lock::LockError;
+use holm_sys::shared_mount::SharedMountError;
 
 /// Result of the operations of volumes.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -21,6 +22,8 @@ pub enum Kind {
     Invalid,
     /// The document of a volume, or of a workload that may have it, is damaged or of a newer version.
     Corrupt,
+    /// The file system keeps no limits of directories.
+    NoQuota,
     /// Rights are missing.
     Denied,
     /// No room on the disk.
@@ -59,6 +62,11 @@ impl Error {
             _ => Kind::Io,
         };
         Self { kind, context: context.into(), source: Some(Box::new(source)) }
+    }
+
+    /// A mount that many use could not be used.
+    pub(crate) fn of_mount(error: SharedMountError) -> Self {
+        Self { kind: Kind::Io, context: error.to_string(), source: error.into_cause() }
     }
 
     /// What went wrong.

@@ -25,7 +25,7 @@ use crate::volumes::DATA_MODE;
 
 impl Volumes {
     /// Lets `fill` write into a directory what an empty volume is to hold; the owner and the permissions of that directory
-    /// become the volume's. One that holds something is left as it is, and so is one that `fill` says it has nothing for.
+    /// become the volume's. One that holds something is left as it is, and so is a directory of the host's, a file system, and one that `fill` says it has nothing for.
     /// Says whether it was filled.
     ///
     /// # Errors
@@ -36,7 +36,8 @@ impl Volumes {
         fill: impl FnOnce(&Path) -> std::result::Result<bool, E>,
     ) -> std::result::Result<bool, E> {
         let paths = self.layout.volume(&volume.name);
-        if volume.device().is_some() || (!is_empty(&paths.data())? && !paths.filled().exists()) {
+        let is_others = volume.device().is_some() || volume.is_file_system();
+        if is_others || (!is_empty(&paths.data())? && !paths.filled().exists()) {
             return Ok(false);
         }
         let _lock = Lock::acquire(&paths.lock(), Mode::Exclusive).map_err(Error::from)?;

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use crate::Volumes;
 use crate::error::{Error, Kind, Result};
+use crate::quota;
 use crate::volumes::{NEW, WORK, names_in, random_name};
 
 /// Prefix of a volume that is being removed.
@@ -75,6 +76,14 @@ impl Volumes {
         Ok(InUse { pairs })
     }
 
+    /// Whether a workload has a volume; one that is gone has none.
+    pub(crate) fn has(&self, id: &Id, volume: &str) -> Result<bool> {
+        let mounts = self.refers(id)?.map(|refers| refers.settings.mounts).unwrap_or_default();
+        let is_it =
+            |mount: &Mounted| mount.kind == MountKind::Volume && mount.name.as_deref() == Some(volume);
+        Ok(mounts.iter().any(is_it))
+    }
+
     /// `None` if the workload is gone.
     fn refers(&self, id: &Id) -> Result<Option<Refers>> {
         let paths = self.layout.workload(id);
@@ -105,6 +114,7 @@ impl Volumes {
             return Err(Error::new(Kind::InUse, text));
         }
         let doomed = self.take_away(name)?;
+        self.forget_mount(name);
         drop(exclusive);
         remove_doomed(&doomed)
     }
@@ -126,6 +136,7 @@ impl Volumes {
                 Err(error) if error.kind() != Kind::Corrupt => return Err(error),
                 _ => doomed.push(self.take_away(name)?),
             }
+            self.forget_mount(name);
             removed.push(name.clone());
         }
         drop(exclusive);
@@ -183,12 +194,14 @@ impl Volumes {
                 if !self.is_there(&id) && matches!(self.release(&id), Ok(true)) {
                     done.push(format!("workload {}: removed the volumes that went with it", id.short()));
                 }
-            } else if name.starts_with(OLD) && remove_tree(&path).is_ok() {
+            } else if name.starts_with(OLD) && remove_with_limit(&path).is_ok() {
                 done.push("finished the removal of a volume".to_owned());
-            } else if name.starts_with(NEW) && self.is_abandoned(&path) && remove_tree(&path).is_ok() {
+            } else if name.starts_with(NEW) && self.is_abandoned(&path) && remove_with_limit(&path).is_ok() {
                 done.push("removed a half-made volume".to_owned());
             }
         }
+        let reclaimed = (0..self.reclaim()?).map(|_| "unmounted a volume that nobody uses".to_owned());
+        done.extend(reclaimed);
         Ok(done)
     }
 
@@ -228,8 +241,15 @@ impl Volumes {
     }
 }
 
+/// Removes the directory of a volume, whatever its name is now, and the limit of what it may hold. The limit goes first, since
+/// only the document tells of it.
+pub(crate) fn remove_with_limit(directory: &Path) -> std::io::Result<()> {
+    quota::lift(directory);
+    remove_tree(directory)
+}
+
 fn remove_doomed(path: &Path) -> Result<()> {
-    remove_tree(path).map_err(|error| Error::io(format!("remove `{}`", path.display()), error))
+    remove_with_limit(path).map_err(|error| Error::io(format!("remove `{}`", path.display()), error))
 }
 
 #[cfg(test)]

@@ -8,20 +8,21 @@ use holm_spec::Timestamp;
 use holm_spec::layout::Layout;
 use holm_spec::volume::{VERSION, Volume, is_valid_name};
 use holm_sys::fail_point;
-use holm_sys::file::{
-    Durability, ensure_directory, random_bytes, read_limited, remove_tree, replace, sync_directory,
-};
+use holm_sys::file::{Durability, ensure_directory, random_bytes, read_limited, replace, sync_directory};
 use holm_sys::lock::{Lock, Mode};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use crate::error::{Error, Kind, Result};
+use crate::options::Asked;
+use crate::quota;
+use crate::remove::remove_with_limit;
 
 /// Permissions of a volume's root, until it is filled with what has others.
 pub const DATA_MODE: u32 = 0o755;
 /// Longest document, in bytes.
-const LIMIT: u64 = 1 << 20;
-const DIRECTORY_MODE: u32 = 0o700;
+pub(crate) const LIMIT: u64 = 1 << 20;
+pub(crate) const DIRECTORY_MODE: u32 = 0o700;
 
 /// What is asked for a new volume.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub struct NewVolume {
     pub name: String,
     /// Nobody chose the name.
     pub anonymous: bool,
-    /// Options of Docker's `local` driver: none, or `type=none`, `o=bind` and `device` for a directory that is there.
+    /// Options of Docker's `local` driver: see `options.rs`.
     pub options: BTreeMap<String, String>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
@@ -83,8 +84,11 @@ impl Volumes {
         Ok(volumes)
     }
 
-    /// Where the host has what a volume holds.
+    /// Where the host has what a volume holds; of a file system while somebody uses it ([`Volumes::share`]).
     pub fn source(&self, volume: &Volume) -> PathBuf {
+        if volume.is_file_system() {
+            return self.layout.volume_mount(&volume.name).root();
+        }
         volume.device().map_or_else(|| self.layout.volume(&volume.name).data(), Path::to_owned)
     }
 
@@ -94,10 +98,17 @@ impl Volumes {
     /// # Errors
     /// [`Kind::Invalid`] for a name or an option; [`Kind::Exists`] if there is one that is otherwise.
     pub fn create(&self, asked: &NewVolume) -> Result<(Volume, bool)> {
-        check(&asked.name, asked)?;
+        let what = check(&asked.name, asked)?;
         if let Some(there) = self.read(&asked.name)? {
             return same(there, asked).map(|volume| (volume, false));
         }
+        let quota = match what {
+            Asked::Own { size: Some(size) } => {
+                let bytes = quota::parse(&asked.name, &size)?;
+                Some(quota::choose(&self.layout.volumes(), &asked.name, bytes)?)
+            }
+            _ => None,
+        };
         let volume = Volume {
             version: VERSION,
             name: asked.name.clone(),
@@ -105,6 +116,7 @@ impl Volumes {
             anonymous: asked.anonymous,
             options: asked.options.clone(),
             labels: asked.labels.clone(),
+            quota,
         };
         match self.publish(&volume) {
             Ok(()) => Ok((volume, true)),
@@ -124,23 +136,41 @@ impl Volumes {
         Ok(Lock::acquire(&self.layout.volumes_lock(), Mode::Shared)?)
     }
 
+    /// What a volume holds, if how much that may be is limited.
+    ///
+    /// # Errors
+    /// The file system does not tell.
+    pub fn held(&self, volume: &Volume) -> Result<Option<u64>> {
+        let Some(quota) = &volume.quota else { return Ok(None) };
+        let bytes = quota::held(&self.layout.volume(&volume.name).dir, quota);
+        bytes.map(Some).map_err(|errno| Error::io(format!("measure volume `{}`", volume.name), errno))
+    }
+
     fn publish(&self, volume: &Volume) -> Result<(), Errno> {
         let staged = self.layout.volumes().join(WORK).join(format!("{NEW}{}", random_name()));
         let make = || {
-            ensure_directory(&staged.join("_data"), DIRECTORY_MODE)?;
-            let mode = rustix::fs::Mode::from_raw_mode(DATA_MODE);
-            rustix::fs::chmod(staged.join("_data"), mode)?;
+            ensure_directory(&staged, DIRECTORY_MODE)?;
             let text = serde_json::to_vec(volume).expect("a volume is plain data");
             // One that nobody named is not missed after a power cut.
             let durability = if volume.anonymous { Durability::Volatile } else { Durability::Durable };
-            replace(&staged.join("volume.json"), &text, durability)
+            // Before the limit: who removes what a crash left learns from it which one to take away.
+            replace(&staged.join("volume.json"), &text, durability)?;
+            if let Some(quota) = &volume.quota {
+                quota::establish(&staged, quota)?;
+            }
+            ensure_directory(&staged.join("_data"), DIRECTORY_MODE)?;
+            let mode = rustix::fs::Mode::from_raw_mode(DATA_MODE);
+            Ok(rustix::fs::chmod(staged.join("_data"), mode)?)
         };
-        make().map_err(|error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+        make().map_err(|error: std::io::Error| {
+            let _ = remove_with_limit(&staged);
+            Errno::from_io_error(&error).unwrap_or(Errno::IO)
+        })?;
         fail_point::reached("volume-staged");
         let named =
             renameat_with(CWD, &staged, CWD, &self.layout.volume(&volume.name).dir, RenameFlags::NOREPLACE);
         if named.is_err() {
-            let _ = remove_tree(&staged);
+            let _ = remove_with_limit(&staged);
         } else if !volume.anonymous {
             // The name is there for this host anyway.
             let _ = sync_directory(&self.layout.volumes());
@@ -196,30 +226,20 @@ fn same(there: Volume, asked: &NewVolume) -> Result<Volume> {
     Err(Error::new(Kind::Exists, text))
 }
 
-fn check(name: &str, asked: &NewVolume) -> Result<()> {
+/// What is asked for, if it makes sense.
+fn check(name: &str, asked: &NewVolume) -> Result<Asked> {
     let invalid = |why: String| Err(Error::new(Kind::Invalid, why));
     if !is_valid_name(name) {
         return invalid(format!(
             "`{name}` is no name of a volume: at least two letters, digits, `_`, `.` or `-`, the first a letter or digit"
         ));
     }
-    let option = |key: &str| asked.options.get(key).map(String::as_str);
-    if asked.options.is_empty() {
-        return Ok(());
-    }
-    if let Some(unknown) = asked.options.keys().find(|key| !["type", "o", "device"].contains(&key.as_str())) {
-        return invalid(format!("volume `{name}`: unknown option `{unknown}`: type, o and device are known"));
-    }
-    if !matches!(option("type"), Some("none" | "bind")) || option("o") != Some("bind") {
-        let why = "the file systems that it can be of are those of the host: type=none, o=bind and device=DIRECTORY";
-        return invalid(format!("volume `{name}`: {why}"));
-    }
-    match option("device").map(Path::new) {
-        Some(device) if device.is_absolute() && device.is_dir() => Ok(()),
-        Some(device) => {
+    let asked = Asked::parse(&asked.options).or_else(|why| invalid(format!("volume `{name}`: {why}")))?;
+    match &asked {
+        Asked::Directory(device) if !device.is_dir() => {
             invalid(format!("volume `{name}`: device `{}` is no directory of the host", device.display()))
         }
-        None => invalid(format!("volume `{name}`: its options name no device")),
+        _ => Ok(asked),
     }
 }
 
@@ -262,8 +282,8 @@ mod tests {
             ..named("data")
         };
         for bad in [
-            &[("size", "1g")][..],
-            &[("type", "nfs"), ("device", "host:/"), ("o", "addr=1.2.3.4")],
+            &[("size", "1k")][..],
+            &[("type", "nfs"), ("device", "host"), ("o", "addr=1.2.3.4")],
             &[("type", "none"), ("o", "bind")],
             &[("type", "none"), ("o", "bind"), ("device", "relative")],
             &[("type", "none"), ("o", "bind"), ("device", "/nowhere/at/all")],

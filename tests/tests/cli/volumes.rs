@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use holm_tests::isolation::Isolation;
-use holm_tests::{Holm, also_in_machines, tarball};
+use holm_tests::{Holm, also_in_machines, eventually, tarball};
 use serde_json::Value;
 
 /// An image with a path that is a volume of its own, filled, and not root's.
@@ -75,7 +75,9 @@ also_in_machines!(
     the_same_volume_in_every_isolation,
     the_image_fills_what_is_empty,
     an_image_as_a_mount,
-    a_part_of_a_volume
+    a_part_of_an_image,
+    a_part_of_a_volume,
+    a_file_system_in_memory_is_shared_while_somebody_uses_it
 );
 
 #[test]
@@ -189,7 +191,7 @@ fn volumes_by_themselves() {
     holm.run(["volume", "create", "x"]).refused(125, &["`x`"]);
     holm.run(["volume", "create", "-d", "nfs", "data"]).refused(125, &["nfs", "local"]);
     holm.run(["volume", "create", "-o", "type=nfs", "-o", "o=addr=1.2.3.4", "other"])
-        .refused(1, &["other", "type=none"]);
+        .refused(1, &["other", "name no device"]);
     let outcome = holm.run(["volume", "inspect", "gone"]);
     assert!(outcome.code() == 1 && outcome.err().contains("no such volume: `gone`"), "{outcome}");
 }
@@ -408,4 +410,179 @@ fn the_host_is_given_to_nobody() {
     }
     let file = holm.file("one", "x");
     assert_eq!(holm.sh(&["-u", "33", "-v", &format!("{file}:/one:U")], "stat -c %u /one"), "33");
+}
+
+#[test]
+fn a_part_of_an_image() {
+    let holm = Holm::new();
+    app(&holm);
+    holm.ok([
+        "run",
+        "--name",
+        "made",
+        "-v",
+        "/data",
+        "base",
+        "sh",
+        "-c",
+        "ln -s /etc /way; echo new > /etc/new",
+    ]);
+    holm.ok(["commit", "made", "layered"]);
+    let mount = |image: &str, part: &str| format!("type=image,src={image},dst=/part,image-subpath={part}");
+    assert_eq!(holm.sh(&["--mount", &mount("app", "data/deep")], "cat /part/again"), "from the image");
+    // What several layers make together, by way of a link of the image's.
+    let script = "cat /part/new; ls /part/os-release; echo x > /part/x || true";
+    let outcome = holm.script(&["--mount", &mount("layered", "way")], script);
+    assert_eq!(outcome.out(), "new\n/part/os-release", "{outcome}");
+    assert!(outcome.err().contains("Read-only"), "{outcome}");
+    assert_eq!(holm.sh(&["--mount", &mount("layered", "etc/new")], "cat /part"), "new");
+    let outcome = holm.script(&["--mount", &mount("layered", "gone")], "true");
+    assert!(outcome.code() != 0 && outcome.err().contains("find `gone` in `layered`"), "{outcome}");
+    holm.script(&["--mount", &mount("app", "../etc")], "true").refused(125, &["../etc"]);
+}
+
+#[test]
+fn a_file_system_in_memory_is_among_the_mounts() {
+    let holm = Holm::new();
+    let mount = "type=tmpfs,dst=/t,tmpfs-size=1m";
+    holm.ok(["create", "--name", "box", "--mount", mount, "--tmpfs", "/other", "base", "true"]);
+    let shown = holm.inspect("box", "{{range .Mounts}}{{.Type}} {{.Source}}|{{.Destination}} {{.RW}}{{end}}");
+    assert_eq!(shown, "tmpfs |/t true", "as Docker shows the one and not the other");
+    assert_eq!(holm.inspect("box", "{{json .HostConfig.Tmpfs}}"), r#"{"/other":""}"#);
+    assert_eq!(holm.ok(["ps", "-a", "--format", "{{.Names}}{{.Mounts}}"]), "box");
+    assert_eq!(holm.sh(&["--volumes-from", "box"], "ls -d /t || echo none"), "none");
+    holm.script(&["--mount", mount, "--tmpfs", "/t"], "true").refused(125, &["/t"]);
+}
+
+#[test]
+fn a_file_system_in_memory_is_shared_while_somebody_uses_it() {
+    let holm = Holm::new();
+    let options = ["-o", "type=tmpfs", "-o", "o=size=1m,mode=1750,noexec"];
+    holm.ok(["volume", "create"].into_iter().chain(options).chain(["fast"]));
+    holm.ok([
+        "run",
+        "-d",
+        "--name",
+        "one",
+        "-v",
+        "fast:/d",
+        "base",
+        "sh",
+        "-c",
+        "echo x > /d/x; exec sleep 1000",
+    ]);
+    holm.ok(["run", "-d", "--name", "two", "-v", "fast:/d", "base", "sleep", "1000"]);
+    eventually("the other one sees it", || holm.run(["exec", "two", "cat", "/d/x"]).out() == "x");
+    assert_eq!(holm.ok(["exec", "two", "stat", "-c", "%a", "/d"]), "1750");
+    let full = holm.run(["exec", "one", "dd", "if=/dev/zero", "of=/d/big", "bs=64k", "count=32"]);
+    assert!(full.code() != 0 && full.err().contains("No space left"), "{full}");
+    assert_eq!(fs::read_to_string(data(&holm, "fast").join("x")).unwrap(), "x\n");
+    holm.run(["volume", "rm", "fast"]).refused(1, &["one", "two"]);
+    holm.ok(["rm", "-f", "one"]);
+    assert_eq!(holm.ok(["exec", "two", "cat", "/d/x"]), "x", "it stays for the other one");
+    let archive = holm.scratch("fast.tar");
+    holm.ok(["volume", "export", "-o", archive.to_str().unwrap(), "fast"]);
+    holm.ok(["rm", "-f", "two"]);
+    assert!(!data(&holm, "fast").join("x").exists(), "it goes with the last one");
+    assert_eq!(holm.ok(["run", "--rm", "-v", "fast:/d", "base", "ls", "/d"]), "");
+    holm.ok(["volume", "rm", "fast"]);
+    holm.ok(["volume", "import", "kept", archive.to_str().unwrap()]);
+    assert_eq!(fs::read_to_string(data(&holm, "kept").join("x")).unwrap(), "x\n");
+}
+
+#[test]
+fn a_file_system_of_a_device() {
+    let holm = Holm::new();
+    let device = Device::new(&holm);
+    let option = format!("device={}", device.0);
+    holm.ok([
+        "volume",
+        "create",
+        "-o",
+        "type=ext4",
+        "-o",
+        &option,
+        "-o",
+        "o=noexec,errors=remount-ro",
+        "disk",
+    ]);
+    holm.sh(&["-v", "disk:/d"], "echo x > /d/x; cp /bin/busybox /d/run");
+    assert!(!data(&holm, "disk").join("x").exists(), "it is mounted for nobody");
+    let outcome = holm.script(&["-v", "disk:/d:ro"], "cat /d/x; echo y > /d/y; /d/run true");
+    assert_eq!(outcome.out(), "x", "{outcome}");
+    for words in ["Read-only", "Permission denied"] {
+        assert!(outcome.err().contains(words), "{outcome}");
+    }
+    assert_eq!(holm.sh(&["--mount", "type=volume,src=disk,dst=/d,volume-subpath=x"], "cat /d"), "x");
+    holm.script(&["-u", "7", "-v", "disk:/d:U"], "true").refused(125, &["`U`", "disk"]);
+    holm.ok(["volume", "rm", "disk"]);
+    let mount = format!(
+        r#"type=volume,src=again,dst=/d,volume-driver=local,volume-opt=type=ext4,"volume-opt={option}""#
+    );
+    assert_eq!(holm.sh(&["--mount", &mount], "cat /d/x"), "x", "the device is the user's");
+}
+
+#[test]
+fn file_systems_that_cannot_be_mounted_say_why() {
+    let holm = Holm::new();
+    let file = holm.file("file", "no file system");
+    let device = format!("device={file}");
+    for (name, options, words) in [
+        ("quick", &["type=tmpfs", "o=quick"][..], &["`quick`", "option `quick`", "the kernel says: "][..]),
+        ("file", &["type=ext4", &device], &["volume `file`", "mount ext4", "Block device required"]),
+        ("gone", &["type=ext4", "device=/dev/no-such"], &["volume `gone`", "mount ext4", "No such file"]),
+    ] {
+        let options = options.iter().flat_map(|option| ["-o", option]);
+        holm.ok(["volume", "create"].into_iter().chain(options).chain([name]));
+        let outcome = holm.script(&["-v", &format!("{name}:/d")], "true");
+        outcome.refused(125, words);
+    }
+    assert!(holm.workloads().is_empty());
+    for (options, word) in [
+        (&["type=proc", "device=proc"][..], "`proc`"),
+        (&["type=ext4", "device=/dev/no-such", "o=loop"], "`loop`"),
+        (&["type=nfs", "device=/srv"], "HOST:/PATH"),
+    ] {
+        let options = options.iter().flat_map(|option| ["-o", option]);
+        holm.run(["volume", "create"].into_iter().chain(options).chain(["never"]))
+            .refused(1, &["never", word]);
+    }
+}
+
+#[test]
+fn a_size_that_nobody_keeps_is_not_promised() {
+    let holm = Holm::new();
+    // In memory, whatever the tests lie on.
+    let script = format!(
+        "mkdir -p {0}/volumes && mount -t tmpfs none {0}/volumes && $HOLM volume create -o size=10m data; echo $?; ls -A {0}/volumes",
+        holm.root().display(),
+    );
+    let outcome = holm.host_shell(&format!("unshare -m sh -c '{script}'"));
+    assert_eq!(outcome.out(), "1", "{outcome}");
+    for words in ["limit volume `data`", "keeps no limits of projects", "prjquota"] {
+        assert!(outcome.err().contains(words), "{outcome}");
+    }
+    for size in ["1k", "much"] {
+        holm.run(["volume", "create", "-o", &format!("size={size}"), "data"]).refused(1, &["data", size]);
+    }
+    assert_eq!(volumes(&holm), Vec::<String>::new());
+}
+
+/// A loop device with an ext4, which goes with this.
+struct Device(String);
+
+impl Device {
+    fn new(holm: &Holm) -> Self {
+        let image = holm.scratch("disk.ext4");
+        let made = fs::File::create(&image).and_then(|file| file.set_len(8 << 20));
+        made.expect("a file for a disk");
+        holm.host_shell(&format!("mkfs.ext4 -q {}", image.display())).ok();
+        Self(holm.host_shell(&format!("losetup --find --show {}", image.display())).ok())
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("losetup").args(["--detach", &self.0]).status();
+    }
 }

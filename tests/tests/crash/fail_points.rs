@@ -288,6 +288,7 @@ fn every_point_has_a_scenario() {
         super::networks::PLUGIN_POINTS,
         super::volumes::POINTS,
         super::volumes::RELEASE_POINTS,
+        super::volumes::FILE_SYSTEM_POINTS,
         // The store's own tests.
         "unpack",
     ];

@@ -1,10 +1,12 @@
 //! What a command that is killed while it makes, fills or removes volumes leaves, the next one puts right.
 
 use holm_sys::fail_point;
-use holm_tests::{Holm, eventually, tarball};
+use holm_tests::{Holm, eventually, host, tarball};
 
 /// How the points of volumes begin.
 pub const POINTS: &str = "volume-";
+/// How those of volumes begin that are file systems.
+pub const FILE_SYSTEM_POINTS: &str = "file-system-";
 /// How those of the volumes that go with a workload begin.
 pub const RELEASE_POINTS: &str = "volumes-";
 
@@ -80,4 +82,47 @@ fn a_removal_that_is_killed_is_finished() {
     holm.ok(["rm", "web"]);
     is_repaired(&holm, "rm");
     assert_eq!(volumes(&holm).lines().count(), 1);
+}
+
+fn is_mounted(holm: &Holm) -> bool {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("it is there");
+    mounts.contains(&format!("{}/volumes/", holm.run_root().display()))
+}
+
+#[test]
+fn a_file_system_is_mounted_for_nobody_whatever_is_killed() {
+    let points = fail_point::ALL
+        .iter()
+        .filter(|point| point.starts_with(FILE_SYSTEM_POINTS) || point.starts_with("keeper-"));
+    for point in points {
+        let holm = Holm::new();
+        holm.ok(["volume", "create", "-o", "type=tmpfs", "fast"]);
+        let run = ["run", "--rm", "-v", "fast:/d", "base", "true"];
+        holm.call(run).env("HOLM_FAIL_POINT", point).run();
+        eventually(&format!("{point}: it is unmounted"), || {
+            holm.run(["ps", "-aq"]);
+            !is_mounted(&holm) && holm.workloads().is_empty()
+        });
+        holm.ok(run);
+        holm.ok(["volume", "rm", "fast"]);
+        assert!(!holm.run_root().join("volumes/fast").exists(), "{point}");
+    }
+}
+
+#[test]
+fn who_takes_over_a_workload_keeps_its_file_system() {
+    let holm = Holm::new();
+    holm.ok(["volume", "create", "-o", "type=tmpfs", "fast"]);
+    let words = ["run", "-d", "--name", "one", "-v", "fast:/d", "base", "sh", "-c"];
+    holm.ok(words.into_iter().chain(["echo kept > /d/f; exec sleep 1000"]));
+    eventually("it is written", || holm.run(["exec", "one", "cat", "/d/f"]).out() == "kept");
+    host::kill_keeper(&holm, "one");
+    // While it dies, and thereafter.
+    for _ in 0..3 {
+        holm.ok(["ps", "-q"]);
+    }
+    assert_eq!(holm.sh(&["-v", "fast:/d"], "cat /d/f"), "kept", "the other one is not the last");
+    assert_eq!(holm.sh(&["-v", "fast:/d"], "cat /d/f"), "kept");
+    holm.ok(["rm", "-f", "one"]);
+    assert!(!is_mounted(&holm));
 }

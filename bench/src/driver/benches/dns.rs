@@ -275,6 +275,7 @@ fn network() -> Result<Network> {
         mtu: None,
         labels: [].into(),
         options: [].into(),
+        plugins: None,
     })
 }
 
@@ -288,6 +289,7 @@ fn endpoint(number: u8) -> Result<Endpoint> {
         name: format!("web-{number}"),
         aliases: vec!["web".into()],
         network: "bench".into(),
+        driver: Driver::Bridge,
         interface: "eth0".into(),
         host_interface: format!("veth{number}"),
         hardware: HardwareAddress([2, 0, 0, 0, 0, number]),

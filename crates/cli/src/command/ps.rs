@@ -274,7 +274,7 @@ fn row(workload: &Workload, ports: &[PublishedPort], shorten: bool, now: Timesta
     let settings = &config.settings;
     let command = command_line(&settings.entrypoint, &settings.command);
     let labels: Vec<String> = config.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    let sources = settings.mounts.iter().map(mounted);
+    let sources = settings.mounts.iter().filter(|mount| mount.kind != MountKind::Tmpfs).map(mounted);
     let mounts: Vec<String> =
         sources.map(|source| if shorten { ellipsis(&source, 15) } else { source }).collect();
     let volumes = settings.mounts.iter().filter(|mount| mount.kind == MountKind::Volume).count();

@@ -16,7 +16,11 @@ makes one that is not there.
 Examples:
   holm volume create data
   holm volume create --label app=shop data
-  holm volume create -o type=none -o o=bind -o device=/srv/data data     a directory that is there"
+  holm volume create -o size=10G data                                    holds 10 GiB at most
+  holm volume create -o type=none -o o=bind -o device=/srv/data data     a directory that is there
+  holm volume create -o type=tmpfs -o o=size=64m,mode=1770 scratch       in memory, while somebody uses it
+  holm volume create -o type=ext4 -o device=/dev/sdb1 data               a file system of a device
+  holm volume create -o type=nfs -o device=HOST:/srv -o o=vers=4.2 data  a directory of a server"
 )]
 pub struct Args {
     /// What keeps it: local

@@ -38,6 +38,7 @@ pub fn document(engine: &Engine, name: &str) -> Result<Value, CommandError> {
     let in_use = volumes.in_use().map_err(holm_engine::Error::from)?;
     let workloads: Vec<Value> =
         in_use.of(&volume.name).map(|(id, name)| json!({ "Id": id, "Name": name })).collect();
+    let held = volumes.held(&volume).map_err(holm_engine::Error::from)?;
     Ok(json!({
         "CreatedAt": volume.created,
         "Driver": "local",
@@ -46,6 +47,11 @@ pub fn document(engine: &Engine, name: &str) -> Result<Value, CommandError> {
         "Name": volume.name,
         "Options": volume.options,
         "Scope": "local",
-        "Holm": { "Anonymous": volume.anonymous, "Workloads": workloads },
+        "Holm": {
+            "Anonymous": volume.anonymous,
+            "Workloads": workloads,
+            "Size": volume.quota.map(|quota| quota.bytes),
+            "Used": held,
+        },
     }))
 }

@@ -9,20 +9,11 @@ use holm_engine::{Below, Bind, MountRequest, MountSource};
 use super::volume::{PROPAGATIONS, cleaned, id_maps, target_path, volume_name};
 use crate::resolve::{label, tmpfs};
 
-/// What a mount is.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Parsed {
-    /// A file system in memory: target and options.
-    Tmpfs(String, String),
-    /// Anything else.
-    Mount(Box<MountRequest>),
-}
-
 /// Parses one mount; a source of a bind mount that begins with `.` is relative to `directory`.
 ///
 /// # Errors
 /// A key that there is not, or not for this type; a value that makes no sense; no target, or a bind mount without source.
-pub fn parse(text: &str, directory: &Path) -> Result<Parsed, String> {
+pub fn parse(text: &str, directory: &Path) -> Result<MountRequest, String> {
     let fields = fields(text)?;
     let pairs: Vec<(&str, Option<&str>)> = fields.iter().map(|field| pair(field)).collect();
     let value = |names: &[&str]| {
@@ -61,13 +52,13 @@ pub fn parse(text: &str, directory: &Path) -> Result<Parsed, String> {
 
 const EVERYWHERE: [&str; 7] = ["type", "target", "destination", "dst", "source", "src", "consistency"];
 
-fn with_options(mut mount: MountRequest, pairs: &[(&str, Option<&str>)]) -> Result<Parsed, String> {
+fn with_options(mut mount: MountRequest, pairs: &[(&str, Option<&str>)]) -> Result<MountRequest, String> {
     for (key, value) in pairs {
         if !EVERYWHERE.contains(key) {
             apply(key, *value, &mut mount)?;
         }
     }
-    Ok(Parsed::Mount(Box::new(mount)))
+    Ok(mount)
 }
 
 fn apply(key: &str, value: Option<&str>, mount: &mut MountRequest) -> Result<(), String> {
@@ -130,7 +121,11 @@ fn subpath(path: &str) -> Result<String, String> {
     }
 }
 
-fn memory(target: &str, source: Option<&str>, pairs: &[(&str, Option<&str>)]) -> Result<Parsed, String> {
+fn memory(
+    target: &str,
+    source: Option<&str>,
+    pairs: &[(&str, Option<&str>)],
+) -> Result<MountRequest, String> {
     if source.is_some_and(|source| !source.is_empty()) {
         return Err("a tmpfs has no source".into());
     }
@@ -148,7 +143,8 @@ fn memory(target: &str, source: Option<&str>, pairs: &[(&str, Option<&str>)]) ->
         }
     }
     let (target, options) = tmpfs::parse(&format!("{}:{}", target_path(target)?, options.join(",")))?;
-    Ok(Parsed::Tmpfs(target, options))
+    let read_only = options.split(',').any(|option| option == "ro");
+    Ok(MountRequest { read_only, ..MountRequest::new(MountSource::Memory(options), target) })
 }
 
 fn boolean(key: &str, value: Option<&str>) -> Result<bool, String> {
@@ -212,10 +208,7 @@ mod tests {
     use super::*;
 
     fn mount(text: &str) -> MountRequest {
-        match parse(text, Path::new("/home/me")).expect(text) {
-            Parsed::Mount(mount) => *mount,
-            Parsed::Tmpfs(..) => panic!("a tmpfs"),
-        }
+        parse(text, Path::new("/home/me")).expect(text)
     }
 
     #[test]
@@ -247,9 +240,12 @@ mod tests {
 
     #[test]
     fn memory_and_images() {
-        let parsed = parse("type=tmpfs,target=/b,tmpfs-size=64m,tmpfs-mode=1770,ro", Path::new("/"));
-        assert_eq!(parsed, Ok(Parsed::Tmpfs("/b".into(), "size=64m,mode=1770,ro".into())));
-        assert_eq!(mount("type=image,src=app:1,dst=/b").source, MountSource::Image("app:1".into()));
+        let asked = mount("type=tmpfs,target=/b,tmpfs-size=64m,tmpfs-mode=1770,ro");
+        assert_eq!(asked.source, MountSource::Memory("size=64m,mode=1770,ro".into()));
+        assert_eq!((asked.target.as_str(), asked.read_only), ("/b", true));
+        let asked = mount("type=image,src=app:1,dst=/b,image-subpath=usr/share");
+        assert_eq!(asked.source, MountSource::Image("app:1".into()));
+        assert_eq!(asked.subpath.as_deref(), Some("usr/share"));
     }
 
     #[test]

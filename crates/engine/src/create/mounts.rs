@@ -18,9 +18,11 @@ use holm_sys::lock::Lock;
 use holm_volume::NewVolume;
 use rustix::fs::{Mode, OFlags, ResolveFlags, fchmod, fchown, fstat, open};
 
+use super::oci::memory;
 use crate::files::{carry_out, connect, null, pipe};
 use crate::image_files::Root;
 use crate::request::{Below, Bind, CreateRequest, IdMaps, IdRange, MountRequest, MountSource};
+use crate::volumes::limited;
 use crate::{Engine, Error, Kind, Result};
 
 /// Directories of the host that are given to nobody.
@@ -51,7 +53,7 @@ pub(super) struct Mounts {
 impl Plan {
     /// Whether something of it is a directory that a machine must be handed.
     pub fn needs_shares(&self) -> bool {
-        !self.mounts.is_empty()
+        self.mounts.iter().any(|mount| !matches!(mount.source, MountSource::Memory(_)))
     }
 }
 
@@ -114,6 +116,7 @@ impl Engine {
             let about = |error: Error| error.about(format!("mount on `{}`", mount.target));
             let point = match (&mount.source, volume) {
                 (MountSource::Bind(bind), _) => make_bind(bind, mount)?,
+                (MountSource::Memory(_), _) => point(MountKind::Tmpfs, mount),
                 (MountSource::Image(name), _) => self.mount_of_image(name, mount).map_err(about)?,
                 (MountSource::Volume { copy, .. }, volume) => {
                     let asked = volume.unwrap_or_default();
@@ -121,6 +124,7 @@ impl Engine {
                 }
             };
             if mount.owned {
+                self.refuse_to_own(&point).map_err(about)?;
                 give_to(&plan.user, &point, image.get()?).map_err(about)?;
             }
             mounts.oci.extend(oci_mount(mount, &point));
@@ -158,7 +162,8 @@ impl Engine {
         }
         // What the image has there is for the whole of a volume, not for a part of it.
         if copy && mount.subpath.is_none() {
-            volumes.fill(&volume, |directory| copy_up(image.get()?, &mount.target, directory))?;
+            let filled = volumes.fill(&volume, |directory| copy_up(image.get()?, &mount.target, directory));
+            filled.map_err(|error| limited(error, &volume))?;
         }
         let source = volumes.source(&volume);
         check_device(&volume, &source)?;
@@ -166,13 +171,19 @@ impl Engine {
         Ok(MountPoint { name: Some(volume.name), nameless, source, ..point(MountKind::Volume, mount) })
     }
 
-    fn mount_of_image(&self, name: &str, mount: &MountRequest) -> Result<MountPoint> {
-        if mount.subpath.is_some() {
-            return Err(Error::new(
-                Kind::Unsupported,
-                "a part of an image cannot be mounted yet: all of it can",
-            ));
+    /// What is mounted only while a workload runs cannot be given to anybody before.
+    fn refuse_to_own(&self, point: &MountPoint) -> Result<()> {
+        let name = point.name.as_ref().filter(|_| point.kind == MountKind::Volume);
+        match name {
+            Some(name) if point.source == self.layout.volume_mount(name).root() => {
+                let text = format!("`U` is not for volume `{name}`, which is a file system of its own");
+                Err(Error::new(Kind::Unsupported, text))
+            }
+            _ => Ok(()),
         }
+    }
+
+    fn mount_of_image(&self, name: &str, mount: &MountRequest) -> Result<MountPoint> {
         let image = self.store.resolve(name)?;
         let layers = self.store.layer_mounts(&image)?;
         let point = point(MountKind::Image, mount);
@@ -215,7 +226,7 @@ fn clean_target(target: &str) -> Result<String> {
     }
 }
 
-/// The same mount for another workload; images do not go along, as with Docker.
+/// The same mount for another workload; images and what is in memory do not go along, as with Docker.
 fn again(point: MountPoint, read_only: Option<bool>) -> Option<MountRequest> {
     let source = match point.kind {
         MountKind::Bind => MountSource::Bind(Bind { path: point.source, ..Bind::default() }),
@@ -223,7 +234,7 @@ fn again(point: MountPoint, read_only: Option<bool>) -> Option<MountRequest> {
             let (options, labels) = (BTreeMap::new(), BTreeMap::new());
             MountSource::Volume { name: point.name, copy: false, options, labels }
         }
-        MountKind::Image => return None,
+        MountKind::Image | MountKind::Tmpfs => return None,
     };
     Some(MountRequest {
         read_only: read_only.unwrap_or(point.read_only),
@@ -330,6 +341,7 @@ fn oci_mount(asked: &MountRequest, point: &MountPoint) -> Option<Mount> {
         MountSource::Bind(bind) => Some(bind),
         MountSource::Volume { .. } => None,
         MountSource::Image(_) => return None,
+        MountSource::Memory(options) => return Some(memory(&asked.target, options)),
     };
     let below = bind.map_or(Below::Shown, |bind| bind.below);
     let mut options = vec![if below == Below::Hidden { "bind" } else { "rbind" }];

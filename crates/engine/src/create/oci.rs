@@ -96,6 +96,13 @@ fn mount(target: &str, kind: &str, source: &str, options: &[&str]) -> Mount {
     mount
 }
 
+/// A file system in memory.
+pub(super) fn memory(target: &str, options: &str) -> Mount {
+    let asked = options.split(',').filter(|option| !option.is_empty());
+    let options: Vec<&str> = ["nosuid", "nodev", "noexec"].into_iter().chain(asked).collect();
+    mount(target, "tmpfs", "tmpfs", &options)
+}
+
 fn mounts(request: &CreateRequest, files: &[EtcFile], asked: Vec<Mount>) -> Result<Vec<Mount>> {
     let writable = if request.privileged { "rw" } else { "ro" };
     let mut mounts = vec![
@@ -122,12 +129,7 @@ fn mounts(request: &CreateRequest, files: &[EtcFile], asked: Vec<Mount>) -> Resu
             if request.read_only { &["bind", "rprivate", "ro"] } else { &["bind", "rprivate"] },
         ));
     }
-    for (target, options) in &request.tmpfs {
-        let defaults = ["nosuid", "nodev", "noexec"];
-        let options: Vec<&str> =
-            defaults.into_iter().chain(options.split(',').filter(|option| !option.is_empty())).collect();
-        mounts.push(mount(target, "tmpfs", "tmpfs", &options));
-    }
+    mounts.extend(request.tmpfs.iter().map(|(target, options)| memory(target, options)));
     mounts.extend(asked);
     if request.init {
         let source = crate::host::helper(INIT)?;

@@ -27,6 +27,7 @@ use holm_spec::rootfs::RootFs;
 use holm_spec::workload::{Config, Isolation, State};
 use holm_sys::lock::Lock;
 use holm_sys::process::open_pidfd;
+use holm_sys::quota::Limited;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::{Engine, Error, Kind, Result};
@@ -197,6 +198,7 @@ fn perform_on_host(task: &Task, input: Option<OwnedFd>, output: OwnedFd) -> Resu
 
 pub(crate) fn carry_out(task: &Task, view: &View, input: Option<OwnedFd>, output: OwnedFd) -> Result<()> {
     let mut output = File::from(output);
+    let _limited = Limited::begin();
     match input.map(File::from) {
         Some(mut input) => Ok(holm_files::perform(task, view, &mut input, &mut output)?),
         None => Ok(holm_files::perform(task, view, &mut std::io::empty(), &mut output)?),

@@ -4,7 +4,7 @@ mod checkpoints;
 mod keepers;
 mod layers;
 mod limits;
-mod programs;
+pub mod programs;
 mod verbs;
 mod walls;
 
@@ -70,7 +70,7 @@ fn files(archive: &mut Archive) -> Result<()> {
 
 /// The guest's first program. The kernel's first root cannot be left by pivot_root(2), so what is in it
 /// moves to a root like any other.
-const INIT: &str = r#"#!/bin/busybox sh
+pub const INIT: &str = r#"#!/bin/busybox sh
 /bin/busybox --install -s /bin
 mkdir /new
 mount -t tmpfs -o mode=755 root /new
@@ -81,10 +81,10 @@ exec switch_root /new /bin/init
 "#;
 
 /// Configuration of busybox's init, which reaps what loses its parent, as PID 1 of a real machine does.
-const INITTAB: &str = "::sysinit:/etc/mounts\n::once:/etc/steps\n";
+pub const INITTAB: &str = "::sysinit:/etc/mounts\n::once:/etc/steps\n";
 
 /// Mounts everything and loads the modules.
-const MOUNTS: &str = r#"#!/bin/sh
+pub const MOUNTS: &str = r#"#!/bin/sh
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
@@ -107,7 +107,7 @@ awk '/^PPid:/ { print $2 }' "/proc/$pid/status"
 
 /// Prints all that workloads could leave, once keepers on their way out have had time to go: nothing. What
 /// a failure left does not stand in the way of the next area.
-const RESIDUE: &str = r#"
+pub const RESIDUE: &str = r#"
 look() {
     holm ps -aq | sed 's/^/workload /'
     grep -E ' (/var/lib/holm|/run/holm)' /proc/mounts | sed 's/^/mount /'

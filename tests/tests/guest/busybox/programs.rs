@@ -17,20 +17,13 @@ const OTHER_NAMES: [(&str, &str); 1] = [("ip6tables-restore", "iptables-restore"
 const PLUGINS: [&str; 2] = ["libxt_mark.so", "libxt_standard.so"];
 const PLUGIN_FOLDER: &str = "usr/lib/x86_64-linux-gnu/xtables";
 
-/// Adds the programs below `usr/sbin` and their libraries where the linker looks for them.
+/// Adds what a checkpoint needs.
 ///
 /// # Errors
-/// A program is not installed, or cannot be read.
+/// As [`add_all`].
 pub fn add(archive: &mut Archive) -> Result<()> {
-    for folder in ["usr/sbin", "lib/x86_64-linux-gnu", "lib64", "usr/lib/x86_64-linux-gnu", PLUGIN_FOLDER] {
-        archive.directory(folder);
-    }
-    let mut libraries = BTreeMap::new();
-    for name in PROGRAMS {
-        let program = find(name)?;
-        collect_libraries(&program, &mut libraries)?;
-        archive.file(&format!("usr/sbin/{name}"), 0o755, read(&program)?);
-    }
+    add_all(archive, &PROGRAMS)?;
+    archive.directory(PLUGIN_FOLDER);
     for (name, target) in OTHER_NAMES {
         archive.symlink(&format!("usr/sbin/{name}"), target);
     }
@@ -40,6 +33,23 @@ pub fn add(archive: &mut Archive) -> Result<()> {
         if let Ok(content) = fs::read(Path::new("/").join(&file)) {
             archive.file(&file, 0o755, content);
         }
+    }
+    Ok(())
+}
+
+/// Adds programs below `usr/sbin` and their libraries where the linker looks for them.
+///
+/// # Errors
+/// A program is not installed, or cannot be read.
+pub fn add_all(archive: &mut Archive, names: &[&str]) -> Result<()> {
+    for folder in ["usr/sbin", "lib/x86_64-linux-gnu", "lib64", "usr/lib/x86_64-linux-gnu"] {
+        archive.directory(folder);
+    }
+    let mut libraries = BTreeMap::new();
+    for name in names {
+        let program = find(name)?;
+        collect_libraries(&program, &mut libraries)?;
+        archive.file(&format!("usr/sbin/{name}"), 0o755, read(&program)?);
     }
     for (path, content) in libraries {
         archive.file(path.trim_start_matches('/'), 0o755, content);
