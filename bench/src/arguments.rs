@@ -73,6 +73,8 @@ pub enum Bench {
     Dns,
     /// What a network costs a start, beside none and beside podman's; many workloads on one bridge.
     Network,
+    /// How fast bytes and questions pass a network, beside one that is made by hand.
+    Throughput,
     /// What 50,000 lines a second cost a keeper, by each driver of logs, and how late `logs -f` is.
     Logs,
     /// All of them.

@@ -74,6 +74,7 @@ const BENCHES: &[(Bench, BenchFunction)] = &[
     (Bench::RegistryServer, benches::registry_server::measure),
     (Bench::Dns, benches::dns::measure),
     (Bench::Network, benches::network::measure),
+    (Bench::Throughput, benches::throughput::measure),
     (Bench::Logs, benches::logs::measure),
     (Bench::LargeLayer, benches::large_layer::measure),
 ];

@@ -15,6 +15,7 @@ pub mod oci_many;
 pub mod pull;
 pub mod registry_server;
 pub mod start;
+pub mod throughput;
 mod traces;
 pub mod vm;
 

@@ -57,8 +57,8 @@ impl Engine {
     /// Starts a workload again whose keeper was killed, if its policy says so; whether it did. The caller holds its lock.
     pub(crate) fn revive(&self, id: &Id) -> Result<bool> {
         let config = self.config(id)?;
-        let State { exit_code, restarts, stopped, .. } = self.state(&config)?;
-        if !config.restart.restarts(exit_code, restarts, stopped) {
+        let State { exit_code, restarts, stopped, shutdown, .. } = self.state(&config)?;
+        if !config.restart.restarts(exit_code, restarts, stopped || shutdown) {
             return Ok(false);
         }
         let beginning = Beginning { restarts: restarts.saturating_add(1), ..Beginning::default() };

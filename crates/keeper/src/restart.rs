@@ -99,7 +99,7 @@ impl Server {
         let released = self.release_groups(&config);
         self.leave_networks(&config);
         self.tell_event(&config, "die", [("exitCode", code.to_string())]);
-        match config.restart.restarts(code, run.restarts, state.stopped) {
+        match config.restart.restarts(code, run.restarts, state.stopped || state.shutdown) {
             true => self.wait_to_restart(config, state, next_pause(run.pause, Duration::ZERO)),
             false => self.leave_or_close(released),
         }

@@ -11,9 +11,10 @@
 //! | anything else | forwarded; SERVFAIL in a network that nothing leaves |
 //! | transfers of zones | REFUSED |
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use hickory_proto::op::{Edns, Header, Message, MessageType, Metadata, OpCode, Query, ResponseCode};
+use hickory_proto::rr::rdata::opt::EdnsOption;
 use hickory_proto::rr::rdata::{A, AAAA, PTR};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
@@ -32,6 +33,9 @@ const PLAIN_DATAGRAM: u16 = 512;
 
 /// Bytes of a header.
 const HEADER: usize = 12;
+
+/// The option that says more of a failure (RFC 8914 section 2).
+const EXTENDED_ERROR: u16 = 15;
 
 /// Bytes of the smallest record: a pointer to its name, type, class, time, length, an address of IPv4.
 const SMALLEST_RECORD: usize = 16;
@@ -80,13 +84,26 @@ pub fn answer(message: &[u8], zone: &Zone, transport: Transport) -> Verdict {
     }
 }
 
-/// The answer to a query that nobody else answered: SERVFAIL; `None` for what is no query.
-pub fn failure(message: &[u8]) -> Option<Vec<u8>> {
+/// The answer to a query that none of `servers` answered: SERVFAIL, with a word of who was asked, for those who understand
+/// it (RFC 8914); `None` for what is no query.
+pub fn failure(message: &[u8], servers: &[SocketAddr]) -> Option<Vec<u8>> {
     let query = read(message).ok()?;
-    match reply(&query, ResponseCode::ServFail, Vec::new(), Transport::Stream) {
-        Verdict::Reply(reply) => Some(reply),
-        Verdict::Forward | Verdict::Nothing => None,
+    let mut reply = respond(&query, ResponseCode::ServFail, Vec::new());
+    if let Some(edns) = reply.edns.as_mut() {
+        edns.options_mut().insert(EdnsOption::Unknown(EXTENDED_ERROR, unreachable(servers)));
     }
+    fit(reply, usize::from(u16::MAX))
+}
+
+/// Code and text of an extended error (RFC 8914 section 2).
+fn unreachable(servers: &[SocketAddr]) -> Vec<u8> {
+    const NO_REACHABLE_AUTHORITY: u16 = 22;
+    let addresses: Vec<String> = servers.iter().map(|server| server.ip().to_string()).collect();
+    let text = match addresses.is_empty() {
+        true => "holm: there is no name server to ask".to_owned(),
+        false => format!("holm: no answer from name server {}", addresses.join(", ")),
+    };
+    [&NO_REACHABLE_AUTHORITY.to_be_bytes(), text.as_bytes()].concat()
 }
 
 /// The only question of a message, as it stands there; `None` if there is not one, or its name is a pointer: it is the
@@ -217,6 +234,10 @@ fn reversed(name: &Name) -> Option<IpAddr> {
 }
 
 fn reply(query: &Message, code: ResponseCode, records: Vec<RData>, transport: Transport) -> Verdict {
+    fit(respond(query, code, records), largest(query, transport)).map_or(Verdict::Nothing, Verdict::Reply)
+}
+
+fn respond(query: &Message, code: ResponseCode, records: Vec<RData>) -> Message {
     let mut reply = Message::response(query.metadata.id, query.metadata.op_code);
     reply.metadata = Metadata::response_from_request(&query.metadata);
     reply.metadata.recursion_available = true;
@@ -227,7 +248,7 @@ fn reply(query: &Message, code: ResponseCode, records: Vec<RData>, transport: Tr
     let name = query.queries.first().map(|question| question.name.clone()).unwrap_or_default();
     reply.answers =
         records.into_iter().map(|data| Record::from_rdata(name.clone(), TIME_TO_LIVE, data)).collect();
-    fit(reply, largest(query, transport)).map_or(Verdict::Nothing, Verdict::Reply)
+    reply
 }
 
 /// What we say about ourselves to somebody who speaks of extensions; none of theirs is known here.

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! begin -> attempt 0 .. attempt n (each server, then each once more) -> Done with the answer
-//!             | 2 s, or refused: the next one                        -> Done with SERVFAIL
+//!             | 2 s, or refused: the next one                        -> Done with SERVFAIL, and who was asked
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -206,7 +206,7 @@ impl Exchanges {
 
 impl Question {
     fn failed(&self) -> Done {
-        (self.route, failure(&self.query))
+        (self.route, failure(&self.query, &self.servers))
     }
 }
 

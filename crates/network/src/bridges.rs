@@ -68,8 +68,8 @@ impl Networks {
     fn has_rules(&self) -> Result<bool> {
         let (networks, made_router) = self.of_rules()?;
         let mut rules = Rules::open(&self.table())?;
-        rules.keep_seams(true)?;
-        rules.are_there(&Wanted { networks: &networks, made_router, ..Wanted::default() })
+        Ok(rules.have_seams()
+            && rules.are_there(&Wanted { networks: &networks, made_router, ..Wanted::default() })?)
     }
 
     /// Makes the bridge unless it is there, and writes all rules. The caller is alone.
@@ -165,7 +165,7 @@ impl Networks {
         let endpoints = self.all_endpoints(&networks)?;
         let wanted = Wanted { networks: &networks, endpoints: &endpoints, made_router, ..Wanted::default() };
         let mut rules = Rules::open(&self.table())?;
-        rules.keep_seams(!networks.is_empty())?;
+        rules.keep_seams(!networks.is_empty());
         rules.write(&wanted)
     }
 

@@ -71,7 +71,8 @@ fn written(host: &str, asked: &Resolver, servers: &[IpAddr]) -> String {
     text
 }
 
-fn nameservers(text: &str) -> impl Iterator<Item = IpAddr> {
+/// The servers that a file like `/etc/resolv.conf` names.
+pub fn nameservers(text: &str) -> impl Iterator<Item = IpAddr> {
     text.lines().filter_map(|line| value(line, "nameserver")?.parse().ok())
 }
 

@@ -17,14 +17,13 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use holm_spec::Id;
 use holm_spec::network::{
-    Attachment, DEFAULT, Device, Driver, Endpoint, HardwareAddress, Network, Publication, PublishedPort,
-    VERSION,
+    Attachment, DEFAULT, Device, Driver, Endpoint, HardwareAddress, Network, Publication, VERSION,
 };
 use holm_spec::workload::{Config, Isolation};
 use holm_sys::fail_point;
@@ -138,7 +137,8 @@ impl Networks {
             (bridge, stable) = self.ensure_up(network, stable)?;
             endpoint.servers = servers(wanted, &networks, network);
             if !endpoint.gateways.is_empty() {
-                endpoint.ports = reachable(std::mem::take(&mut published), network);
+                endpoint.ports =
+                    ports::reachable(std::mem::take(&mut published), |v4| network.pool(v4).is_some());
             }
             let endpoint = Addresses::of(self.layout(), network).claim(attachment, endpoint)?;
             membership.members.push(Member { endpoint, bridge, mtu: network.mtu });
@@ -480,19 +480,6 @@ fn draft(wanted: &Wanted<'_>, attachment: &Attachment, network: &Network, others
         ports: Vec::new(),
         servers: Vec::new(),
     }
-}
-
-/// The ports that can lead to a network. Those of a family that it has not are held all the same, so that nobody else answers
-/// there; of IPv6 there is still `[::1]`.
-fn reachable(ports: Vec<PublishedPort>, network: &Network) -> Vec<PublishedPort> {
-    let at = |port: PublishedPort| match port.host {
-        host if host == Ipv6Addr::LOCALHOST || network.pool(host.is_ipv4()).is_some() => Some(port),
-        host if host == Ipv6Addr::UNSPECIFIED => {
-            Some(PublishedPort { host: Ipv6Addr::LOCALHOST.into(), ..port })
-        }
-        _ => None,
-    };
-    ports.into_iter().filter_map(at).collect()
 }
 
 /// Leads what listens at `[::1]` to the endpoint that has the ports; to its address of IPv4 if it has one, where more servers

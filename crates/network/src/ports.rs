@@ -252,6 +252,19 @@ fn bound(protocol: Protocol, address: SocketAddr) -> Result<(OwnedFd, u16), Errn
     Ok((socket, given.port()))
 }
 
+/// The ports that can lead to a network which `has` these families. Those of a family that it has not are held all the same, so that nobody else answers
+/// there; of IPv6 there is still `[::1]`.
+pub(crate) fn reachable(ports: Vec<PublishedPort>, has: impl Fn(bool) -> bool) -> Vec<PublishedPort> {
+    let at = |port: PublishedPort| match port.host {
+        host if host == Ipv6Addr::LOCALHOST || has(host.is_ipv4()) => Some(port),
+        host if host == Ipv6Addr::UNSPECIFIED => {
+            Some(PublishedPort { host: Ipv6Addr::LOCALHOST.into(), ..port })
+        }
+        _ => None,
+    };
+    ports.into_iter().filter_map(at).collect()
+}
+
 fn in_use(publication: &Publication, failure: &Failure, others: &[Endpoint]) -> Error {
     let protocol = publication.port.protocol;
     let number = failure.address.port();

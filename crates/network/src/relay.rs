@@ -22,7 +22,7 @@ use holm_sys::process::{Child, CloneOptions, clone, close_all_but};
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
-use rustix::process::{Resource, Rlimit, getrlimit, set_parent_process_death_signal, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, set_parent_process_death_signal, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities, set_no_new_privs};
 
 use tcp::Connections;
@@ -58,8 +58,9 @@ impl Relay {
     /// # Errors
     /// As clone(2).
     pub fn start(ports: &[Relayed]) -> Result<Self, Errno> {
-        clone(&CloneOptions::default(), || i32::from(alone(ports).and_then(|()| serve(ports)).is_err()))
-            .map(Self)
+        let parent = rustix::process::getpid();
+        let relay = || i32::from(alone(ports, parent).and_then(|()| serve(ports)).is_err());
+        clone(&CloneOptions::default(), relay).map(Self)
     }
 
     /// Readable once it has ended.
@@ -83,13 +84,17 @@ impl Drop for Relay {
 
 /// Leaves everything behind that is the caller's, but for the ports, and its standard streams, or a socket would get their
 /// numbers.
-fn alone(ports: &[Relayed]) -> Result<(), Errno> {
+fn alone(ports: &[Relayed], parent: Pid) -> Result<(), Errno> {
     let ports = ports.iter().map(|port| port.socket.as_raw_fd());
     let mut kept: Vec<i32> = (0..3).chain(ports).collect();
     kept.sort_unstable();
     kept.dedup();
     close_all_but(&kept)?;
     set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    if rustix::process::getppid() != Some(parent) {
+        // It was killed before.
+        return Err(Errno::SRCH);
+    }
     rustix::process::chdir("/")?;
     rustix::thread::set_name(c"holm-relay")?;
     let limit = getrlimit(Resource::Nofile);

@@ -73,14 +73,14 @@ impl Networks {
             match claim {
                 Ok(Some(claim)) => {
                     let (network, sandbox) = (&claim.network, claim.sandbox.short());
-                    done.push(match claim.undo(self.layout()) {
-                        Ok(()) => format!(
+                    match claim.undo_orphan(self.layout()) {
+                        Ok(false) => {}
+                        Ok(true) => done.push(format!(
                             "network {network}: its CNI plugins undid what workload {sandbox} had left"
-                        ),
-                        Err(error) => {
-                            format!("could not give back what workload {sandbox} had left: {error}")
-                        }
-                    });
+                        )),
+                        Err(error) => done
+                            .push(format!("could not give back what workload {sandbox} had left: {error}")),
+                    }
                 }
                 Ok(None) => {}
                 Err(error) => {
@@ -103,7 +103,7 @@ impl Networks {
         if endpoints.is_empty() && !rules.exist()? {
             return Ok(Vec::new());
         }
-        let seams = rules.keep_seams(true)?.into_iter();
+        let seams = rules.keep_seams(true).into_iter();
         let mut done: Vec<String> = seams.map(|chain| format!("let workloads pass chain {chain}")).collect();
         let joining: Vec<Endpoint> =
             endpoints.iter().filter(|endpoint| !self.runs(endpoint)).cloned().collect();

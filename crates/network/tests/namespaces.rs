@@ -393,7 +393,8 @@ fn a_client_that_never_pauses_is_led_anew() {
         let send = || drop(socket.send_to(b"x", (gateway, 5300)));
         send();
         let first = host.join(1, &[&network], &[publication]).expect("join");
-        assert!(hears(&first, 53, send), "published since");
+        // The neighbour's address may have to be asked for twice.
+        assert!((0..5).any(|_| hears(&first, 53, send)), "published since");
         host.networks.release(&first.id).expect("release");
         // Whoever has the address next is not who was asked.
         let second = host.join(2, &[&network], &[]).expect("join");
@@ -441,8 +442,11 @@ fn workloads_pass_the_rules_of_others_through_the_seams_that_these_offer() {
         let comes_in = || inside(&remote, || ask("10.99.0.1".parse().expect("an address"), 8080).is_some());
         let goes_out = || inside(&one.namespace, || ask(server.ip(), server.port()).is_some());
         assert!(comes_in() && goes_out());
-        for (forward, input) in [("DOCKER-USER", None), ("ufw-user-forward", Some("ufw-user-input"))] {
-            for words in ["-P FORWARD DROP", &format!("-N {forward}"), &format!("-A FORWARD -j {forward}")] {
+        for (sign, forward, input) in [
+            ("DOCKER-USER", "FORWARD", None),
+            ("ufw-user-forward", "ufw-user-forward", Some("ufw-user-input")),
+        ] {
+            for words in ["-P FORWARD DROP", &format!("-N {sign}"), &format!("-A FORWARD -j {sign}")] {
                 command(&["iptables"].into_iter().chain(words.split(' ')).collect::<Vec<_>>());
             }
             if let Some(input) = input {
@@ -460,7 +464,6 @@ fn workloads_pass_the_rules_of_others_through_the_seams_that_these_offer() {
                 };
                 assert!(rules.iter().any(is_rule), "{rules:?}");
             }
-            assert_eq!(rules.len(), 3, "{rules:?}");
             if let Some(input) = input {
                 let rules = listed("iptables", input);
                 for words in ["-i holm+ -p udp -m udp --dport 53", "-i holm+ -p tcp -m tcp --dport 53"] {
@@ -468,12 +471,13 @@ fn workloads_pass_the_rules_of_others_through_the_seams_that_these_offer() {
                 }
             }
             assert_eq!(host.networks.repair().expect("repair"), Vec::<String>::new());
+            // What the owner drops stays dropped.
+            command(&["iptables", "-I", sign, "-i", "holm+", "-j", "DROP"]);
+            assert!(!goes_out(), "{forward}");
             // Theirs, and flushed with theirs.
             command(&["iptables", "-F", forward]);
             assert_eq!(host.networks.repair().expect("repair"), [told[0].clone()]);
-            for words in
-                [format!("-D FORWARD -j {forward}"), format!("-F {forward}"), format!("-X {forward}")]
-            {
+            for words in ["-F FORWARD".to_owned(), format!("-F {sign}"), format!("-X {sign}")] {
                 command(&["iptables"].into_iter().chain(words.split(' ')).collect::<Vec<_>>());
             }
         }

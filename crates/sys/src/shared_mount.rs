@@ -151,9 +151,10 @@ impl SharedMount {
         &self.target
     }
 
-    /// Gives up the use and leaves the mount, for somebody who uses it without the lock.
-    pub fn leave(mut self) {
-        self.stays = true;
+    /// Gives up the use. If it was the last one the mount stays where somebody `needs` it who uses it without the lock;
+    /// that is asked when nobody can take the lock any more.
+    pub fn give_up_unless(mut self, needs: impl FnOnce() -> bool) {
+        self.stays = !self.lock.try_upgrade() || needs();
     }
 
     /// Takes away a mount that nobody uses, for example one that a crash left; says whether it did.

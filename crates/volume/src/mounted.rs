@@ -37,9 +37,7 @@ pub struct Share {
 impl Drop for Share {
     fn drop(&mut self) {
         let Some(mount) = self.mount.take() else { return };
-        if self.volumes.is_in_sandbox(&self.name, lost_its_keeper) {
-            mount.leave();
-        }
+        mount.give_up_unless(|| self.volumes.is_in_sandbox(&self.name, lost_its_keeper));
     }
 }
 
@@ -98,11 +96,19 @@ impl Volumes {
         Ok(reclaimed.count())
     }
 
-    /// Forgets where a volume was mounted that is gone. If somebody uses it, or it cannot be unmounted, that stays for later.
-    pub(crate) fn forget_mount(&self, name: &str) {
+    /// Unmounts a volume that is to go; whether it is not mounted any more. Somebody may be reading it into an archive.
+    pub(crate) fn unmount(&self, name: &str) -> bool {
         let paths = self.layout.volume_mount(name);
         if paths.dir.exists() {
             let _ = SharedMount::reclaim(&paths.lock(), &paths.root());
+        }
+        !matches!(mount::is_mount_point(&paths.root()), Ok(true))
+    }
+
+    /// Forgets where a volume was mounted that is gone.
+    pub(crate) fn forget_mount(&self, name: &str) {
+        let paths = self.layout.volume_mount(name);
+        if paths.dir.exists() {
             remove_place(&paths);
         }
     }

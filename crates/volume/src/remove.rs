@@ -113,6 +113,10 @@ impl Volumes {
             let text = format!("remove volume `{name}`: workload {} has it", users.join(", "));
             return Err(Error::new(Kind::InUse, text));
         }
+        if !self.unmount(name) {
+            let text = format!("remove volume `{name}`: another process reads or writes it");
+            return Err(Error::new(Kind::InUse, text));
+        }
         let doomed = self.take_away(name)?;
         self.forget_mount(name);
         drop(exclusive);
@@ -134,6 +138,7 @@ impl Volumes {
             match self.find(name) {
                 Err(error) if error.kind() == Kind::NotFound => continue,
                 Err(error) if error.kind() != Kind::Corrupt => return Err(error),
+                _ if !self.unmount(name) => continue,
                 _ => doomed.push(self.take_away(name)?),
             }
             self.forget_mount(name);

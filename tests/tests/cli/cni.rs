@@ -117,7 +117,7 @@ fn debians_plugins_carry_a_network() {
         assert_eq!(get(&holm, address).as_deref(), Some("web"), "{address}");
     }
     assert_eq!(holm.ok(["exec", "web", "wget", "-q", "-O-", "http://10.9.0.77/"]), "db");
-    assert_eq!(holm.ok(["port", "web", "80"]), "0.0.0.0:8080\n127.0.0.1:8081");
+    assert_eq!(holm.ok(["port", "web", "80"]), "0.0.0.0:8080\n[::1]:8080\n127.0.0.1:8081");
     let members = holm.ok(["network", "inspect", "-f", "{{range .Containers}}{{.Name}} {{end}}", "back"]);
     assert!(members.contains("web ") && members.contains("db "), "{members}");
     holm.run(["network", "rm", "back"]).refused(1, &["back", "uses it"]);

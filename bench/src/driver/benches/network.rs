@@ -74,10 +74,11 @@ fn fill(holm: &Holm, report: &mut Report) -> Result<()> {
 }
 
 /// The way back to the network namespace that this thread came from.
-struct Apart(OwnedFd);
+pub struct Apart(OwnedFd);
 
 impl Apart {
-    fn enter() -> Result<Self> {
+    /// Leaves it for a new one, with loopback up.
+    pub fn enter() -> Result<Self> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let own = rustix::fs::open("/proc/thread-self/ns/net", flags, Mode::empty())
             .context("opening the network namespace")?;

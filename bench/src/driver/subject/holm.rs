@@ -113,6 +113,26 @@ impl Holm {
         self.command(words).time_and_leave()
     }
 
+    /// Starts a container `name` that sleeps on the default network, with a published port.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn hold_published(&self, name: &str, publish: &str) -> Result<()> {
+        self.held.borrow_mut().push(name.to_owned());
+        self.command(["run", "--detach", "--network", "bridge", "--publish", publish, "--name", name])
+            .with([IMAGE, "sleep", HOLD_SECONDS])
+            .time_and_leave()
+            .map(drop)
+    }
+
+    /// What `inspect` says of a container.
+    ///
+    /// # Errors
+    /// When it says nothing.
+    pub fn inspect(&self, name: &str, template: &str) -> Result<String> {
+        self.command(["inspect", "--format", template, name]).output()
+    }
+
     /// Starts a container `name` that sleeps; how long the start took.
     ///
     /// # Errors

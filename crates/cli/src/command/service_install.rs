@@ -88,6 +88,7 @@ Wants=network-online.target
 [Service]
 ExecStart={} service run
 KillMode=process
+TimeoutStopSec=5min
 Restart=always
 RestartSec=1
 

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use super::Check;
 use super::Need::{Containers, Settings};
-use super::mounts;
+use super::{mounts, names};
 use crate::host::{helper, require_root};
 
 /// The oldest kernel that Holm promises to run on.
@@ -23,7 +23,7 @@ const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
 pub(super) fn examine(layout: &Layout) -> Vec<Check> {
     let mut checks = vec![kernel(), rights(), capabilities(), programs(), user_namespaces()];
     checks.extend(mounts::examine());
-    checks.extend([groups(), limits(), filters(), rules(), passage(layout)]);
+    checks.extend([groups(), limits(), filters(), rules(), passage(layout), names::examine()]);
     checks
 }
 

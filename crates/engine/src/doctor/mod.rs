@@ -6,6 +6,7 @@
 mod containers;
 mod machines;
 mod mounts;
+mod names;
 
 use holm_spec::layout::Layout;
 use serde::Serialize;

@@ -155,10 +155,27 @@ fn what_is_no_query_is_refused_or_dropped() {
 fn nobody_answered() {
     let message = query("example.com.", RecordType::A);
     let reply =
-        Message::from_vec(&failure(&bytes(&message)).expect("it is a query")).expect("it can be read");
+        Message::from_vec(&failure(&bytes(&message), &[]).expect("it is a query")).expect("it can be read");
     assert_eq!((reply.metadata.id, reply.metadata.response_code), (ID, ResponseCode::ServFail));
     assert_eq!(reply.queries, message.queries);
-    assert_eq!(failure(b"no query"), None);
+    assert_eq!(failure(b"no query", &[]), None);
+    // Whoever understands it hears who was asked.
+    let mut message = query("example.com.", RecordType::A);
+    message.edns = Some(Edns::new());
+    let said = |servers: &[SocketAddr]| {
+        let reply = failure(&bytes(&message), servers).expect("it is a query");
+        let edns = Message::from_vec(&reply).expect("it can be read").edns.expect("it was spoken of");
+        match edns.options().options.first() {
+            Some((_, EdnsOption::Unknown(EXTENDED_ERROR, said))) => {
+                assert_eq!(said[..2], [0, 22]);
+                String::from_utf8_lossy(&said[2..]).into_owned()
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(said(&[]), "holm: there is no name server to ask");
+    let servers = ["10.0.0.1:53", "[fd00::1]:53"].map(|server| server.parse().expect("an address"));
+    assert_eq!(said(&servers), "holm: no answer from name server 10.0.0.1, fd00::1");
 }
 
 #[test]

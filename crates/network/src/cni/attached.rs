@@ -12,6 +12,7 @@ use super::claim::{self, Claim};
 use super::result::{given, resolver};
 use crate::addresses::{Addresses, NO_HARDWARE};
 use crate::error::{Error, Kind, Result};
+use crate::ports;
 
 /// An endpoint whose device plugins make.
 #[derive(Debug)]
@@ -78,9 +79,9 @@ impl Attached {
         let endpoint = &mut self.endpoint;
         endpoint.hardware = given.hardware.unwrap_or(endpoint.hardware);
         endpoint.host_interface = given.host_interface;
-        endpoint
-            .ports
-            .retain(|port| given.addresses.iter().any(|one| one.address.is_ipv4() == port.host.is_ipv4()));
+        endpoint.ports = ports::reachable(std::mem::take(&mut endpoint.ports), |v4| {
+            given.addresses.iter().any(|one| one.address.is_ipv4() == v4)
+        });
         endpoint.addresses = given.addresses;
         if !self.network.internal {
             endpoint.gateways = given.gateways;

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use holm_spec::Id;
 use holm_spec::layout::Layout;
@@ -115,10 +115,32 @@ impl Claim {
     /// As [`Claim::make`]. The claim stays, and so may what the plugins made.
     pub(crate) fn undo(&self, layout: &Layout) -> Result<()> {
         let lock = self.lock(layout)?;
+        self.undo_under(layout, &lock)
+    }
+
+    /// As [`Claim::undo`], of a sandbox that was gone a moment ago. Says whether anything was undone: not if a plugin still
+    /// runs for the claim, somebody else has undone it, or the sandbox is there again.
+    pub(crate) fn undo_orphan(&self, layout: &Layout) -> Result<bool> {
+        let Some(lock) = Lock::try_acquire(&self.input(layout), Mode::Exclusive)? else { return Ok(false) };
+        if layout.sandbox(&self.sandbox).dir.exists() || read(&self.path(layout))?.is_none() {
+            return Ok(false);
+        }
+        let undone = self.undo_under(layout, &lock).map(|()| true);
+        // The pause begins when it has failed, which may have taken long.
+        if undone.is_err() {
+            let _ = lock
+                .as_fd()
+                .try_clone_to_owned()
+                .map(|input| File::from(input).set_modified(SystemTime::now()));
+        }
+        undone
+    }
+
+    fn undo_under(&self, layout: &Layout, lock: &Lock) -> Result<()> {
         for plugin in list::plugins(&self.plugins.list).iter().rev() {
             let input =
                 list::configuration(&self.plugins.list, plugin, &self.arguments, self.result.as_ref());
-            self.call(layout, &lock, "DEL", list::program(plugin), &input)?;
+            self.call(layout, lock, "DEL", list::program(plugin), &input)?;
         }
         fail_point::reached("cni-deleted");
         for path in [self.path(layout), self.input(layout)] {

@@ -182,12 +182,14 @@ impl Rules {
     }
 
     /// Sees to it that others' chains let through what may pass, as far as they offer a place for that; says in which it did.
-    ///
-    /// # Errors
-    /// The kernel's.
-    pub fn keep_seams(&mut self, wanted: bool) -> Result<Vec<&'static str>> {
-        let kept = seams::keep(&mut self.netlink, &self.table, wanted);
-        kept.map_err(|errno| Error::io("let workloads pass the rules of others", errno))
+    /// The caller is alone. Tables of others may refuse to be changed: `doctor` tells then, and nothing of ours stands still.
+    pub fn keep_seams(&mut self, wanted: bool) -> Vec<&'static str> {
+        seams::keep(&mut self.netlink, &self.table, wanted).unwrap_or_default()
+    }
+
+    /// Whether nothing is to be done there.
+    pub fn have_seams(&mut self) -> bool {
+        seams::are_kept(&mut self.netlink, &self.table).unwrap_or(true)
     }
 
     /// What others do to what passes.

@@ -34,6 +34,8 @@ pub const REMOVALS: [u16; 4] = [
     SUBSYSTEM << 8 | DELETE_SET,
 ];
 const FAMILY_INET: u8 = 1;
+/// Flag: after the rules that are there.
+const APPEND: u16 = 0x800;
 /// Attributes of a rule.
 pub(super) const RULE_HANDLE: u16 = 3;
 pub(super) const RULE_USER_DATA: u16 = 7;
@@ -148,18 +150,16 @@ impl Batch {
     }
 
     pub(super) fn rule(&mut self, chain: &str, rule: Rule) {
-        /// After what is there.
-        const APPEND: u16 = 0x800;
         let table = text(&self.table);
         self.add(NEW_RULE, flags::CREATE | APPEND, |order| {
             order.attribute(1, &table).attribute(2, &text(chain)).nested(4, &rule.expressions)
         });
     }
 
-    /// Before what is there.
-    pub(super) fn insert_rule(&mut self, chain: &str, rule: Rule, user_data: &[u8]) {
+    /// A rule with a word of whose it is.
+    pub(super) fn append_rule(&mut self, chain: &str, rule: Rule, user_data: &[u8]) {
         let table = text(&self.table);
-        self.add(NEW_RULE, flags::CREATE, |order| {
+        self.add(NEW_RULE, flags::CREATE | APPEND, |order| {
             let order = order.attribute(1, &table).attribute(2, &text(chain)).nested(4, &rule.expressions);
             let order = match rule.protocol {
                 Some(protocol) => {

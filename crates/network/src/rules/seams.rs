@@ -1,13 +1,15 @@
-//! Rules of ours in the chains that others offer for such: an accept in our table overrides no drop in theirs.
+//! Rules of ours among those of others: an accept in our table overrides no drop in theirs.
 //!
 //! ```text
-//! ip, ip6 filter  DOCKER-USER                           Docker's: what comes from a bridge of Holm's, or goes to one, passes
-//! ip, ip6 filter  ufw-user-forward, ufw6-user-forward   ufw's: the same
-//! ip, ip6 filter  ufw-user-input, ufw6-user-input       ufw's: questions for names from there pass
+//! ip, ip6 filter  FORWARD, beside DOCKER-USER           where Docker is: behind its rules, before its policy, which drops
+//! ip, ip6 filter  ufw-user-forward, ufw6-user-forward   ufw's own: behind what the user has said
+//! ip, ip6 filter  ufw-user-input, ufw6-user-input       the same: questions for names
 //! ```
-//! What may pass is still ours to say: whatever our own table drops stays dropped. Those are chains of iptables in its form for
-//! nftables, and the rules are such as iptables(8) makes itself, so that it goes on to read them. Each bears the name of our table
-//! as its comment; by that it is found again.
+//! What comes from a bridge of Holm's, or goes to one, passes there if nothing before it was against that: nobody's deliberate drop
+//! is overridden, only what happens to the rest. (In `DOCKER-USER` itself the rules would come before Docker's own, and open
+//! the ports of its containers that are not published.) What may pass is still ours to say as well: whatever our own table
+//! drops stays dropped. Those are chains of iptables in its form for nftables, and the rules are such as iptables(8) makes
+//! itself, so that it goes on to read them. Each bears the name of our table as its comment; by that it is found again.
 
 use holm_sys::netlink::{Answer, Netlink};
 use rustix::io::Errno;
@@ -32,31 +34,57 @@ enum Passing {
     Questions,
 }
 
-const SEAMS: [(u8, &str, Passing); 6] = [
-    (FAMILY_IPV4, "DOCKER-USER", Passing::Through),
-    (FAMILY_IPV6, "DOCKER-USER", Passing::Through),
-    (FAMILY_IPV4, "ufw-user-forward", Passing::Through),
-    (FAMILY_IPV6, "ufw6-user-forward", Passing::Through),
-    (FAMILY_IPV4, "ufw-user-input", Passing::Questions),
-    (FAMILY_IPV6, "ufw6-user-input", Passing::Questions),
+/// A chain of somebody else's.
+#[derive(Clone, Copy, Debug)]
+struct Seam {
+    family: u8,
+    /// There if its owner is.
+    sign: &'static str,
+    chain: &'static str,
+    passing: Passing,
+}
+
+const SEAMS: [Seam; 6] = [
+    Seam { family: FAMILY_IPV4, sign: "DOCKER-USER", chain: "FORWARD", passing: Passing::Through },
+    Seam { family: FAMILY_IPV6, sign: "DOCKER-USER", chain: "FORWARD", passing: Passing::Through },
+    Seam { chain: "ufw-user-forward", ..UFW },
+    Seam { family: FAMILY_IPV6, sign: "ufw6-user-forward", chain: "ufw6-user-forward", ..UFW },
+    Seam { sign: "ufw-user-input", chain: "ufw-user-input", passing: Passing::Questions, ..UFW },
+    Seam {
+        family: FAMILY_IPV6,
+        sign: "ufw6-user-input",
+        chain: "ufw6-user-input",
+        passing: Passing::Questions,
+    },
 ];
+
+const UFW: Seam = Seam {
+    family: FAMILY_IPV4,
+    sign: "ufw-user-forward",
+    chain: "ufw-user-forward",
+    passing: Passing::Through,
+};
 
 /// The chains for what goes through the host that others offer here.
 ///
 /// # Errors
 /// The kernel's.
 pub fn offered(netlink: &mut Netlink) -> Result<Vec<&'static str>, Errno> {
-    let mut offered = Vec::new();
-    for (family, chain, passing) in SEAMS {
-        if passing == Passing::Through && has_table(netlink, family, TABLE)? {
-            match chain_rules(netlink, family, TABLE, chain) {
-                Ok(_) => offered.push(chain),
-                Err(Errno::NOENT) => {}
-                Err(errno) => return Err(errno),
-            }
+    let through = |seam: &Seam| seam.passing == Passing::Through;
+    Ok(present(netlink)?.into_iter().filter(through).map(|seam| seam.chain).collect())
+}
+
+/// Whether every seam has the rules of the table `owner`.
+///
+/// # Errors
+/// The kernel's.
+pub fn are_kept(netlink: &mut Netlink, owner: &str) -> Result<bool, Errno> {
+    for seam in present(netlink)? {
+        if seam.own_rules(netlink, owner)?.len() != seam.passing.rules().len() {
+            return Ok(false);
         }
     }
-    Ok(offered)
+    Ok(true)
 }
 
 /// Sees to it that every seam has the rules of the table `owner`, or, if they are not wanted, that none has. Says which chains it
@@ -66,46 +94,61 @@ pub fn offered(netlink: &mut Netlink) -> Result<Vec<&'static str>, Errno> {
 /// The kernel's.
 pub fn keep(netlink: &mut Netlink, owner: &str, wanted: bool) -> Result<Vec<&'static str>, Errno> {
     let mut changed = Vec::new();
-    for family in [FAMILY_IPV4, FAMILY_IPV6] {
-        // Most hosts have none.
-        if !has_table(netlink, family, TABLE)? {
-            continue;
-        }
-        for (_, chain, passing) in SEAMS.iter().filter(|seam| seam.0 == family) {
-            if keep_in(netlink, owner, (family, chain), if wanted { passing.rules() } else { Vec::new() })? {
-                changed.push(*chain);
-            }
+    for seam in present(netlink)? {
+        if seam.keep(netlink, owner, wanted)? {
+            changed.push(seam.chain);
         }
     }
     Ok(changed)
 }
 
-/// Whether the chain had to be changed.
-fn keep_in(
-    netlink: &mut Netlink,
-    owner: &str,
-    (family, chain): (u8, &str),
-    wanted: Vec<Rule>,
-) -> Result<bool, Errno> {
-    let there = match chain_rules(netlink, family, TABLE, chain) {
-        Err(Errno::NOENT) => return Ok(false),
-        rules => rules?,
-    };
-    let own: Vec<&Answer> = there.iter().filter(|rule| comment(rule) == Some(owner.as_bytes())).collect();
-    if own.len() == wanted.len() {
-        return Ok(false);
+/// Those whose owner is there. Most hosts have none.
+fn present(netlink: &mut Netlink) -> Result<Vec<Seam>, Errno> {
+    let mut present = Vec::new();
+    for family in [FAMILY_IPV4, FAMILY_IPV6] {
+        if !has_table(netlink, family, TABLE)? {
+            continue;
+        }
+        for seam in SEAMS.iter().filter(|seam| seam.family == family) {
+            match chain_rules(netlink, family, TABLE, seam.sign) {
+                Ok(_) => present.push(*seam),
+                Err(Errno::NOENT) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
     }
-    let mut batch = Batch::of_family(family, TABLE);
-    for handle in own.iter().filter_map(|rule| rule.attribute(4, RULE_HANDLE)) {
-        batch.remove_rule(chain, handle);
+    Ok(present)
+}
+
+impl Seam {
+    fn own_rules(self, netlink: &mut Netlink, owner: &str) -> Result<Vec<Answer>, Errno> {
+        let mut rules = match chain_rules(netlink, self.family, TABLE, self.chain) {
+            Err(Errno::NOENT) => return Ok(Vec::new()),
+            rules => rules?,
+        };
+        rules.retain(|rule| comment(rule) == Some(owner.as_bytes()));
+        Ok(rules)
     }
-    for rule in wanted {
-        batch.insert_rule(chain, rule, &user_data(owner));
-    }
-    match batch.commit(netlink) {
-        // It was taken down meanwhile.
-        Err(Errno::NOENT) => Ok(false),
-        done => done.map(|()| true),
+
+    /// Whether the chain had to be changed.
+    fn keep(self, netlink: &mut Netlink, owner: &str, wanted: bool) -> Result<bool, Errno> {
+        let own = self.own_rules(netlink, owner)?;
+        let wanted = if wanted { self.passing.rules() } else { Vec::new() };
+        if own.len() == wanted.len() {
+            return Ok(false);
+        }
+        let mut batch = Batch::of_family(self.family, TABLE);
+        for handle in own.iter().filter_map(|rule| rule.attribute(4, RULE_HANDLE)) {
+            batch.remove_rule(self.chain, handle);
+        }
+        for rule in wanted {
+            batch.append_rule(self.chain, rule, &user_data(owner));
+        }
+        match batch.commit(netlink) {
+            // It was taken down meanwhile.
+            Err(Errno::NOENT) => Ok(false),
+            done => done.map(|()| true),
+        }
     }
 }
 
