@@ -1,8 +1,8 @@
 //! What somebody takes away from the networks of this keeper's workloads is put back at once.
 //!
-//! Every keeper hears of it, and one of them does it: the others find all as it must be.
+//! Every keeper hears of it, and one of them does it: the others see that it has, and look no further.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use holm_network::{Networks, Watch};
 use holm_spec::workload::NetworkMode;
@@ -25,6 +25,8 @@ pub(crate) struct NetworkWatch {
     watch: Option<Watch>,
     /// When to look, if there is a reason to.
     pub due: Option<Instant>,
+    /// When the last reason was heard of.
+    heard: Option<SystemTime>,
 }
 
 impl Server {
@@ -42,6 +44,7 @@ impl Server {
     /// Something was taken away, of ours or of somebody else's.
     pub fn note_network_change(&mut self) {
         if self.networks.watch.as_ref().is_some_and(Watch::heard) {
+            self.networks.heard = Some(SystemTime::now());
             let spread = Duration::from_millis((std::process::id() % SPREAD).into());
             self.networks.due.get_or_insert(Instant::now() + PAUSE + spread);
         }
@@ -54,7 +57,7 @@ impl Server {
             return;
         }
         let networks = Networks::new(&self.layout);
-        match networks.restore() {
+        match networks.restore_since(self.networks.heard.unwrap_or(SystemTime::UNIX_EPOCH)) {
             Ok(Some(_)) => {}
             Ok(None) => return self.networks.due = Some(now + AGAIN),
             Err(_) => return self.networks.due = Some(now + LATER),

@@ -1,5 +1,8 @@
 //! What crashes, and people, left of networks, put right from the documents on the disk.
 
+use std::fs::File;
+use std::time::SystemTime;
+
 use holm_spec::network::{Endpoint, Network};
 use holm_sys::lock::{Lock, Mode};
 
@@ -64,6 +67,25 @@ impl Networks {
     /// [`Kind::Unsupported`](crate::Kind::Unsupported) without nftables; the kernel's.
     pub fn passage(&self) -> Result<Passage> {
         Rules::open(&self.table())?.passage()
+    }
+
+    /// As [`Networks::restore`], for one of many who have all heard at a time that something was taken away: nothing is done if
+    /// another one has begun to restore after that, and is done with it.
+    ///
+    /// # Errors
+    /// As [`Networks::restore`].
+    pub fn restore_since(&self, heard: SystemTime) -> Result<Option<Vec<String>>> {
+        let mark = self.layout().network_addresses(".restored");
+        if mark.metadata().and_then(|mark| mark.modified()).is_ok_and(|begun| begun > heard) {
+            return Ok(Some(Vec::new()));
+        }
+        let begun = SystemTime::now();
+        let restored = self.restore()?;
+        if restored.is_some() {
+            // Without it the others look for themselves.
+            let _ = File::create(&mark).and_then(|mark| mark.set_modified(begun));
+        }
+        Ok(restored)
     }
 
     /// Has plugins undo what they did for sandboxes that a boot, or a failure of theirs, has left.

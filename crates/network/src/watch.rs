@@ -33,12 +33,13 @@ impl Networks {
 
     fn watch_bridges(&self, sandbox: &Id) -> Result<News> {
         let mut links = Links::open()?;
-        let mut bridges = Vec::new();
+        let (mut bridges, mut v6_alone) = (Vec::new(), false);
         for endpoint in self.endpoints_of(sandbox)? {
-            let link = links.find(&self.find(&endpoint.network)?.interface)?;
-            bridges.extend(link.map(|link| link.index));
+            let network = self.find(&endpoint.network)?;
+            v6_alone |= network.pool(true).is_none();
+            bridges.extend(links.find(&network.interface)?.map(|link| link.index));
         }
-        News::of_removed_links(&bridges).map_err(failed)
+        News::of_lost_addresses(&bridges, v6_alone).map_err(failed)
     }
 }
 

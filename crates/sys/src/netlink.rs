@@ -289,26 +289,28 @@ impl Netlink {
 pub struct News(OwnedFd);
 
 impl News {
-    /// Hears of devices that are removed, by their numbers in the caller's namespace.
+    /// Hears of addresses that devices lose, as they do when they are removed, by the devices' numbers in the caller's
+    /// namespace; of IPv6 only if it is asked for. (Each socket that hears of devices themselves makes every change to any of
+    /// them dearer, filtered or not: on a host with many workloads such changes are many.)
     ///
     /// # Errors
     /// As socket(2) and bind(2).
-    pub fn of_removed_links(indexes: &[u32]) -> Result<Self, Errno> {
-        /// `RTMGRP_LINK`
-        const GROUP: u32 = 1;
-        const REMOVED: u16 = 17;
-        /// Of `ifi_index` in a message.
+    pub fn of_lost_addresses(indexes: &[u32], v6: bool) -> Result<Self, Errno> {
+        /// `RTMGRP_IPV4_IFADDR` and `RTMGRP_IPV6_IFADDR`.
+        const GROUPS: [u32; 2] = [0x10, 0x100];
+        const REMOVED: u16 = 21;
+        /// Of `ifa_index` in a message.
         const INDEX: u32 = 20;
         let mut filter = Filter::default();
         filter.only(KIND, Width::Half, [u32::from(REMOVED.to_be())]);
         filter.only(INDEX, Width::Word, indexes.iter().map(|index| index.to_be()));
-        Self::open(None, GROUP, filter)
+        Self::open(None, if v6 { GROUPS[0] | GROUPS[1] } else { GROUPS[0] }, filter)
     }
 
     /// Hears of changes to the rules of packets, by the kinds of the messages that begin them: they come in bundles.
     ///
     /// # Errors
-    /// As [`News::of_removed_links`].
+    /// As [`News::of_lost_addresses`].
     pub fn of_rules(kinds: &[u16]) -> Result<Self, Errno> {
         /// `NFNLGRP_NFTABLES` is the seventh.
         const GROUP: u32 = 1 << 6;

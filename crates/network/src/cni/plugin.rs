@@ -57,6 +57,10 @@ pub(crate) fn find(program: &str, path: &[PathBuf]) -> Result<PathBuf> {
     })
 }
 
+/// Bytes that are read in one go, and that a pipe holds.
+const PIECE: usize = 4096;
+const PIPE: usize = 64 << 10;
+
 /// Writes what a plugin is to read.
 pub(crate) fn write_input(mut input: &File, text: &[u8]) -> std::io::Result<()> {
     input.set_len(0)?;
@@ -120,7 +124,13 @@ fn wait(child: &Child, said: &mut Said, patience: Duration) -> Result<(), String
         }
         let has_ended = said.read_for(&process, left)?;
         if has_ended {
-            while said.read_for(&process, Duration::ZERO)? && said.has_more {}
+            // No more than pipes hold: a process that it left behind may go on for ever.
+            for _ in 0..PIPE / PIECE {
+                said.read_for(&process, Duration::ZERO)?;
+                if !said.has_more {
+                    break;
+                }
+            }
             return Ok(());
         }
     }
@@ -173,7 +183,7 @@ impl Said {
         if poll(&mut [PollFd::new(stream, PollFlags::IN)], Some(&now)) != Ok(1) {
             return Ok(());
         }
-        let mut piece = [0; 4096];
+        let mut piece = [0; PIECE];
         let length = rustix::io::read(stream.as_fd(), &mut piece).unwrap_or(0);
         if length == 0 {
             self.streams[index] = None;
