@@ -54,7 +54,7 @@ impl<'a> Addresses<'a> {
         };
         made(&directory)?;
         made(&self.layout.sandbox(&endpoint.sandbox).endpoints())?;
-        let taken: HashSet<String> = names_in(&directory)?.into_iter().collect();
+        let taken: HashSet<String> = document::names_in(&directory)?.into_iter().collect();
         for pool in &self.network.pools {
             let asked = match pool.gateway {
                 IpAddr::V4(_) => attachment.address.map(IpAddr::from),
@@ -168,7 +168,7 @@ impl<'a> Addresses<'a> {
     pub(crate) fn list(&self) -> Result<Vec<Endpoint>> {
         let directory = self.directory();
         let mut found = std::collections::BTreeMap::new();
-        for name in names_in(&directory)? {
+        for name in document::names_in(&directory)? {
             let Ok(address) = name.parse::<IpAddr>() else { continue };
             // One that cannot be read stands in nobody's way; it goes when its sandbox is gone.
             let Ok(Some(endpoint)) = self.read(&directory.join(name)) else { continue };
@@ -183,7 +183,7 @@ impl<'a> Addresses<'a> {
     pub(crate) fn reclaim(&self) -> Result<usize> {
         let directory = self.directory();
         let mut reclaimed = 0;
-        for name in names_in(&directory)? {
+        for name in document::names_in(&directory)? {
             let path = directory.join(&name);
             let is_address = name.parse::<IpAddr>().is_ok();
             let owner = if is_address { self.read(&path) } else { Ok(None) };
@@ -195,7 +195,7 @@ impl<'a> Addresses<'a> {
                 Err(_) => path.metadata().is_ok_and(|data| data.nlink() == 1),
             };
             if is_left {
-                remove(&path)?;
+                document::remove(&path)?;
                 reclaimed += 1;
             }
         }
@@ -210,10 +210,10 @@ pub(crate) fn release_record(layout: &Layout, record: &Path) -> Result<()> {
         let name = layout.network_addresses(&endpoint.network).join(address.address.to_string());
         // A killed claim may name an address that somebody else had.
         if read_endpoint(&name)?.is_some_and(|owner| owner.sandbox == endpoint.sandbox) {
-            remove(&name)?;
+            document::remove(&name)?;
         }
     }
-    remove(record)
+    document::remove(record)
 }
 
 /// A document; `None` if there is none.
@@ -239,23 +239,4 @@ pub(crate) fn hardware_of(address: IpAddr) -> HardwareAddress {
     };
     let [a, b, c, d] = last;
     HardwareAddress([0x02, 0x68, a, b, c, d])
-}
-
-fn names_in(directory: &Path) -> Result<Vec<String>> {
-    let failed = |error| Error::io(format!("list `{}`", directory.display()), error);
-    let entries = match std::fs::read_dir(directory) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(failed)?,
-    };
-    let names = entries.map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()));
-    names.collect::<std::io::Result<_>>().map_err(failed)
-}
-
-fn remove(path: &Path) -> Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(Error::io(format!("remove `{}`", path.display()), error))
-        }
-        _ => Ok(()),
-    }
 }

@@ -1,4 +1,4 @@
-//! Reading the documents of networks and endpoints, which are JSON with a version.
+//! The documents of networks and endpoints, which are JSON with a version: finding, reading and removing them.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -11,6 +11,33 @@ use crate::error::{Error, Kind, Result};
 
 /// Longest document, in bytes.
 pub(crate) const LIMIT: u64 = 1 << 20;
+
+/// The names in a directory; none if that is not there.
+///
+/// # Errors
+/// [`Kind::Io`].
+pub(crate) fn names_in(directory: &Path) -> Result<Vec<String>> {
+    let failed = |error| Error::io(format!("list `{}`", directory.display()), error);
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed)?,
+    };
+    let names = entries.map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()));
+    names.collect::<std::io::Result<_>>().map_err(failed)
+}
+
+/// Removes a file; fine if it is not there.
+///
+/// # Errors
+/// [`Kind::Io`], [`Kind::Denied`].
+pub(crate) fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(Error::io(format!("remove `{}`", path.display()), error))
+        }
+        _ => Ok(()),
+    }
+}
 
 /// A document; `None` if there is none. `noun` is what it describes, and `version` where it says its version.
 ///

@@ -1,8 +1,6 @@
 //! The networks of an installation: making, finding and removing them. The document is the network; its bridge and its rules
 //! follow from it (see `bridges`).
 
-use std::io::ErrorKind;
-
 use holm_spec::Timestamp;
 use holm_spec::layout::Layout;
 use holm_spec::network::{DEFAULT, Driver, Endpoint, Network};
@@ -59,16 +57,8 @@ impl Networks {
     /// # Errors
     /// [`Kind::Io`].
     pub fn list(&self) -> Result<Vec<Network>> {
-        let directory = self.layout.networks();
-        let failed = |error| Error::io(format!("list `{}`", directory.display()), error);
-        let entries = match std::fs::read_dir(&directory) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.map_err(failed)?,
-        };
         let mut networks = Vec::new();
-        for entry in entries {
-            let name = entry.map_err(failed)?.file_name();
-            let name = name.to_string_lossy();
+        for name in document::names_in(&self.layout.networks())? {
             if let Some(name) = name.strip_suffix(".json").filter(|name| !name.starts_with('.')) {
                 match self.read(name) {
                     Err(error) if error.kind() == Kind::Corrupt => {}
@@ -260,16 +250,9 @@ impl Networks {
 
     /// Addresses that plugins give are no names of files here.
     fn endpoints_by_sandbox(&self, network: &Network) -> Result<Vec<Endpoint>> {
-        let directory = self.layout.sandboxes();
-        let failed = |error| Error::io(format!("list `{}`", directory.display()), error);
-        let entries = match std::fs::read_dir(&directory) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.map_err(failed)?,
-        };
         let mut endpoints = Vec::new();
-        for entry in entries {
-            let name = entry.map_err(failed)?.file_name();
-            let Some(sandbox) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
+        for name in document::names_in(&self.layout.sandboxes())? {
+            let Ok(sandbox) = name.parse() else { continue };
             endpoints.extend(read_endpoint(&self.layout.sandbox(&sandbox).endpoints().join(&network.name))?);
         }
         endpoints.sort_by(|a, b| a.addresses.cmp(&b.addresses));

@@ -8,6 +8,7 @@ use holm_sys::lock::{Lock, Mode};
 
 use crate::addresses::Addresses;
 use crate::cni;
+use crate::document;
 use crate::error::{Error, Result};
 use crate::links::{Link, Links};
 use crate::networks::Networks;
@@ -107,8 +108,7 @@ impl Networks {
                 Ok(None) => {}
                 Err(error) => {
                     // Nobody can know any more what it says.
-                    std::fs::remove_file(&path)
-                        .map_err(|error| Error::io(format!("remove `{}`", path.display()), error))?;
+                    document::remove(&path)?;
                     done.push(format!("{error}; it is removed"));
                 }
             }

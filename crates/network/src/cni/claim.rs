@@ -143,15 +143,8 @@ impl Claim {
             self.call(layout, lock, "DEL", list::program(plugin), &input)?;
         }
         fail_point::reached("cni-deleted");
-        for path in [self.path(layout), self.input(layout)] {
-            match std::fs::remove_file(&path) {
-                Err(error) if error.kind() != ErrorKind::NotFound => {
-                    return Err(Error::io(format!("remove `{}`", path.display()), error));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
+        document::remove(&self.path(layout))?;
+        document::remove(&self.input(layout))
     }
 
     fn call(
@@ -240,19 +233,11 @@ fn is_recent(claim: &Path) -> bool {
 
 fn names(layout: &Layout) -> Result<Vec<(Id, PathBuf)>> {
     let directory = layout.cni();
-    let failed = |error| Error::io(format!("list `{}`", directory.display()), error);
-    let entries = match std::fs::read_dir(&directory) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(failed)?,
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(failed)?;
-        let name = entry.file_name();
-        let sandbox = name.to_str().and_then(|name| name.split_once('-')).and_then(|(id, _)| id.parse().ok());
-        names.extend(sandbox.map(|sandbox| (sandbox, entry.path())));
-    }
-    Ok(names)
+    let names = document::names_in(&directory)?.into_iter().filter_map(|name| {
+        let sandbox = name.split_once('-')?.0.parse().ok()?;
+        Some((sandbox, directory.join(name)))
+    });
+    Ok(names.collect())
 }
 
 fn read(path: &Path) -> Result<Option<Claim>> {

@@ -150,18 +150,19 @@ impl Batch {
     }
 
     pub(super) fn rule(&mut self, chain: &str, rule: Rule) {
-        let table = text(&self.table);
-        self.add(NEW_RULE, flags::CREATE | APPEND, |order| {
-            order.attribute(1, &table).attribute(2, &text(chain)).nested(4, &rule.expressions)
-        });
+        self.append(chain, rule, |order| order);
     }
 
     /// A rule with a word of whose it is.
     pub(super) fn append_rule(&mut self, chain: &str, rule: Rule, user_data: &[u8]) {
+        self.append(chain, rule, |order| order.attribute(RULE_USER_DATA, user_data));
+    }
+
+    fn append(&mut self, chain: &str, rule: Rule, further: impl FnOnce(Request) -> Request) {
         let table = text(&self.table);
         self.add(NEW_RULE, flags::CREATE | APPEND, |order| {
             let order = order.attribute(1, &table).attribute(2, &text(chain)).nested(4, &rule.expressions);
-            let order = match rule.protocol {
+            further(match rule.protocol {
                 Some(protocol) => {
                     let compatible = Attributes::new()
                         .attribute(1, &u32::from(protocol).to_be_bytes())
@@ -169,8 +170,7 @@ impl Batch {
                     order.nested(5, &compatible)
                 }
                 None => order,
-            };
-            order.attribute(RULE_USER_DATA, user_data)
+            })
         });
     }
 
@@ -250,21 +250,32 @@ pub(super) fn count_rules(netlink: &mut Netlink, table: &str) -> Result<Option<u
 
 /// Whether there is a table.
 pub(super) fn has_table(netlink: &mut Netlink, family: u8, table: &str) -> Result<bool, Errno> {
-    match netlink.ask_one(about(GET_TABLE, 0, family, table)) {
+    is_there(netlink, about(GET_TABLE, 0, family, table))
+}
+
+/// Whether there is a chain.
+pub(super) fn has_chain(netlink: &mut Netlink, family: u8, table: &str, chain: &str) -> Result<bool, Errno> {
+    is_there(netlink, about(GET_CHAIN, 0, family, table).attribute(3, &text(chain)))
+}
+
+fn is_there(netlink: &mut Netlink, question: Request) -> Result<bool, Errno> {
+    match netlink.ask_one(question) {
         Ok(_) => Ok(true),
         Err(Errno::NOENT) => Ok(false),
         Err(errno) => Err(errno),
     }
 }
 
-/// The rules of a chain; an error if there is none of that name.
+/// The rules of a chain; none if there is none of that name.
 pub(super) fn chain_rules(
     netlink: &mut Netlink,
     family: u8,
     table: &str,
     chain: &str,
 ) -> Result<Vec<Answer>, Errno> {
-    netlink.ask_one(about(GET_CHAIN, 0, family, table).attribute(3, &text(chain)))?;
+    if !has_chain(netlink, family, table, chain)? {
+        return Ok(Vec::new());
+    }
     netlink.ask(about(GET_RULE, flags::DUMP, family, table).attribute(2, &text(chain)))
 }
 

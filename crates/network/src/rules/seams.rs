@@ -14,7 +14,7 @@
 use holm_sys::netlink::{Answer, Netlink};
 use rustix::io::Errno;
 
-use super::nftables::{Batch, Fact, RULE_HANDLE, RULE_USER_DATA, Rule, chain_rules, has_table};
+use super::nftables::{Batch, Fact, RULE_HANDLE, RULE_USER_DATA, Rule, chain_rules, has_chain, has_table};
 
 const TABLE: &str = "filter";
 const FAMILY_IPV4: u8 = 2;
@@ -47,23 +47,11 @@ struct Seam {
 const SEAMS: [Seam; 6] = [
     Seam { family: FAMILY_IPV4, sign: "DOCKER-USER", chain: "FORWARD", passing: Passing::Through },
     Seam { family: FAMILY_IPV6, sign: "DOCKER-USER", chain: "FORWARD", passing: Passing::Through },
-    Seam { chain: "ufw-user-forward", ..UFW },
-    Seam { family: FAMILY_IPV6, sign: "ufw6-user-forward", chain: "ufw6-user-forward", ..UFW },
-    Seam { sign: "ufw-user-input", chain: "ufw-user-input", passing: Passing::Questions, ..UFW },
-    Seam {
-        family: FAMILY_IPV6,
-        sign: "ufw6-user-input",
-        chain: "ufw6-user-input",
-        passing: Passing::Questions,
-    },
+    Seam::own(FAMILY_IPV4, "ufw-user-forward", Passing::Through),
+    Seam::own(FAMILY_IPV6, "ufw6-user-forward", Passing::Through),
+    Seam::own(FAMILY_IPV4, "ufw-user-input", Passing::Questions),
+    Seam::own(FAMILY_IPV6, "ufw6-user-input", Passing::Questions),
 ];
-
-const UFW: Seam = Seam {
-    family: FAMILY_IPV4,
-    sign: "ufw-user-forward",
-    chain: "ufw-user-forward",
-    passing: Passing::Through,
-};
 
 /// The chains for what goes through the host that others offer here.
 ///
@@ -110,10 +98,8 @@ fn present(netlink: &mut Netlink) -> Result<Vec<Seam>, Errno> {
             continue;
         }
         for seam in SEAMS.iter().filter(|seam| seam.family == family) {
-            match chain_rules(netlink, family, TABLE, seam.sign) {
-                Ok(_) => present.push(*seam),
-                Err(Errno::NOENT) => {}
-                Err(errno) => return Err(errno),
+            if has_chain(netlink, family, TABLE, seam.sign)? {
+                present.push(*seam);
             }
         }
     }
@@ -121,11 +107,13 @@ fn present(netlink: &mut Netlink) -> Result<Vec<Seam>, Errno> {
 }
 
 impl Seam {
+    /// One that its owner has for this alone.
+    const fn own(family: u8, chain: &'static str, passing: Passing) -> Self {
+        Self { family, sign: chain, chain, passing }
+    }
+
     fn own_rules(self, netlink: &mut Netlink, owner: &str) -> Result<Vec<Answer>, Errno> {
-        let mut rules = match chain_rules(netlink, self.family, TABLE, self.chain) {
-            Err(Errno::NOENT) => return Ok(Vec::new()),
-            rules => rules?,
-        };
+        let mut rules = chain_rules(netlink, self.family, TABLE, self.chain)?;
         rules.retain(|rule| comment(rule) == Some(owner.as_bytes()));
         Ok(rules)
     }
