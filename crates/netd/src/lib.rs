@@ -7,7 +7,8 @@
 //!
 //! It owns no state: the names are those of the documents in `<run>/networks/<name>/`, which it follows, and what it
 //! forwards is not remembered. On the wire are the messages of RFC 1035 with the sizes of RFC 6891; what other servers
-//! say goes back byte for byte but for its id.
+//! say goes back byte for byte but for its id. Where firewalld is, it also keeps the bridge in a zone, since it lives as long as
+//! the network is needed.
 //!
 //! # Life
 //!
@@ -21,6 +22,7 @@ pub mod answer;
 mod claims;
 mod clients;
 mod error;
+mod firewalld;
 mod frame;
 mod gateway;
 mod nameservers;
@@ -61,6 +63,8 @@ pub struct Service {
     pub directory: PathBuf,
     /// Instead of the host's `/etc/resolv.conf`.
     pub resolv_conf: Option<PathBuf>,
+    /// The bus that firewalld is on, if it has a say about this network.
+    pub bus: Option<PathBuf>,
     /// Who waits for a byte that says that questions will be answered.
     pub ready: Option<OwnedFd>,
 }
@@ -73,7 +77,7 @@ pub fn serve(mut service: Service) -> Result<()> {
     let signals = signals::descriptor(&[SIGTERM]).map_err(|errno| Error::io("wait for signals", errno))?;
     while let Some(lock) = Lock::try_acquire(&service.directory.join(LOCK), Mode::Exclusive)? {
         let network = read(&service.document)?;
-        let server = Server::open(&network, &service.directory, service.resolv_conf.clone(), &signals)?;
+        let server = Server::open(&network, &service, &signals)?;
         service.ready.take().into_iter().for_each(say_ready);
         if server.run()? == End::Asked {
             break;

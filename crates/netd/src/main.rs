@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use holm_netd::{Service, serve};
+use holm_sys::dbus::SYSTEM_BUS;
 use holm_sys::process::{adopt_descriptor, close_all_but};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
@@ -52,14 +53,22 @@ fn main() -> ExitCode {
 }
 
 fn begin(arguments: Arguments) -> Result<(), String> {
+    let bus = is_on_host().then(|| SYSTEM_BUS.into());
     let ready = detach(arguments.ready).map_err(|errno| format!("leave the caller: {errno}"))?;
     let service = Service {
         document: arguments.root.join("networks").join(format!("{}.json", arguments.network)),
         directory: arguments.run.join("networks").join(&arguments.network),
         resolv_conf: arguments.resolv_conf,
+        bus,
         ready,
     };
     serve(service).map_err(|error| chain(&error))
+}
+
+/// Whether the network is in the namespace that the host's services are in.
+fn is_on_host() -> bool {
+    let namespace = |process| std::fs::read_link(format!("/proc/{process}/ns/net")).ok();
+    namespace("self").is_some_and(|own| namespace("1") == Some(own))
 }
 
 /// Leaves everything behind that came from the caller: descriptors, directory, session, limits, rights. Gives the

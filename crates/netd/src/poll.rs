@@ -25,6 +25,8 @@ pub enum Token {
     Client(u64),
     /// A question of that serial number to another server.
     Exchange(u64),
+    /// The host's bus.
+    Firewalld,
 }
 
 /// Bits of the number that say the kind.
@@ -39,6 +41,7 @@ impl Token {
             Self::Listener(index) => (3, index as u64),
             Self::Client(serial) => (4, serial),
             Self::Exchange(serial) => (5, serial),
+            Self::Firewalld => (6, 0),
         };
         EventData::new_u64(number << KIND_BITS | kind)
     }
@@ -51,7 +54,8 @@ impl Token {
             2 => Self::Datagram(number as usize),
             3 => Self::Listener(number as usize),
             4 => Self::Client(number),
-            _ => Self::Exchange(number),
+            5 => Self::Exchange(number),
+            _ => Self::Firewalld,
         }
     }
 }
@@ -109,6 +113,7 @@ mod tests {
             Token::Listener(2),
             Token::Client(u64::from(u32::MAX)),
             Token::Exchange(1 << 40),
+            Token::Firewalld,
         ] {
             assert_eq!(Token::from_data(token.data()), token);
         }

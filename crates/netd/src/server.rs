@@ -5,23 +5,23 @@
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use holm_spec::network::Network;
+use holm_spec::network::{DEFAULT, Network};
 use rustix::event::epoll::EventFlags;
 use rustix::net::{RecvFlags, SendFlags, recvfrom, sendto};
 
 use crate::answer::{Verdict, answer};
 use crate::claims::Claims;
 use crate::clients::Clients;
+use crate::firewalld::Firewalld;
 use crate::gateway::Gateway;
 use crate::nameservers::Nameservers;
 use crate::poll::{Poll, Token};
 use crate::upstream::{Done, Exchanges, Question, Route};
 use crate::zone::Zone;
-use crate::{Error, PORT, Result};
+use crate::{Error, PORT, Result, Service, say};
 
 /// How long nobody has to have an address before the process ends: a workload that is started again at once finds it.
 const UNUSED: Duration = Duration::from_secs(10);
@@ -57,22 +57,20 @@ pub struct Server {
     exchanges: Exchanges,
     nameservers: Nameservers,
     poll: Poll,
+    firewalld: Option<Firewalld>,
     /// Since when nobody has an address.
     unused: Option<Instant>,
     buffer: Vec<u8>,
 }
 
 impl Server {
-    /// Listens at every gateway of a network, for the names of those who claim addresses in `directory`.
-    pub fn open(
-        network: &Network,
-        directory: &Path,
-        resolv_conf: Option<PathBuf>,
-        signals: &OwnedFd,
-    ) -> Result<Self> {
-        let claims = Claims::follow(directory)?;
+    /// Listens at every gateway of a network, for the names of those who claim addresses in the service's directory.
+    pub fn open(network: &Network, service: &Service, signals: &OwnedFd) -> Result<Self> {
+        let claims = Claims::follow(&service.directory)?;
         let addresses: Vec<_> = network.pools.iter().map(|pool| pool.gateway).collect();
-        let gateways = addresses.iter().map(|address| Gateway::open(*address, &network.interface));
+        // Names of the default network are asked elsewhere, as with Docker.
+        let answering = addresses.iter().filter(|_| network.name != DEFAULT);
+        let gateways = answering.map(|address| Gateway::open(*address, &network.interface));
         let gateways = gateways.collect::<Result<Vec<_>>>()?;
         let failed = |errno| Error::io("wait for questions", errno);
         let poll = watch(&claims, &gateways, signals).map_err(failed)?;
@@ -84,12 +82,14 @@ impl Server {
             gateways,
             clients: Clients::default(),
             exchanges: Exchanges::new(),
-            nameservers: Nameservers::new(resolv_conf, addresses),
+            nameservers: Nameservers::new(service.resolv_conf.clone(), addresses),
             poll,
+            firewalld: None,
             unused: None,
             buffer: vec![0; LARGEST],
         };
         server.refresh(Instant::now());
+        server.pass_firewalld(service).map_err(failed)?;
         Ok(server)
     }
 
@@ -97,8 +97,26 @@ impl Server {
     pub fn run(mut self) -> Result<End> {
         loop {
             if let Some(end) = self.turn()? {
+                // The next one is at it already where this one was displaced.
+                let firewalld = self.firewalld.take_if(|_| end != End::Displaced);
+                firewalld.into_iter().for_each(Firewalld::leave);
                 return Ok(end);
             }
+        }
+    }
+
+    fn pass_firewalld(&mut self, service: &Service) -> Result<(), holm_sys::Errno> {
+        let bus = service.bus.as_ref();
+        self.firewalld = bus.and_then(|bus| Firewalld::open(bus, &self.network.interface));
+        let mut opened = self.firewalld.iter();
+        opened.try_for_each(|firewalld| self.poll.add(firewalld, Token::Firewalld, EventFlags::IN))
+    }
+
+    fn hear_firewalld(&mut self) {
+        let heard = self.firewalld.as_mut().map(Firewalld::proceed);
+        if let Some(Err(error)) = heard {
+            say(&format!("hear from the host's bus: {error}"));
+            self.firewalld = None;
         }
     }
 
@@ -118,6 +136,7 @@ impl Server {
                     self.clients.accept(&self.poll, &self.gateways[gateway].listener, now);
                 }
                 Token::Client(serial) => self.take_from_client(serial, flags, now),
+                Token::Firewalld => self.hear_firewalld(),
                 Token::Exchange(serial) => {
                     let done = self.exchanges.proceed(&self.poll, serial, &mut self.buffer, now);
                     self.deliver_all(done, now);

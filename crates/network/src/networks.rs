@@ -14,6 +14,7 @@ use crate::document;
 use crate::error::{Error, Kind, Result};
 use crate::links::Links;
 use crate::plan::{self, NewNetwork, Surroundings};
+use crate::rules::Rules;
 
 /// Held by who answers for the names of a network.
 pub(crate) const RESOLVER_LOCK: &str = ".netd.lock";
@@ -205,12 +206,13 @@ impl Networks {
     }
 
     /// Prepares a network for who answers for its names: its bridge, and the directory of its addresses. Says whether nobody
-    /// answers yet; of the default network, and of one that plugins carry, nobody ever does.
+    /// does yet. Of a network that plugins carry nobody ever does; of the default network only beside firewalld, to which the
+    /// same process tells of the bridge.
     ///
     /// # Errors
     /// [`Kind::NotFound`]; what the kernel says.
     pub fn lacks_resolver(&self, name: &str) -> Result<bool> {
-        if name == DEFAULT {
+        if name == DEFAULT && !Rules::open(&self.table())?.are_beside_firewalld() {
             return Ok(false);
         }
         let network = self.find(name)?;

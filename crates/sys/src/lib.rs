@@ -8,6 +8,7 @@ pub mod allocator;
 pub mod appended;
 pub mod attributes;
 pub mod bpf;
+pub mod dbus;
 pub mod entropy;
 pub mod exec;
 pub mod fail_point;

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use super::Check;
 use super::Need::{Containers, Settings};
-use super::{mounts, names};
+use super::{firewalld, mounts, names};
 use crate::host::{helper, require_root};
 
 /// The oldest kernel that Holm promises to run on.
@@ -24,6 +24,7 @@ pub(super) fn examine(layout: &Layout) -> Vec<Check> {
     let mut checks = vec![kernel(), rights(), capabilities(), programs(), user_namespaces()];
     checks.extend(mounts::examine());
     checks.extend([groups(), limits(), filters(), rules(), passage(layout), names::examine()]);
+    checks.extend(firewalld::examine(layout));
     checks
 }
 
@@ -166,7 +167,7 @@ fn rules() -> Check {
 /// What other rules of packets do to those of workloads.
 fn passage(layout: &Layout) -> Check {
     let check = |found: String| Check::ok("forwarding", Settings, found);
-    let Passage { dropped_by, seams } = match holm_network::Networks::new(layout).passage() {
+    let Passage { dropped_by, seams, .. } = match holm_network::Networks::new(layout).passage() {
         Err(error) => return check(error.to_string()),
         Ok(passage) if passage.dropped_by.is_empty() => {
             return check("no other rules drop what passes".to_owned());
@@ -181,7 +182,7 @@ fn passage(layout: &Layout) -> Check {
     }
     check(dropped).limited(
         "workloads reach nothing beyond the host, and their published ports only from the host itself",
-        "let the bridges through there: add a rule that accepts what comes from or goes to `holm*`, or `firewall-cmd --zone=trusted --add-interface=holm0` with firewalld",
+        "let the bridges through there: add a rule that accepts what comes from or goes to `holm*`",
     )
 }
 

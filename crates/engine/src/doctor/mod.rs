@@ -4,6 +4,7 @@
 //! needed to ask; without root's most answers are that it is missing.
 
 mod containers;
+mod firewalld;
 mod machines;
 mod mounts;
 mod names;

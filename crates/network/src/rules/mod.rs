@@ -38,6 +38,9 @@ use nftables::{Batch, Concatenation, Fact, Hook, Rule, Type};
 /// Kinds of messages that begin what the kernel tells when a table, chain, rule or set of anybody's is removed.
 pub const TAKING_AWAY: [u16; 4] = nftables::REMOVALS;
 
+/// Name of its table.
+const FIREWALLD: &str = "firewalld";
+
 const BRIDGES: (&str, u32) = ("bridges", 1);
 const INTERNAL: (&str, u32) = ("internal", 2);
 const EARLY: &str = "early";
@@ -128,6 +131,8 @@ pub struct Passage {
     pub dropped_by: Vec<(String, String)>,
     /// Chains that they offer for exceptions, where ours are.
     pub seams: Vec<&'static str>,
+    /// firewalld has rules, and rejects what it was not told of.
+    pub firewalld: bool,
 }
 
 /// The table, in the caller's network namespace.
@@ -192,6 +197,11 @@ impl Rules {
         seams::are_kept(&mut self.netlink, &self.table).unwrap_or(true)
     }
 
+    /// Whether firewalld has rules here.
+    pub fn are_beside_firewalld(&mut self) -> bool {
+        nftables::has_table(&mut self.netlink, nftables::FAMILY_INET, FIREWALLD).unwrap_or(false)
+    }
+
     /// What others do to what passes.
     ///
     /// # Errors
@@ -200,7 +210,7 @@ impl Rules {
         let dropped_by = nftables::dropping_chains(&mut self.netlink, &self.table);
         let dropped_by = dropped_by.map_err(|errno| self.failed("read", errno))?;
         let seams = seams::offered(&mut self.netlink).map_err(|errno| self.failed("read", errno))?;
-        Ok(Passage { dropped_by, seams })
+        Ok(Passage { dropped_by, seams, firewalld: self.are_beside_firewalld() })
     }
 
     /// Whether there is a table.

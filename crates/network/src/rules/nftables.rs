@@ -33,7 +33,7 @@ pub const REMOVALS: [u16; 4] = [
     SUBSYSTEM << 8 | DELETE_RULE,
     SUBSYSTEM << 8 | DELETE_SET,
 ];
-const FAMILY_INET: u8 = 1;
+pub(super) const FAMILY_INET: u8 = 1;
 /// Flag: after the rules that are there.
 const APPEND: u16 = 0x800;
 /// Attributes of a rule.

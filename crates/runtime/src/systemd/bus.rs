@@ -1,25 +1,16 @@
-//! A connection to systemd: one socket, one call at a time, no threads.
-//!
-//! ```text
-//! \0 AUTH EXTERNAL, DATA, BEGIN    the kernel tells the other side who this is ("Authentication Protocol")
-//! call -> answer                   signals that come between are kept
-//! ```
-//! Root talks to the manager itself, at its private socket; everybody to their own manager, at its private socket or
+//! A connection to systemd: one call at a time; signals that come between are kept. Root talks to the manager itself, at its private socket; everybody to their own manager, at its private socket or
 //! over their message bus.
 
 use std::collections::VecDeque;
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::wire::{Call, ERROR, Message, PREFIX, RETURN, SIGNAL};
+use holm_sys::dbus::{Call, Connection, ERROR, Message, PREFIX, RETURN, SIGNAL, SYSTEM_BUS};
+
 use crate::error::{Context, Error, Kind, Result};
 
 /// How long systemd may take to answer, and to finish a job.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// `DATA`, and `OK` with the 32 digits of the server's id.
-const ANSWER_LENGTH: usize = 6 + 3 + 32 + 2;
 
 /// Whose manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +24,7 @@ pub(super) enum Manager {
 /// A connection to a manager.
 #[derive(Debug)]
 pub(super) struct Bus {
-    stream: UnixStream,
-    serial: u32,
+    connection: Connection,
     /// Behind a message bus the manager has a name; alone it has none.
     destination: Option<&'static str>,
     signals: VecDeque<Message>,
@@ -77,43 +67,14 @@ impl Bus {
 
     fn open(path: &Path, destination: Option<&'static str>) -> Result<Self> {
         let failed = || format!("connect to systemd at `{}`", path.display());
-        let stream = UnixStream::connect(path).context(failed)?;
-        stream.set_read_timeout(Some(PATIENCE)).context(failed)?;
-        let mut bus = Self { stream, serial: 0, destination, signals: VecDeque::new() };
-        bus.authenticate().context(failed)?;
-        Ok(bus)
-    }
-
-    /// Without a name: inside a user namespace this process does not know its own. All at once, and nothing else before
-    /// the answer: a call that comes together with `BEGIN` lies at systemd until more comes.
-    fn authenticate(&mut self) -> std::io::Result<()> {
-        self.stream.write_all(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")?;
-        let mut answer = [0; ANSWER_LENGTH];
-        let (challenge, welcome) = answer.split_at_mut(b"DATA\r\n".len());
-        self.stream.read_exact(challenge)?;
-        if challenge == b"DATA\r\n" {
-            self.stream.read_exact(welcome)?;
-            if welcome.starts_with(b"OK ") && welcome.ends_with(b"\r\n") {
-                return Ok(());
-            }
-        }
-        let answer = String::from_utf8_lossy(&answer).trim_end_matches('\0').escape_debug().to_string();
-        Err(std::io::Error::other(format!("it answered `{answer}`")))
+        let connection = Connection::open(path, PATIENCE).context(failed)?;
+        Ok(Self { connection, destination, signals: VecDeque::new() })
     }
 
     /// A message bus wants to be greeted, and the manager behind it to be told that somebody listens.
     fn greet(&mut self) -> Result<()> {
-        let bus = "org.freedesktop.DBus";
-        let hello = Call {
-            destination: Some(bus),
-            path: "/org/freedesktop/DBus",
-            interface: bus,
-            member: "Hello",
-            signature: "",
-            body: Vec::new(),
-        };
         let failed = |error| Error::caused(Kind::System, "greet the message bus", error);
-        self.exchange(&hello)?.map_err(failed)?;
+        self.exchange(&Connection::bus_call("Hello"))?.map_err(failed)?;
         self.call("Subscribe", "", Vec::new())?.map(drop).map_err(failed)
     }
 
@@ -129,6 +90,7 @@ impl Bus {
             member,
             signature,
             body,
+            ..Call::default()
         };
         self.exchange(&call)
     }
@@ -138,15 +100,14 @@ impl Bus {
     /// # Errors
     /// As [`Bus::call`].
     pub fn exchange(&mut self, call: &Call<'_>) -> Result<Result<Message, Refusal>> {
-        self.serial += 1;
         let failed = || format!("call `{}` of systemd", call.member);
-        self.stream.write_all(&call.encode(self.serial)).context(failed)?;
+        let serial = self.connection.send(call).context(failed)?;
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let message = self.receive(deadline).context(failed)?;
+            let message = self.connection.receive(deadline).context(failed)?;
             match message.kind {
-                RETURN if message.answers == Some(self.serial) => return Ok(Ok(message)),
-                ERROR if message.answers == Some(self.serial) => {
+                RETURN if message.answers == Some(serial) => return Ok(Ok(message)),
+                ERROR if message.answers == Some(serial) => {
                     let text = message.signature.starts_with('s').then(|| message.body().string());
                     let text = text.flatten().unwrap_or("it gives no reason").to_owned();
                     return Ok(Err(Refusal { name: message.error, message: text }));
@@ -166,7 +127,7 @@ impl Bus {
         loop {
             let signal = match self.signals.pop_front() {
                 Some(signal) => signal,
-                None => self.receive(deadline).context(|| "wait for systemd")?,
+                None => self.connection.receive(deadline).context(|| "wait for systemd")?,
             };
             if let Some((found, result)) = removed_job(&signal)
                 && found == job
@@ -174,36 +135,6 @@ impl Bus {
                 return Ok(result);
             }
         }
-    }
-
-    fn receive(&mut self, deadline: Instant) -> std::io::Result<Message> {
-        let broken = || std::io::Error::other("it sent what is no message");
-        let mut bytes = vec![0; PREFIX];
-        self.read(&mut bytes, deadline)?;
-        let length = Message::length(&bytes).ok_or_else(broken)?;
-        bytes.resize(length, 0);
-        self.read(&mut bytes[PREFIX..], deadline)?;
-        Message::decode(&bytes).ok_or_else(broken)
-    }
-
-    fn read(&mut self, mut buffer: &mut [u8], deadline: Instant) -> std::io::Result<()> {
-        while !buffer.is_empty() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(ErrorKind::TimedOut.into());
-            }
-            self.stream.set_read_timeout(Some(left))?;
-            match self.stream.read(buffer) {
-                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-                Ok(count) => buffer = &mut buffer[count..],
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    return Err(ErrorKind::TimedOut.into());
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
     }
 }
 
@@ -228,7 +159,7 @@ fn removed_job(signal: &Message) -> Option<(String, String)> {
 /// The manager's own socket, and that of the message bus before it.
 fn sockets(manager: Manager) -> (Option<PathBuf>, Option<PathBuf>) {
     match manager {
-        Manager::System => (Some("/run/systemd/private".into()), Some("/run/dbus/system_bus_socket".into())),
+        Manager::System => (Some("/run/systemd/private".into()), Some(SYSTEM_BUS.into())),
         Manager::User => {
             let run = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
             let bus = run.as_ref().map(|run| run.join("bus"));

@@ -15,12 +15,12 @@
 
 mod bus;
 mod properties;
-mod wire;
 
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use holm_spec::runtime::LinuxResources;
+use holm_sys::dbus::{Value, Writer};
 use holm_sys::process::{self, Child, CloneOptions, Namespaces};
 use holm_sys::rustix::pipe::{PipeFlags, pipe_with};
 use holm_sys::rustix::process::Pid;
@@ -31,7 +31,6 @@ use crate::rootless::is_host_root;
 pub use bus::ended_job;
 use bus::{Bus, Manager, Refusal};
 use properties::{Properties, of_annotations, of_setting};
-use wire::{Value, Writer};
 
 /// Where a container's scope is.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 
-use super::wire::Value;
 use crate::error::{Error, Result};
+use holm_sys::dbus::Value;
 
 /// Annotations that are properties begin with it; the value is one of GVariant's text format.
 const ANNOTATION: &str = "org.systemd.property.";

@@ -1,5 +1,5 @@
-//! Messages of D-Bus (D-Bus Specification, "Type System" and "Message Protocol"), as many of its types as systemd's
-//! manager speaks. Pure: no I/O.
+//! Messages of D-Bus (D-Bus Specification, "Type System" and "Message Protocol"), as many of its types as systemd and
+//! firewalld speak to us. Pure: no I/O.
 //!
 //! ```text
 //! byte order | type | flags | version     4 bytes
@@ -9,28 +9,45 @@
 //! ```
 //! Everything is written in little endian; of the other side's messages either order is read.
 
-/// Longest message that is read, in bytes; the specification allows 128 MiB, systemd needs a few hundred.
-pub(super) const MESSAGE_LIMIT: usize = 1 << 20;
+/// Longest message that is read, in bytes; the specification allows 128 MiB, those we speak to need a few hundred.
+pub const MESSAGE_LIMIT: usize = 1 << 20;
 /// Length of what comes before the header fields' content.
-pub(super) const PREFIX: usize = 16;
+pub const PREFIX: usize = 16;
 
-/// `METHOD_CALL`, `METHOD_RETURN`, `ERROR` and `SIGNAL`.
-pub(super) const CALL: u8 = 1;
-pub(super) const RETURN: u8 = 2;
-pub(super) const ERROR: u8 = 3;
-pub(super) const SIGNAL: u8 = 4;
+/// `METHOD_CALL`.
+pub const CALL: u8 = 1;
+/// `METHOD_RETURN`.
+pub const RETURN: u8 = 2;
+/// `ERROR`.
+pub const ERROR: u8 = 3;
+/// `SIGNAL`.
+pub const SIGNAL: u8 = 4;
 
-/// A value of a property.
+/// `NO_REPLY_EXPECTED`: nobody waits for what comes of a call.
+pub const NO_REPLY: u8 = 1;
+/// `NO_AUTO_START`: who does not run is not started for a call's sake.
+pub const NO_AUTO_START: u8 = 2;
+
+/// A value of a property; the letters are those of signatures.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Value {
+pub enum Value {
+    /// `b`
     Bool(bool),
+    /// `i`
     I32(i32),
+    /// `u`
     U32(u32),
+    /// `x`
     I64(i64),
+    /// `t`
     U64(u64),
+    /// `s`
     String(String),
+    /// `ay`
     Bytes(Vec<u8>),
+    /// `au`
     Numbers(Vec<u32>),
+    /// `as`
     Strings(Vec<String>),
 }
 
@@ -52,9 +69,10 @@ impl Value {
 
 /// A body in the making.
 #[derive(Debug, Default)]
-pub(super) struct Writer(Vec<u8>);
+pub struct Writer(Vec<u8>);
 
 impl Writer {
+    /// The bytes.
     pub fn finish(self) -> Vec<u8> {
         self.0
     }
@@ -63,11 +81,13 @@ impl Writer {
         self.0.resize(self.0.len().next_multiple_of(to), 0);
     }
 
+    /// `y`
     pub fn byte(&mut self, value: u8) -> &mut Self {
         self.0.push(value);
         self
     }
 
+    /// `u`
     pub fn number(&mut self, value: u32) -> &mut Self {
         self.align(4);
         self.0.extend_from_slice(&value.to_le_bytes());
@@ -80,6 +100,7 @@ impl Writer {
         self
     }
 
+    /// `s`, and `o`
     pub fn string(&mut self, text: &str) -> &mut Self {
         self.number(length(text.len()));
         self.0.extend_from_slice(text.as_bytes());
@@ -141,14 +162,21 @@ fn length(length: usize) -> u32 {
 }
 
 /// A method to call.
-#[derive(Debug)]
-pub(super) struct Call<'a> {
+#[derive(Clone, Debug, Default)]
+pub struct Call<'a> {
+    /// [`NO_REPLY`], [`NO_AUTO_START`].
+    pub flags: u8,
+    /// Whose method, where a message bus is between.
     pub destination: Option<&'a str>,
+    /// The object.
     pub path: &'a str,
+    /// The interface that the method belongs to.
     pub interface: &'a str,
+    /// The method.
     pub member: &'a str,
     /// Types of the arguments.
     pub signature: &'a str,
+    /// The arguments, as a [`Writer`] wrote them.
     pub body: Vec<u8>,
 }
 
@@ -162,7 +190,7 @@ impl Call<'_> {
             (6, "s", self.destination),
         ];
         let mut writer = Writer::default();
-        writer.byte(b'l').byte(CALL).byte(0).byte(1);
+        writer.byte(b'l').byte(CALL).byte(self.flags).byte(1);
         writer.number(length(self.body.len())).number(serial);
         let fields = texts.into_iter().filter_map(|(code, kind, text)| Some((code, kind, text?)));
         let signature = (!self.signature.is_empty()).then_some((8, "g", self.signature));
@@ -183,12 +211,16 @@ impl Call<'_> {
 
 /// A message that came in.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Message {
+pub struct Message {
+    /// [`CALL`], [`RETURN`], [`ERROR`] or [`SIGNAL`].
     pub kind: u8,
     /// Of which call it is the answer.
     pub answers: Option<u32>,
+    /// Name of the signal, or of the method.
     pub member: String,
+    /// Name of the error, such as `org.freedesktop.systemd1.NoSuchUnit`.
     pub error: String,
+    /// Types of the arguments.
     pub signature: String,
     body: Vec<u8>,
     big_endian: bool,
@@ -245,7 +277,7 @@ fn is_big_endian(bytes: &[u8]) -> Option<bool> {
 
 /// Reads values one after the other; `None` at the end and for what is none.
 #[derive(Debug)]
-pub(super) struct Reader<'a> {
+pub struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
     big_endian: bool,
@@ -266,6 +298,7 @@ impl<'a> Reader<'a> {
         self.take(1).map(|bytes| bytes[0])
     }
 
+    /// `u`
     pub fn number(&mut self) -> Option<u32> {
         self.align(4);
         let bytes = self.take(4)?.try_into().ok()?;
@@ -278,6 +311,7 @@ impl<'a> Reader<'a> {
         self.text(length)
     }
 
+    /// `g`
     pub fn signature(&mut self) -> Option<&'a str> {
         let length = self.byte()?.into();
         self.text(length)
@@ -301,6 +335,7 @@ mod tests {
             member: "StopUnit",
             signature,
             body,
+            ..Call::default()
         };
         call.encode(7)
     }
