@@ -15,6 +15,7 @@ mod cli {
     mod exec;
     mod exit_codes;
     mod files;
+    mod firewalls;
     mod health;
     mod identity;
     mod image_files;

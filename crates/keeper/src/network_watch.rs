@@ -1,6 +1,7 @@
 //! What somebody takes away from the networks of this keeper's workloads is put back at once.
 //!
-//! Every keeper hears of it, and one of them does it: the others see that it has, and look no further.
+//! Every keeper hears of it, and one of them does it: the others see that it has, and look no further. What is ours among the
+//! rules of others waits until they have come to rest.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -14,6 +15,9 @@ use crate::server::{Server, Token};
 const PAUSE: Duration = Duration::from_millis(20);
 /// By how much the pauses of keepers differ, in milliseconds.
 const SPREAD: u32 = 32;
+/// How long nothing has to be taken away until others are done with their rules: ufw takes a second to begin anew, by dozens of
+/// programs, and stops halfway if a rule comes between.
+const REST: Duration = Duration::from_millis(1500);
 /// Until it is tried again where another process is at it.
 const AGAIN: Duration = Duration::from_millis(200);
 /// Until it is tried again where it failed.
@@ -25,6 +29,8 @@ pub(crate) struct NetworkWatch {
     watch: Option<Watch>,
     /// When to look, if there is a reason to.
     pub due: Option<Instant>,
+    /// When to look among the rules of others.
+    pub at_rest: Option<Instant>,
     /// When the last reason was heard of.
     heard: Option<SystemTime>,
 }
@@ -47,12 +53,14 @@ impl Server {
             self.networks.heard = Some(SystemTime::now());
             let spread = Duration::from_millis((std::process::id() % SPREAD).into());
             self.networks.due.get_or_insert(Instant::now() + PAUSE + spread);
+            self.networks.at_rest = Some(Instant::now() + REST + spread);
         }
     }
 
     /// Puts back what is gone, if it is time to look.
     pub fn repair_networks_due(&mut self) {
         let now = Instant::now();
+        self.restore_seams_due(now);
         if self.networks.due.take_if(|due| *due <= now).is_none() {
             return;
         }
@@ -65,6 +73,17 @@ impl Server {
         let Some(watch) = &mut self.networks.watch else { return };
         if let Ok(bridges) = watch.renew(&networks, &self.sandbox) {
             let _ = epoll::add(&self.epoll, bridges, Token::Networks.data(), EventFlags::IN);
+        }
+    }
+
+    fn restore_seams_due(&mut self, now: Instant) {
+        if self.networks.at_rest.take_if(|at_rest| *at_rest <= now).is_none() {
+            return;
+        }
+        match Networks::new(&self.layout).restore_seams() {
+            Ok(Some(_)) => {}
+            Ok(None) => self.networks.at_rest = Some(now + AGAIN),
+            Err(_) => self.networks.at_rest = Some(now + LATER),
         }
     }
 }

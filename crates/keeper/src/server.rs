@@ -192,6 +192,7 @@ impl Server {
         let due = restarts
             .chain(checks)
             .chain(self.networks.due)
+            .chain(self.networks.at_rest)
             .min()
             .map(|due| due.saturating_duration_since(Instant::now()));
         let patience = accept.into_iter().chain(due).min()?;

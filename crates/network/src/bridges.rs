@@ -14,7 +14,7 @@ use crate::addresses::hardware_of;
 use crate::error::{Error, Kind, Result};
 use crate::links::{Bridge, Link, Links};
 use crate::networks::{Networks, RESOLVER_LOCK, Stable};
-use crate::rules::{Rules, Wanted};
+use crate::rules::{Rules, Wanted, When};
 use crate::sysctl;
 
 /// Where Holm is installed usually; the names of another installation's things say whose they are.
@@ -165,8 +165,13 @@ impl Networks {
         let endpoints = self.all_endpoints(&networks)?;
         let wanted = Wanted { networks: &networks, endpoints: &endpoints, made_router, ..Wanted::default() };
         let mut rules = Rules::open(&self.table())?;
-        rules.keep_seams(!networks.is_empty());
-        rules.write(&wanted)
+        rules.write(&wanted)?;
+        if networks.is_empty() {
+            rules.leave_seams();
+        } else {
+            rules.keep_seams(When::AtRest);
+        }
+        Ok(())
     }
 
     /// Removes the bridge of a network, and what its rules and addresses were.

@@ -34,7 +34,7 @@ pub use networks::Networks;
 pub use plan::NewNetwork;
 pub use ports::Ports;
 pub use relay::{Relay, Relayed};
-pub use rules::Passage;
+pub use rules::{Chain, Passage};
 pub use watch::Watch;
 
 /// Removes all rules, as somebody does who flushes what is not theirs; for tests.

@@ -12,7 +12,7 @@ use crate::document;
 use crate::error::{Error, Result};
 use crate::links::{Link, Links};
 use crate::networks::Networks;
-use crate::rules::{Passage, Rules, Wanted};
+use crate::rules::{Passage, Rules, Wanted, When};
 
 impl Networks {
     /// Puts right what a crash, or somebody, left: what CNI plugins did for sandboxes that are gone, and all that
@@ -30,15 +30,24 @@ impl Networks {
     }
 
     /// Puts right addresses without a sandbox, bridges that are gone or belong to no network, rules that are not what they must
-    /// be. Says what was done, a line each; `None` if another process is at it.
+    /// be, of ours and among those of others. Says what was done, a line each; `None` if another process is at it.
     ///
     /// # Errors
     /// As [`Networks::repair`].
     pub fn restore(&self) -> Result<Option<Vec<String>>> {
+        let Some(_alone) = self.alone()? else { return Ok(None) };
+        let mut done = self.restore_own()?;
+        done.extend(self.keep_seams(When::AtRest)?);
+        Ok(Some(done))
+    }
+
+    fn alone(&self) -> Result<Option<Lock>> {
+        Ok(Lock::try_acquire(&self.layout().networks_lock(), Mode::Exclusive)?)
+    }
+
+    /// All that is ours. The caller is alone.
+    fn restore_own(&self) -> Result<Vec<String>> {
         let mut done = Vec::new();
-        let Some(_alone) = Lock::try_acquire(&self.layout().networks_lock(), Mode::Exclusive)? else {
-            return Ok(None);
-        };
         let (networks, made_router) = self.of_rules()?;
         for network in &networks {
             let reclaimed = Addresses::of(self.layout(), network).reclaim()?;
@@ -59,7 +68,27 @@ impl Networks {
         }
         done.extend(self.remove_stray_bridges(&networks)?);
         done.extend(self.restore_rules(&networks, made_router)?);
-        Ok(Some(done))
+        Ok(done)
+    }
+
+    /// Rules of ours among those of others. The caller is alone.
+    fn keep_seams(&self, when: When) -> Result<Vec<String>> {
+        let mut rules = Rules::open(&self.table())?;
+        let chains = if rules.exist()? { rules.keep_seams(when) } else { Vec::new() };
+        Ok(chains.into_iter().map(|chain| format!("let workloads pass chain {chain}")).collect())
+    }
+
+    /// Puts back rules of ours among those of others, once they are done with what they are at: who finds a rule in a chain that
+    /// he has just emptied cannot remove it. `None` if another process is at it.
+    ///
+    /// # Errors
+    /// As [`Networks::repair`].
+    pub fn restore_seams(&self) -> Result<Option<Vec<String>>> {
+        if Rules::open(&self.table())?.have_seams() {
+            return Ok(Some(Vec::new()));
+        }
+        let Some(_alone) = self.alone()? else { return Ok(None) };
+        self.keep_seams(When::Now).map(Some)
     }
 
     /// What the rules of others do to what passes through the host.
@@ -70,8 +99,8 @@ impl Networks {
         Rules::open(&self.table())?.passage()
     }
 
-    /// As [`Networks::restore`], for one of many who have all heard at a time that something was taken away: nothing is done if
-    /// another one has begun to restore after that, and is done with it.
+    /// As [`Networks::restore`], but for the rules of others, for one of many who have all heard at a time that something was
+    /// taken away: nothing is done if another one has begun to restore after that, and is done with it.
     ///
     /// # Errors
     /// As [`Networks::restore`].
@@ -81,12 +110,11 @@ impl Networks {
             return Ok(Some(Vec::new()));
         }
         let begun = SystemTime::now();
-        let restored = self.restore()?;
-        if restored.is_some() {
-            // Without it the others look for themselves.
-            let _ = File::create(&mark).and_then(|mark| mark.set_modified(begun));
-        }
-        Ok(restored)
+        let Some(_alone) = self.alone()? else { return Ok(None) };
+        let restored = self.restore_own()?;
+        // Without it the others look for themselves.
+        let _ = File::create(&mark).and_then(|mark| mark.set_modified(begun));
+        Ok(Some(restored))
     }
 
     /// Has plugins undo what they did for sandboxes that a boot, or a failure of theirs, has left.
@@ -125,15 +153,14 @@ impl Networks {
         if endpoints.is_empty() && !rules.exist()? {
             return Ok(Vec::new());
         }
-        let seams = rules.keep_seams(true).into_iter();
-        let mut done: Vec<String> = seams.map(|chain| format!("let workloads pass chain {chain}")).collect();
         let joining: Vec<Endpoint> =
             endpoints.iter().filter(|endpoint| !self.runs(endpoint)).cloned().collect();
         let wanted = Wanted { networks, endpoints: &endpoints, joining: &joining, made_router };
-        if rules.restore(&wanted)? {
-            done.push("wrote the rules of packets anew, which somebody had changed".to_owned());
-        }
-        Ok(done)
+        let changed = rules.restore(&wanted)?;
+        Ok(changed
+            .then(|| "wrote the rules of packets anew, which somebody had changed".to_owned())
+            .into_iter()
+            .collect())
     }
 
     /// Whether an endpoint's sandbox has come as far as a state.

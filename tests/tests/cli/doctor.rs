@@ -114,11 +114,19 @@ fn rules_of_others_that_drop_what_passes_are_told() {
     holm.network().shell("nft add table ip filter; nft 'add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }'");
     let said = holm.run(["doctor"]).out();
     assert!(
-        said.contains("dropped by chain FORWARD of table filter") && said.contains("accepts what comes from"),
+        said.contains("dropped by chain FORWARD of table ip filter")
+            && said.contains("accepts what comes from"),
         "{said}"
     );
     // As Docker leaves it.
     holm.network().shell("nft add chain ip filter DOCKER-USER");
     let said = holm.run(["doctor"]).out();
-    assert!(said.contains("table filter; workloads pass through FORWARD"), "{said}");
+    assert!(
+        said.contains("table ip filter; workloads pass through chain FORWARD of table ip filter"),
+        "{said}"
+    );
+    // What is there for IPv4 is no way for IPv6.
+    holm.network().shell("nft add table ip6 filter; nft 'add chain ip6 filter FORWARD { type filter hook forward priority 0; policy drop; }'");
+    let said = holm.run(["doctor"]).out();
+    assert!(said.contains("chain FORWARD of table ip6 filter\n") && said.contains("accepts what"), "{said}");
 }

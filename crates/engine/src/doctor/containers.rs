@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use holm_network::Passage;
+use holm_network::Chain;
 use holm_runtime::capability::CapabilitySet;
 use holm_runtime::cgroup::Hierarchies;
 use holm_spec::layout::Layout;
@@ -167,18 +167,17 @@ fn rules() -> Check {
 /// What other rules of packets do to those of workloads.
 fn passage(layout: &Layout) -> Check {
     let check = |found: String| Check::ok("forwarding", Settings, found);
-    let Passage { dropped_by, seams, .. } = match holm_network::Networks::new(layout).passage() {
+    let passage = match holm_network::Networks::new(layout).passage() {
         Err(error) => return check(error.to_string()),
         Ok(passage) if passage.dropped_by.is_empty() => {
             return check("no other rules drop what passes".to_owned());
         }
         Ok(passage) => passage,
     };
-    let names: Vec<String> =
-        dropped_by.iter().map(|(table, chain)| format!("chain {chain} of table {table}")).collect();
-    let dropped = format!("dropped by {}", names.join(", "));
-    if !seams.is_empty() && dropped_by.iter().all(|(table, _)| table == "filter") {
-        return check(format!("{dropped}; workloads pass through {}", seams.join(", ")));
+    let listed = |chains: &[Chain]| chains.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let dropped = format!("dropped by {}", listed(&passage.dropped_by));
+    if passage.is_open() {
+        return check(format!("{dropped}; workloads pass through {}", listed(&passage.seams)));
     }
     check(dropped).limited(
         "workloads reach nothing beyond the host, and their published ports only from the host itself",

@@ -34,6 +34,7 @@ use rustix::io::Errno;
 
 use crate::error::{Error, Kind, Result};
 use nftables::{Batch, Concatenation, Fact, Hook, Rule, Type};
+pub use seams::When;
 
 /// Kinds of messages that begin what the kernel tells when a table, chain, rule or set of anybody's is removed.
 pub const TAKING_AWAY: [u16; 4] = nftables::REMOVALS;
@@ -127,12 +128,39 @@ pub struct Wanted<'a> {
 /// What the rules of others do to what passes through the host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Passage {
-    /// Chains that drop it, which no accept of ours changes: table and chain.
-    pub dropped_by: Vec<(String, String)>,
+    /// Chains that drop it, which no accept of ours changes.
+    pub dropped_by: Vec<Chain>,
     /// Chains that they offer for exceptions, where ours are.
-    pub seams: Vec<&'static str>,
+    pub seams: Vec<Chain>,
     /// firewalld has rules, and rejects what it was not told of.
     pub firewalld: bool,
+}
+
+/// A chain, and where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    /// Family of the table, as nft(8) has it: `ip`, `ip6`, `inet`.
+    pub family: &'static str,
+    /// Name of the table.
+    pub table: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl Passage {
+    /// Whether every chain that drops is passed through a seam.
+    pub fn is_open(&self) -> bool {
+        let has_seam = |chain: &Chain| {
+            self.seams.iter().any(|seam| (seam.family, &seam.table) == (chain.family, &chain.table))
+        };
+        self.dropped_by.iter().all(has_seam)
+    }
+}
+
+impl std::fmt::Display for Chain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "chain {} of table {} {}", self.name, self.family, self.table)
+    }
 }
 
 /// The table, in the caller's network namespace.
@@ -188,8 +216,14 @@ impl Rules {
 
     /// Sees to it that others' chains let through what may pass, as far as they offer a place for that; says in which it did.
     /// The caller is alone. Tables of others may refuse to be changed: `doctor` tells then, and nothing of ours stands still.
-    pub fn keep_seams(&mut self, wanted: bool) -> Vec<&'static str> {
-        seams::keep(&mut self.netlink, &self.table, wanted).unwrap_or_default()
+    pub fn keep_seams(&mut self, when: When) -> Vec<&'static str> {
+        seams::keep(&mut self.netlink, &self.table, when).unwrap_or_default()
+    }
+
+    /// Takes back what [`Rules::keep_seams`] has added.
+    pub fn leave_seams(&mut self) {
+        // As above.
+        let _ = seams::remove(&mut self.netlink, &self.table);
     }
 
     /// Whether nothing is to be done there.

@@ -8,6 +8,8 @@ use std::net::IpAddr;
 use holm_sys::netlink::{Answer, Attributes, Netlink, Request, flags};
 use rustix::io::Errno;
 
+use super::Chain;
+
 /// `NFNL_SUBSYS_NFTABLES`.
 const SUBSYSTEM: u16 = 10;
 const BATCH_BEGIN: u16 = 16;
@@ -16,6 +18,7 @@ const NEW_TABLE: u16 = 0;
 const GET_TABLE: u16 = 1;
 const DELETE_TABLE: u16 = 2;
 const NEW_CHAIN: u16 = 3;
+const GET_GENERATION: u16 = 16;
 const GET_CHAIN: u16 = 4;
 const DELETE_CHAIN: u16 = 5;
 const NEW_RULE: u16 = 6;
@@ -253,6 +256,13 @@ pub(super) fn has_table(netlink: &mut Netlink, family: u8, table: &str) -> Resul
     is_there(netlink, about(GET_TABLE, 0, family, table))
 }
 
+/// A number that is another one after each change of anybody's.
+pub(super) fn generation(netlink: &mut Netlink) -> Result<Vec<u8>, Errno> {
+    const NUMBER: u16 = 1;
+    let answer = netlink.ask_one(Request::new(GET_GENERATION | SUBSYSTEM << 8, 0, &[0; 4]))?;
+    Ok(answer.and_then(|answer| answer.attribute(4, NUMBER).map(<[u8]>::to_vec)).unwrap_or_default())
+}
+
 /// Whether there is a chain.
 pub(super) fn has_chain(netlink: &mut Netlink, family: u8, table: &str, chain: &str) -> Result<bool, Errno> {
     is_there(netlink, about(GET_CHAIN, 0, family, table).attribute(3, &text(chain)))
@@ -294,7 +304,7 @@ pub(super) fn count_elements(netlink: &mut Netlink, table: &str, set: &str) -> R
 }
 
 /// The chains of other tables that drop what passes unless a rule of theirs says otherwise: table and chain.
-pub(super) fn dropping_chains(netlink: &mut Netlink, own: &str) -> Result<Vec<(String, String)>, Errno> {
+pub(super) fn dropping_chains(netlink: &mut Netlink, own: &str) -> Result<Vec<Chain>, Errno> {
     const ANY_FAMILY: u8 = 0;
     const DROP: [u8; 4] = 0_u32.to_be_bytes();
     let question = Request::new(GET_CHAIN | SUBSYSTEM << 8, flags::DUMP, &[ANY_FAMILY, 0, 0, 0]);
@@ -304,10 +314,21 @@ pub(super) fn dropping_chains(netlink: &mut Netlink, own: &str) -> Result<Vec<(S
         let (_, number) = holm_sys::netlink::attributes(hook).find(|(kind, _)| *kind == 1)?;
         let drops = chain.attribute(4, 5)? == DROP && number == FORWARD.to_be_bytes();
         let name = |kind| String::from_utf8_lossy(chain.attribute(4, kind).unwrap_or_default()).into_owned();
-        let [table, chain] = [name(1), name(3)].map(|name| name.trim_end_matches('\0').to_owned());
-        (drops && table != own).then_some((table, chain))
+        let [table, name] = [name(1), name(3)].map(|name| name.trim_end_matches('\0').to_owned());
+        let [family] = chain.header();
+        (drops && table != own).then(|| Chain { family: family_name(family), table, name })
     });
     Ok(dropping.collect())
+}
+
+/// As nft(8) has it.
+pub(super) fn family_name(family: u8) -> &'static str {
+    match family {
+        FAMILY_INET => "inet",
+        2 => "ip",
+        10 => "ip6",
+        _ => "other",
+    }
 }
 
 fn boundary(kind: u16) -> Request {

@@ -11,10 +11,16 @@
 //! drops stays dropped. Those are chains of iptables in its form for nftables, and the rules are such as iptables(8) makes
 //! itself, so that it goes on to read them. Each bears the name of our table as its comment; by that it is found again.
 
+use std::time::{Duration, Instant};
+
 use holm_sys::netlink::{Answer, Netlink};
 use rustix::io::Errno;
 
-use super::nftables::{Batch, Fact, RULE_HANDLE, RULE_USER_DATA, Rule, chain_rules, has_chain, has_table};
+use super::Chain;
+use super::nftables::{
+    Batch, Fact, RULE_HANDLE, RULE_USER_DATA, Rule, chain_rules, family_name, generation, has_chain,
+    has_table,
+};
 
 const TABLE: &str = "filter";
 const FAMILY_IPV4: u8 = 2;
@@ -57,10 +63,30 @@ const SEAMS: [Seam; 6] = [
 ///
 /// # Errors
 /// The kernel's.
-pub fn offered(netlink: &mut Netlink) -> Result<Vec<&'static str>, Errno> {
+pub fn offered(netlink: &mut Netlink) -> Result<Vec<Chain>, Errno> {
     let through = |seam: &Seam| seam.passing == Passing::Through;
-    Ok(present(netlink)?.into_iter().filter(through).map(|seam| seam.chain).collect())
+    let chain = |seam: Seam| Chain {
+        family: family_name(seam.family),
+        table: TABLE.to_owned(),
+        name: seam.chain.to_owned(),
+    };
+    Ok(present(netlink)?.into_iter().filter(through).map(chain).collect())
 }
+
+/// When rules are added among those of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// At once: they have come to rest.
+    Now,
+    /// Once nobody has changed any rule for a while. ufw begins anew by dozens of programs, one after the other, and stays off if
+    /// it finds a rule in a chain that it has just emptied.
+    AtRest,
+}
+
+/// How long nothing has to change.
+const REST: Duration = Duration::from_millis(500);
+/// How long is waited for that: somebody may change rules all the time.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Whether every seam has the rules of the table `owner`.
 ///
@@ -75,15 +101,45 @@ pub fn are_kept(netlink: &mut Netlink, owner: &str) -> Result<bool, Errno> {
     Ok(true)
 }
 
-/// Sees to it that every seam has the rules of the table `owner`, or, if they are not wanted, that none has. Says which chains it
-/// changed.
+/// Sees to it that every seam has the rules of the table `owner`. Says which chains it changed.
 ///
 /// # Errors
 /// The kernel's.
-pub fn keep(netlink: &mut Netlink, owner: &str, wanted: bool) -> Result<Vec<&'static str>, Errno> {
+pub fn keep(netlink: &mut Netlink, owner: &str, when: When) -> Result<Vec<&'static str>, Errno> {
+    if are_kept(netlink, owner)? {
+        return Ok(Vec::new());
+    }
+    if when == When::AtRest {
+        await_rest(netlink)?;
+    }
+    make(netlink, owner, true)
+}
+
+/// Takes them away.
+///
+/// # Errors
+/// The kernel's.
+pub fn remove(netlink: &mut Netlink, owner: &str) -> Result<(), Errno> {
+    make(netlink, owner, false).map(drop)
+}
+
+fn await_rest(netlink: &mut Netlink) -> Result<(), Errno> {
+    let deadline = Instant::now() + PATIENCE;
+    let (mut seen, mut since) = (generation(netlink)?, Instant::now());
+    while since.elapsed() < REST && Instant::now() < deadline {
+        std::thread::sleep(REST / 10);
+        let now = generation(netlink)?;
+        if now != seen {
+            (seen, since) = (now, Instant::now());
+        }
+    }
+    Ok(())
+}
+
+fn make(netlink: &mut Netlink, owner: &str, wanted: bool) -> Result<Vec<&'static str>, Errno> {
     let mut changed = Vec::new();
     for seam in present(netlink)? {
-        if seam.keep(netlink, owner, wanted)? {
+        if seam.make(netlink, owner, wanted)? {
             changed.push(seam.chain);
         }
     }
@@ -119,7 +175,7 @@ impl Seam {
     }
 
     /// Whether the chain had to be changed.
-    fn keep(self, netlink: &mut Netlink, owner: &str, wanted: bool) -> Result<bool, Errno> {
+    fn make(self, netlink: &mut Netlink, owner: &str, wanted: bool) -> Result<bool, Errno> {
         let own = self.own_rules(netlink, owner)?;
         let wanted = if wanted { self.passing.rules() } else { Vec::new() };
         if own.len() == wanted.len() {
