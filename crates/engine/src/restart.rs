@@ -8,7 +8,7 @@ use std::time::Duration;
 use holm_spec::Id;
 use holm_spec::keeper::{PROTOCOL, Request};
 use holm_spec::life::RestartPolicy;
-use holm_spec::workload::{State, Status};
+use holm_spec::workload::{Config, NetworkMode, State, Status};
 use holm_sys::lock::{Lock, Mode};
 use holm_sys::process::boot_id;
 
@@ -65,28 +65,39 @@ impl Engine {
         self.start_locked(id, &Ground::of(config), beginning).map(|_| true)
     }
 
-    /// Starts the workloads whose policy says so after a boot of the host, each once a boot; gives their names, with why one
-    /// could not be started.
+    /// The workloads whose policy says that they are to be started after this boot of the host, the oldest first. Those that are
+    /// in the network of another one follow it in its group; the groups have nothing to do with each other.
     ///
     /// # Errors
     /// The workloads cannot be listed.
-    pub fn start_after_boot(&self) -> Result<Vec<(String, Result<()>)>> {
+    pub fn ended_by_boot(&self) -> Result<Vec<Vec<Config>>> {
         let boot = boot_id().map_err(|error| Error::io("read the boot id", error))?;
-        let mut started = Vec::new();
-        // The oldest first: a later one may be in the network of an earlier one.
+        let mut groups: Vec<Vec<Config>> = Vec::new();
         for workload in self.list()?.into_iter().rev() {
             let (config, state) = (workload.config, workload.state);
             let ran = state.status == Status::Exited && state.boot_id != boot;
             // What the host's end ended has not done well, whatever it said.
             let code = if state.shutdown { UNKNOWN_EXIT } else { state.exit_code };
             if ran && config.restart.restarts_at_boot(code, state.restarts, state.stopped) {
-                let result = match self.start(&config.id, Beginning::default()) {
-                    Err(error) if error.kind() == Kind::StillRunning => Ok(()),
-                    result => result.map(drop),
-                };
-                started.push((config.name, result));
+                let is_followed =
+                    |other: &Config| config.settings.network == NetworkMode::Container(other.id);
+                match groups.iter_mut().find(|group| group.iter().any(is_followed)) {
+                    Some(group) => group.push(config),
+                    None => groups.push(vec![config]),
+                }
             }
         }
-        Ok(started)
+        Ok(groups)
+    }
+
+    /// Starts a workload after a boot, unless somebody else has.
+    ///
+    /// # Errors
+    /// As [`Engine::start`].
+    pub fn start_after_boot(&self, id: &Id) -> Result<()> {
+        match self.start(id, Beginning::default()) {
+            Err(error) if error.kind() == Kind::StillRunning => Ok(()),
+            result => result.map(drop),
+        }
     }
 }

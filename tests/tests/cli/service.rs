@@ -109,6 +109,29 @@ fn a_boot_brings_back_what_its_policy_says_once() {
     holm.ok(["rm", "-f", "plain", "always", "kept", "failed", "stopped", "forced"]);
 }
 
+/// Here somebody else is at it and does not come to an end, as with a volume whose server is gone.
+#[test]
+fn a_workload_that_cannot_start_holds_up_nobody() {
+    let holm = Holm::new();
+    for name in ["first", "second"] {
+        holm.start(&["--name", name, "--restart", "always"], "sleep 1000");
+    }
+    boot(&holm, &["first", "second"]);
+    let lock = holm.root().join("workloads").join(holm.inspect("first", "{{.Id}}")).join("lock");
+    let lock = fs::File::open(lock).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let service = service(&holm);
+    eventually("the other one runs", || status(&holm, "second") == "running");
+    host::kill_keeper(&holm, "second");
+    let id = holm.inspect("second", "{{.Id}}");
+    eventually("it is watched over", || !host::keepers(&id).is_empty());
+    assert_eq!(status(&holm, "first"), "exited");
+    drop(lock);
+    eventually("it runs, too", || status(&holm, "first") == "running");
+    end(service);
+    holm.ok(["rm", "-f", "first", "second"]);
+}
+
 #[test]
 fn what_ended_with_the_host_comes_back() {
     let holm = Holm::new();

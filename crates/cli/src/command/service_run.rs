@@ -1,14 +1,21 @@
 //! `holm service run`: brings workloads back after a boot, watches over their keepers, and ends workloads before the host
 //! goes down.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
 use holm_engine::{Engine, signals};
 use holm_spec::signal;
-use holm_spec::workload::Status;
+use holm_spec::workload::{Config, Status};
 
 use super::service_install;
 use crate::command_error::CommandError;
 use crate::context::Context;
+use crate::printer::Printer;
 use crate::several;
+
+/// Workloads that are started at a time: enough that a few that hang are not all.
+const STARTERS: usize = 16;
 
 /// Start workloads by their policy after a boot, and watch over keepers
 #[derive(Debug, clap::Parser)]
@@ -28,18 +35,61 @@ pub fn run(_: Args, context: &Context) -> Result<u8, CommandError> {
     let told = signals::descriptor(&[signal::TERM, signal::INT]).map_err(|errno| failed(errno.into()))?;
     let engine = context.repaired_engine()?;
     let mut supervisor = engine.supervisor()?;
-    for (name, result) in engine.start_after_boot()? {
-        match result {
-            Ok(()) => context.printer.note(&format!("workload {name}: started after the boot")),
-            Err(error) => context.printer.error(&context.command, &CommandError::from(error)),
-        }
-    }
+    let is_over = start_after_boot(&engine, context)?;
     while let Some(repairs) = supervisor.next_repair(std::os::fd::AsFd::as_fd(&told))? {
         repairs.iter().for_each(|repair| context.printer.note(repair));
     }
+    is_over.store(true, Ordering::Relaxed);
     match service_install::goes_down() {
         true => end_all(&engine, context),
         false => Ok(0),
+    }
+}
+
+/// Starts what a boot has ended beside everything else: a volume or a plugin that hangs holds up its own workload, and neither
+/// the watch nor others. Nothing more is started once the flag is set.
+fn start_after_boot(engine: &Engine, context: &Context) -> Result<Arc<AtomicBool>, CommandError> {
+    let groups = engine.ended_by_boot()?;
+    let starters = groups.len().min(STARTERS);
+    let (groups, is_over) = (Arc::new(Mutex::new(groups.into_iter())), Arc::new(AtomicBool::new(false)));
+    for _ in 0..starters {
+        let starter = Starter {
+            engine: context.engine()?,
+            command: context.command.clone(),
+            groups: groups.clone(),
+            is_over: is_over.clone(),
+        };
+        let begun = std::thread::Builder::new().spawn(move || starter.run());
+        begun.map_err(|error| CommandError::system("make a thread", error))?;
+    }
+    Ok(is_over)
+}
+
+/// What starts one group after the other.
+struct Starter {
+    engine: Engine,
+    command: String,
+    groups: Arc<Mutex<std::vec::IntoIter<Vec<Config>>>>,
+    is_over: Arc<AtomicBool>,
+}
+
+impl Starter {
+    fn run(&self) {
+        while let Some(group) = self.next() {
+            group.iter().for_each(|config| self.start(config));
+        }
+    }
+
+    fn next(&self) -> Option<Vec<Config>> {
+        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        groups.next().filter(|_| !self.is_over.load(Ordering::Relaxed))
+    }
+
+    fn start(&self, config: &Config) {
+        match self.engine.start_after_boot(&config.id) {
+            Ok(()) => Printer.note(&format!("workload {}: started after the boot", config.name)),
+            Err(error) => Printer.error(&self.command, &CommandError::from(error)),
+        }
     }
 }
 
