@@ -76,14 +76,15 @@ pub(crate) fn share_volumes_again(config: &Config, layout: &Layout) -> Vec<Share
     volumes.filter_map(|point| Volumes::new(layout).share_again(point.name.as_ref()?)).collect()
 }
 
-/// A share of a volume's mount, if it is one that is mounted.
+/// A share of a volume's mount, if it is one that is mounted. Another one must keep its size.
 fn share_volume(point: &MountPoint, layout: &Layout) -> Result<Option<Share>, Error> {
     let Some(name) = point.name.as_ref().filter(|_| point.kind == MountKind::Volume) else { return Ok(None) };
-    if point.source != layout.volume_mount(name).root() {
-        return Ok(None);
-    }
     let volumes = Volumes::new(layout);
-    let share = volumes.find(name).and_then(|volume| volumes.share(&volume));
+    let is_mounted = point.source == layout.volume_mount(name).root();
+    let share = volumes.find(name).and_then(|volume| match is_mounted {
+        true => volumes.share(&volume),
+        false => volumes.keep_size(&volume).map(|()| None),
+    });
     share.map_err(|error| Error::caused(Kind::System, format!("mount on `{}`", point.target), error))
 }
 

@@ -66,6 +66,24 @@ pub(crate) fn choose(volumes: &Path, name: &str, bytes: u64) -> Result<Quota> {
     Err(refused(&format!("no number of a project is free on the file system of `{place}`")))
 }
 
+/// Sees to it that a volume is kept to its size: its file system may be mounted in another way, or its limits may be counted
+/// anew, since the volume was made.
+///
+/// # Errors
+/// [`Kind::NoQuota`]; the kernel's.
+pub(crate) fn keep(name: &str, directory: &Path, limit: &Quota) -> Result<()> {
+    let failed = |errno| Error::io(format!("look whether volume `{name}` is kept to its size"), errno);
+    let opened = open_directory(directory).map_err(failed)?;
+    if !quota::keeps_limits(opened.as_fd()).map_err(failed)? {
+        let text = format!(
+            "volume `{name}`: its file system keeps no limits of projects any more, and so not its size: mount it with `prjquota`"
+        );
+        return Err(Error::new(Kind::NoQuota, text));
+    }
+    let usage = quota::usage(opened.as_fd(), limit.project).map_err(failed)?;
+    if usage.limit == 0 { establish(directory, limit).map_err(failed) } else { Ok(()) }
+}
+
 /// Gives a directory to its project, and the project its limit.
 pub(crate) fn establish(directory: &Path, limit: &Quota) -> Result<(), Errno> {
     let directory = open_directory(directory)?;

@@ -136,6 +136,15 @@ impl Volumes {
         Ok(Lock::acquire(&self.layout.volumes_lock(), Mode::Shared)?)
     }
 
+    /// Sees to it that a volume which has a size is kept to it, before somebody uses it.
+    ///
+    /// # Errors
+    /// [`Kind::NoQuota`] if nothing does that any more.
+    pub fn keep_size(&self, volume: &Volume) -> Result<()> {
+        let limit = volume.quota.as_ref();
+        limit.map_or(Ok(()), |limit| quota::keep(&volume.name, &self.source(volume), limit))
+    }
+
     /// What a volume holds, if how much that may be is limited.
     ///
     /// # Errors

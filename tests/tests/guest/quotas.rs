@@ -59,6 +59,11 @@ const EXT4: &[Step] = &[
     step("ext4 and an archive", ARCHIVE),
     step("ext4 and an image", IMAGE),
     step("ext4 and a crash", CRASH),
+    step(
+        "ext4 without limits",
+        "umount /q; mount -o loop /tmp/ext4 /q; . /etc/quotas; h run --rm -v small:/d base true; echo $?
+        umount /q; mount -o loop,prjquota /tmp/ext4 /q; fill small",
+    ),
     step("ext4 forgets a size", FORGOTTEN),
     step("ext4 is unmounted", "umount /q"),
 ];
@@ -177,6 +182,13 @@ fn sizes_are_kept(name: &str, word: &str, ours: &str) {
 #[ignore = "boots a virtual machine: cargo xtask test --slow"]
 fn ext4_keeps_sizes() {
     sizes_are_kept("ext4", "Disk quota exceeded", "Quota exceeded");
+    let mounted_otherwise = answer("ext4 without limits");
+    assert_eq!(mounted_otherwise.out(), "125\nerror writing '/d/big': Disk quota exceeded\nbig");
+    for words in
+        ["volume `small`: its file system keeps no limits of projects any more", "mount it with `prjquota`"]
+    {
+        assert!(mounted_otherwise.err().contains(words), "{words}: {mounted_otherwise}");
+    }
 }
 
 #[test]
