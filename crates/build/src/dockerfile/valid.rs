@@ -1,0 +1,120 @@
+//! What can be wrong with an instruction only when its variables are expanded.
+
+use super::instruction::{Add, Command, Copy, Transfer};
+use super::mode::Mode;
+use super::port;
+use super::words::Word;
+use crate::error::{Kind, Result};
+
+impl Command {
+    /// Checks an instruction whose variables are expanded.
+    ///
+    /// # Errors
+    /// A mode, a signal, a port or a source that is none.
+    pub fn check(&self) -> Result<()> {
+        match self {
+            Self::Add(add) => check_add(add),
+            Self::Copy(copy) => check_copy(copy),
+            Self::Expose(ports) => ports.iter().try_for_each(check_port),
+            Self::StopSignal(signal) => check_signal(signal),
+            Self::Volume(volumes) => volumes.iter().try_for_each(|path| check_path(path, "VOLUME")),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether a source is downloaded: only `ADD` does that.
+pub fn is_url(source: &str) -> bool {
+    source.starts_with("http://") || source.starts_with("https://")
+}
+
+/// Whether a source is a repository of git's: by its scheme, or a URL whose path ends in `.git`.
+pub fn is_repository(source: &str) -> bool {
+    let path = source.split('#').next().unwrap_or_default();
+    let path = path.split('?').next().unwrap_or_default();
+    let schemes = ["git://", "ssh://", "git@"];
+    schemes.iter().any(|scheme| source.starts_with(scheme)) || (is_url(source) && path.ends_with(".git"))
+}
+
+fn check_files(files: &Transfer) -> Result<()> {
+    let Some(mode) = &files.mode else { return Ok(()) };
+    Mode::parse(&mode.text)
+        .map(|_| ())
+        .map_err(|reason| mode.fault(Kind::Value, format!("--chmod: {reason}")))
+}
+
+fn check_add(add: &Add) -> Result<()> {
+    check_files(&add.files)?;
+    let Some(checksum) = &add.checksum else { return Ok(()) };
+    match add.files.sources.as_slice() {
+        [source] if is_url(&source.text) || is_repository(&source.text) => Ok(()),
+        _ => Err(checksum.fault(Kind::Value, "`--checksum` needs one source, a URL or a repository")),
+    }
+}
+
+fn check_copy(copy: &Copy) -> Result<()> {
+    check_files(&copy.files)?;
+    for source in &copy.files.sources {
+        if is_url(&source.text) || is_repository(&source.text) {
+            let fault = source.fault(Kind::Value, format!("`COPY` does not download `{}`", source.text));
+            return Err(fault.hint("`ADD` does"));
+        }
+    }
+    Ok(())
+}
+
+fn check_port(word: &Word) -> Result<()> {
+    port::parse(&word.text).map(|_| ()).map_err(|reason| word.fault(Kind::Value, reason))
+}
+
+fn check_signal(word: &Word) -> Result<()> {
+    match holm_spec::signal::parse(&word.text) {
+        Some(_) => Ok(()),
+        None => Err(word.fault(Kind::Value, format!("there is no signal `{}`", word.text))),
+    }
+}
+
+fn check_path(word: &Word, keyword: &str) -> Result<()> {
+    match word.text.as_str() {
+        "" => Err(word.fault(Kind::Value, format!("a path of `{keyword}` is empty"))),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::dockerfile::Dockerfile;
+
+    fn check(instruction: &str) -> Result<(), String> {
+        let text = format!("FROM scratch\n{instruction}\n");
+        let dockerfile = Dockerfile::parse("Dockerfile", text.as_bytes()).expect("a Dockerfile");
+        dockerfile.stages[0].instructions[0].command.check().map_err(|fault| fault.to_string())
+    }
+
+    #[test]
+    fn values_are_checked() {
+        for instruction in [
+            "COPY --chmod=u=rwX,go=rX a b",
+            "ADD --checksum=sha256:1 https://example.com/a b",
+            "ADD --checksum=1 https://example.com/a.git#main b",
+            "ADD git@example.com:a/b.git c",
+            "STOPSIGNAL SIGRTMIN+3",
+            "EXPOSE 80 90-91/udp",
+        ] {
+            assert_eq!(check(instruction), Ok(()), "{instruction}");
+        }
+        for (instruction, message) in [
+            ("COPY --chmod=999 a b", "--chmod: `999` is no octal mode from 0 to 7777"),
+            ("COPY https://example.com/a b", "`COPY` does not download `https://example.com/a`"),
+            ("ADD --checksum=1 a b", "`--checksum` needs one source, a URL or a repository"),
+            (
+                "ADD --checksum=1 https://a/b https://a/c d",
+                "`--checksum` needs one source, a URL or a repository",
+            ),
+            ("STOPSIGNAL TREM", "there is no signal `TREM`"),
+            ("EXPOSE http", "`http` is no port from 0 to 65535, and no range of these"),
+        ] {
+            assert_eq!(check(instruction).expect_err(instruction), message);
+        }
+    }
+}
