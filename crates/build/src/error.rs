@@ -27,6 +27,8 @@ pub enum Kind {
     Stage,
     /// A limit is passed.
     TooLarge,
+    /// What the instruction says could not be done.
+    Step,
 }
 
 /// Something wrong at a place of a text.

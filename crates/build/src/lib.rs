@@ -1,5 +1,5 @@
-//! Builds images from Dockerfiles. So far the frontend: what a Dockerfile and an ignore file say, and what is doubtful in
-//! them. Nothing here does I/O: who builds hands the bytes in.
+//! Builds images from Dockerfiles. What a Dockerfile and an ignore file say is found out without I/O: who builds hands the bytes
+//! in. Only `solve` looks at files and makes layers.
 //!
 //! | module | owns |
 //! |---|---|
@@ -10,6 +10,7 @@
 //! | `stages` | what each stage is made from, and which ones a target needs |
 //! | `ignore` | `.dockerignore`: what of the context is left out |
 //! | `lint` | the rules of `docker build --check` |
+//! | `solve` | from stages to an image: steps, their keys, what they make |
 //! | `platform` | `linux/arm64/v8`, as `FROM --platform` has it |
 //!
 //! What somebody reads here was written by somebody else: every size has a limit, and no input costs more than its length
@@ -23,6 +24,7 @@ pub mod ignore;
 pub mod lint;
 mod nearest;
 pub mod platform;
+pub mod solve;
 mod source;
 pub mod stages;
 pub mod variables;

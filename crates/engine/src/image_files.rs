@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use holm_runtime::rootfs::overlay;
 use holm_spec::digest::encode_hex;
 use holm_spec::files::Change;
-use holm_spec::rootfs::{RootFs, Writable};
+use holm_spec::rootfs::{LayerMount, RootFs, Writable};
 use holm_spec::{Digest, Timestamp};
 use holm_store::Image;
 use holm_sys::fail_point;
@@ -77,8 +77,18 @@ impl Engine {
     }
 
     pub(crate) fn image_root(&self, image: &Image) -> Result<Root> {
+        self.mount_layers(self.store.layer_mounts(image)?)
+    }
+
+    /// The root of layers, by their diff-ids, lowest first.
+    pub(crate) fn layers_root(&self, diff_ids: &[Digest]) -> Result<Root> {
+        let _in_use = self.store.in_use()?;
+        self.mount_layers(self.store.mounts_of_layers(diff_ids)?)
+    }
+
+    fn mount_layers(&self, layers: Vec<LayerMount>) -> Result<Root> {
         let nothing = Writable { upper: PathBuf::new(), work: PathBuf::new() };
-        let root = RootFs { layers: self.store.layer_mounts(image)?, writable: nothing, volatile: false };
+        let root = RootFs { layers, writable: nothing, volatile: false };
         self.store.prepare_layers(&root.layers)?;
         let layers = holm_runtime::layers::mount(&root)?;
         let root = holm_runtime::layers::mounted(&root, &layers);

@@ -13,6 +13,7 @@
 //! repair --> what a crash left: dead keepers' sandboxes adopted or buried, half-made things removed
 //! ```
 
+mod build;
 mod check;
 pub mod compare;
 mod create;
@@ -60,6 +61,7 @@ pub mod signals {
     pub use holm_sys::process::read_signal as read;
     pub use holm_sys::signals::descriptor;
 }
+pub use build::BuildSurroundings;
 pub use kernels::FetchedPackage;
 pub use logs::{LogForm, LogOptions, LogReader, LogRecord};
 pub use prune::{Extent, FitsLabels, PruneReport, PruneRequest};

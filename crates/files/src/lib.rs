@@ -35,6 +35,7 @@ pub use compare::compare;
 pub use error::{Error, Result};
 pub use own::own;
 pub use view::{View, root_of};
+pub use walk::{Found, names, walk};
 
 /// Carries out a task (see [`holm_spec::files`] for what it reads and writes).
 ///

@@ -104,6 +104,7 @@ impl Exclusive<'_> {
             return Err(Error::new(Kind::Corrupt, format!("reference file `{name}` is damaged")));
         }
         let mut content = Content::default();
+        content.add_steps(self.store)?;
         for record in records {
             content.add_document(self.store, record.digest).map_err(Error::missing_is_damage)?;
         }

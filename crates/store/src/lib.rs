@@ -8,6 +8,7 @@
 //!   layers/<key>.v1.json          LayerRecord
 //!   layers/<key>.v1.dir/          the layer's files, where the kernel cannot mount the image (see `unpacked`)
 //!   refs/<name>                   what a name stands for (see `refs`)
+//!   steps/<key>                   what steps of builds have made (see `step`)
 //!   kernels.json                  which kernels guests get without being asked (see `kernel`)
 //!   snapshots/<workload>/{upper,work}
 //!   downloads/<hex>               a blob that comes from a registry, not whole yet (see `download`)
@@ -71,6 +72,7 @@ mod refs;
 mod remove;
 mod repair;
 mod snapshot;
+mod step;
 mod store;
 pub mod tarmeta;
 mod unpacked;
@@ -96,6 +98,7 @@ pub use prune::{Limit, Pruned};
 pub use publication::{Publication, PublishedManifest, StoredDocument, StoredLayer};
 pub use receive::{ExpectedLayer, ReceivedImage};
 pub use remove::Removed;
+pub use step::BuiltLayer;
 pub use store::{Exclusive, InUse, LayerLimits, Store};
 pub use unpacked::LayerForm;
 pub use usage::{CompressedUsage, ObjectUsage, StoreUsage};

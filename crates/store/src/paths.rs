@@ -37,6 +37,10 @@ impl Paths {
         self.layout.root.join("refs")
     }
 
+    pub(crate) fn steps(&self) -> PathBuf {
+        self.layout.root.join("steps")
+    }
+
     /// Which kernels guests get without being asked (see `kernel`).
     pub(crate) fn kernel_defaults(&self) -> PathBuf {
         self.layout.root.join("kernels.json")

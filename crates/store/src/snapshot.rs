@@ -37,10 +37,18 @@ impl Store {
     /// # Errors
     /// [`Kind::Corrupt`] where a layer is missing or the image has none.
     pub fn layer_mounts(&self, image: &Image) -> Result<Vec<LayerMount>> {
-        let keys = self.layer_keys(&image.diff_ids)?;
-        if keys.is_empty() {
+        if image.diff_ids.is_empty() {
             return Err(Error::new(Kind::Corrupt, format!("image {} has no layers", image.id)));
         }
+        self.mounts_of_layers(&image.diff_ids)
+    }
+
+    /// How layers are mounted, by their diff-ids, lowest first.
+    ///
+    /// # Errors
+    /// [`Kind::Corrupt`] where one is missing.
+    pub fn mounts_of_layers(&self, diff_ids: &[Digest]) -> Result<Vec<LayerMount>> {
+        let keys = self.layer_keys(diff_ids)?;
         Ok(keys.iter().map(|key| self.layer_mount(key)).collect())
     }
 

@@ -19,7 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("registry", &["spec", "sys", "tar", "store"]),
     // The client only to fetch what a mirror has not.
     ("registry-server", &["spec", "sys", "registry"]),
-    ("build", &["spec", "sys", "store"]),
+    ("build", &["spec", "sys", "tar", "store", "files"]),
     ("files", &["spec", "sys", "tar", "runtime"]),
     ("keeper", &["spec", "sys", "runtime", "network", "volume", "vmm"]),
     ("guest", &["spec", "sys", "files", "runtime", "network"]),

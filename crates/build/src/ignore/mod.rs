@@ -32,12 +32,12 @@ pub fn file_names(dockerfile: &str) -> [String; 2] {
 }
 
 /// What is left out.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Ignore {
     rules: Vec<Rule>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Rule {
     /// Without `!`.
     text: String,
@@ -219,6 +219,17 @@ impl Directory {
     pub fn may_include(&self) -> bool {
         self.may_include
     }
+}
+
+/// Whether a name matches a pattern (`filepath.Match` of Go).
+///
+/// # Errors
+/// A text that is no pattern.
+pub(crate) fn is_match(pattern: &str, name: &str) -> std::result::Result<bool, String> {
+    let read = Pattern::new(pattern).map_err(|reason| format!("`{pattern}` is no pattern: {reason}"))?;
+    let mut states = read.start();
+    read.follow(&mut states, name);
+    Ok(read.accepts(&states))
 }
 
 /// A line of a file as a pattern of a list: what begins with a slash is seen from the context, like everything.

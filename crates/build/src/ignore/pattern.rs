@@ -13,7 +13,7 @@
 //! set on, so a name costs at most its length times that of the pattern.
 
 /// One step of a pattern.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Step {
     One(char),
     /// `?`
@@ -33,7 +33,7 @@ enum Step {
 }
 
 /// A pattern that can be followed along a path.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Pattern {
     steps: Vec<Step>,
 }

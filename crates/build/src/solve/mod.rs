@@ -1,0 +1,291 @@
+//! From a Dockerfile to an image: each stage that is needed, one instruction after the other.
+//!
+//! ```text
+//! FROM                     the layers and the configuration of an image, a stage, or nothing
+//! RUN, COPY, ADD, WORKDIR  a layer each, found by its key or made
+//! anything else            changes the configuration
+//! ```
+//! # Keys
+//! The key of a step is the digest of what goes into it: the key of the step below it, and what the instruction says when it
+//! is expanded. Of files of the context their content, permissions and names count, times do not. So a change of the configuration alone
+//! makes nothing anew, unless a command could see it (its environment, user, directory, shell). `COPY --link` has nothing of
+//! what is below in its key.
+//!
+//! A layer says when it was made, and the image is as old as its youngest layer: what is made of the same steps has the same id.
+
+mod config;
+mod copy;
+mod key;
+mod progress;
+mod run;
+mod runner;
+mod scan;
+mod state;
+mod transfer;
+mod tree;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Instant;
+
+use holm_spec::{Digest, Reference, Timestamp};
+use holm_store::{BuiltLayer, Store};
+use serde_json::json;
+
+pub use config::ImageConfig;
+pub use progress::Progress;
+pub use runner::{MountSource, Ran, RunStep, StepMount, StepRunner};
+
+use crate::dockerfile::{Command, Dockerfile, Instruction, Network};
+use crate::error::{Error, Fault, Kind, Result};
+use crate::expanded::Expander;
+use crate::ignore::Ignore;
+use crate::source::Position;
+use crate::stages::{Origin, Plan};
+use crate::variables::{Given, Globals, Variables};
+use scan::Scan;
+use state::{State, configure};
+use tree::Tree;
+
+/// What is to be built.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// From what.
+    pub dockerfile: &'a Dockerfile,
+    /// What the caller says.
+    pub given: Given,
+    /// The directory that `COPY` and `ADD` take files from.
+    pub context: Option<&'a Path>,
+    /// What of it is left out.
+    pub ignore: Ignore,
+    /// Make every step anew.
+    pub no_cache: bool,
+    /// What `RUN` reaches that does not say.
+    pub network: Network,
+    /// Labels of the image.
+    pub labels: BTreeMap<String, String>,
+    /// Names of the image.
+    pub names: Vec<Reference>,
+    /// Secrets, by their ids.
+    pub secrets: BTreeMap<String, PathBuf>,
+    /// When what is made says that it was made.
+    pub created: Timestamp,
+    /// No file is younger than `created`.
+    pub clamp: bool,
+    /// Where it is remembered what the files of contexts hold.
+    pub scans: PathBuf,
+}
+
+/// What came out.
+#[derive(Debug)]
+pub struct Built {
+    /// The image's id.
+    pub id: Digest,
+    /// Steps that were made, and steps that were there.
+    pub steps: (usize, usize),
+}
+
+/// Builds an image.
+///
+/// # Errors
+/// What is wrong with the Dockerfile; a step that fails, with its line.
+pub fn build(
+    request: &Request<'_>,
+    store: &Store,
+    runner: &dyn StepRunner,
+    progress: &mut dyn Progress,
+) -> std::result::Result<Built, Error> {
+    let mut build = Build::new(request, store, runner, progress);
+    build.run().map_err(|fault| request.dockerfile.error(fault))
+}
+
+struct Build<'a> {
+    request: &'a Request<'a>,
+    store: &'a Store,
+    runner: &'a dyn StepRunner,
+    progress: &'a mut dyn Progress,
+    context: Option<Tree>,
+    scan: Option<Scan>,
+    stages: BTreeMap<usize, State>,
+    steps: (usize, usize),
+}
+
+/// What a layer is made by.
+type Make<'m> = dyn FnMut(&mut Build<'_>, &Digest) -> std::result::Result<BuiltLayer, String> + 'm;
+
+fn fault(position: Position, message: impl Into<String>) -> Fault {
+    Fault::new(Kind::Step, position, message)
+}
+
+impl<'a> Build<'a> {
+    fn new(
+        request: &'a Request<'a>,
+        store: &'a Store,
+        runner: &'a dyn StepRunner,
+        progress: &'a mut dyn Progress,
+    ) -> Self {
+        let stages = BTreeMap::new();
+        Self { request, store, runner, progress, context: None, scan: None, stages, steps: (0, 0) }
+    }
+
+    fn run(&mut self) -> Result<Built> {
+        let dockerfile = self.request.dockerfile;
+        let globals = Rc::new(Globals::new(dockerfile, &self.request.given)?);
+        let contexts = BTreeSet::new();
+        let plan = Plan::new(dockerfile, &globals, self.request.given.stage.as_deref(), &contexts)?;
+        for number in (0..dockerfile.stages.len()).filter(|number| plan.needed[*number]) {
+            let state = self.stage(&plan, number, &globals)?;
+            self.stages.insert(number, state);
+        }
+        if let Some(scan) = self.scan.take() {
+            scan.keep();
+        }
+        let position = dockerfile.stages[plan.target].span.start;
+        let target = self.stages.remove(&plan.target).expect("the target is needed");
+        let id = self.assemble(target).map_err(|reason| fault(position, reason))?;
+        Ok(Built { id, steps: self.steps })
+    }
+
+    /// Builds one stage.
+    fn stage(&mut self, plan: &Plan, number: usize, globals: &Rc<Globals>) -> Result<State> {
+        let dockerfile = self.request.dockerfile;
+        let (planned, stage) = (&plan.stages[number], &dockerfile.stages[number]);
+        let mut state = self.base(&planned.base, stage.base.position, globals)?;
+        let triggers = match &planned.base {
+            Origin::Image(_) => self.triggers(&mut state, stage.base.position)?,
+            _ => planned.triggers.clone(),
+        };
+        let name = stage.name.as_ref().map_or_else(|| format!("stage-{number}"), |name| name.name.clone());
+        let all: Vec<&Instruction> = triggers.iter().chain(&stage.instructions).collect();
+        let total = all.len();
+        for (index, instruction) in all.into_iter().enumerate() {
+            let title = format!("[{name} {}/{total}] {}", index + 1, instruction.original);
+            self.instruction(&mut state, plan, instruction, &title)?;
+        }
+        Ok(state)
+    }
+
+    /// What a stage begins with.
+    fn base(&mut self, origin: &Origin, position: Position, globals: &Rc<Globals>) -> Result<State> {
+        match origin {
+            Origin::Scratch => Ok(State::scratch(globals, self.request.created.to_string())),
+            Origin::Stage(number) => {
+                let base = self.stages.get(number).expect("stages are built in their order").clone();
+                Ok(State { variables: Variables::of_stage(Rc::new(base.variables.clone())), ..base })
+            }
+            Origin::Image(name) => {
+                let started = Instant::now();
+                self.progress.begin(&format!("[from] {name}"));
+                let image = self.runner.image(name).map_err(|reason| fault(position, reason))?;
+                self.progress.done(true, started.elapsed());
+                State::of_image(self.store, &image, globals).map_err(|reason| fault(position, reason))
+            }
+            Origin::Context(name) => {
+                Err(fault(position, format!("`{name}`: a context as a base is not there yet")))
+            }
+        }
+    }
+
+    /// What the base image wants done, which its configuration says no more then.
+    fn triggers(&self, state: &mut State, position: Position) -> Result<Vec<Instruction>> {
+        let expressions = state.config.on_build.take().unwrap_or_default();
+        let read = |expression: &String| {
+            Dockerfile::trigger(expression).map_err(|error| fault(position, error.message()))
+        };
+        expressions.iter().map(read).collect()
+    }
+
+    fn instruction(
+        &mut self,
+        state: &mut State,
+        plan: &Plan,
+        instruction: &Instruction,
+        title: &str,
+    ) -> Result<()> {
+        let position = instruction.span.start;
+        let mut expander = Expander::new(&state.variables);
+        let command = instruction.command.expanded(&mut expander)?;
+        let makes_layer = match &command {
+            Command::Run(run) => self.run_command(state, plan, run, title, position).map(|()| true),
+            Command::Copy(copy) => self.copy(state, plan, copy, title, position).map(|()| true),
+            Command::Add(add) => self.add(state, add, title, position).map(|()| true),
+            Command::Workdir(word) => self.working_directory(state, &word.text, title, position),
+            other => configure(state, other).map(|()| false),
+        }?;
+        let mut entry = json!({
+            "created": state.created,
+            "created_by": instruction.original,
+            "comment": "holm.dockerfile.v0",
+        });
+        if !makes_layer {
+            entry["empty_layer"] = true.into();
+        }
+        state.history.push(entry);
+        Ok(())
+    }
+
+    /// Finds a layer by its key, or makes it.
+    fn step(
+        &mut self,
+        state: &mut State,
+        key: Digest,
+        below: &[Digest],
+        title: &str,
+        make: &mut Make<'_>,
+    ) -> std::result::Result<(), String> {
+        let started = Instant::now();
+        self.progress.begin(title);
+        let found = match self.request.no_cache {
+            true => None,
+            false => self.store.step(&key, below).map_err(|error| chain(&error))?,
+        };
+        let cached = found.is_some();
+        let layer = match found {
+            Some(layer) => layer,
+            None => make(self, &key)?,
+        };
+        self.progress.done(cached, started.elapsed());
+        match cached {
+            true => self.steps.1 += 1,
+            false => self.steps.0 += 1,
+        }
+        state.created = state.created.clone().max(layer.created.clone());
+        state.layers.push(layer);
+        state.key = key;
+        Ok(())
+    }
+
+    /// Makes the image of what the target came to.
+    fn assemble(&self, mut target: State) -> std::result::Result<Digest, String> {
+        if target.layers.is_empty() {
+            return Err("the image has no files: no instruction makes any".to_owned());
+        }
+        target.config.labels.extend(self.request.labels.clone());
+        let platform = &self.request.given.target;
+        let mut document = json!({
+            "created": target.created,
+            "architecture": platform.architecture,
+            "os": platform.os,
+            "config": target.config,
+            "rootfs": { "type": "layers", "diff_ids": diff_ids(&target.layers) },
+            "history": target.history,
+        });
+        if !platform.variant.is_empty() {
+            document["variant"] = platform.variant.clone().into();
+        }
+        if let Some(author) = target.author {
+            document["author"] = author.into();
+        }
+        self.store.assemble(&target.layers, &document, &self.request.names).map_err(|error| chain(&error))
+    }
+}
+
+fn diff_ids(layers: &[BuiltLayer]) -> Vec<Digest> {
+    layers.iter().map(|layer| layer.diff_id).collect()
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

@@ -1,0 +1,142 @@
+//! A stage as far as it is built, and what instructions change of it.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use holm_spec::Digest;
+use holm_store::{BuiltLayer, Image, Store};
+use serde_json::Value;
+
+use super::chain;
+use super::config::{BaseDocument, ImageConfig};
+use super::key::{Ingredients, key};
+use crate::dockerfile::{Command, CommandLine, port};
+use crate::error::{Kind, Result};
+use crate::variables::{Globals, Variables};
+
+/// A stage as far as it is built.
+#[derive(Clone, Debug)]
+pub(super) struct State {
+    pub layers: Vec<BuiltLayer>,
+    pub config: ImageConfig,
+    pub history: Vec<Value>,
+    pub variables: Variables,
+    /// Values of `ARG`, which commands see.
+    pub arguments: BTreeMap<String, String>,
+    pub author: Option<String>,
+    /// The key of the last step that made a layer, or of the base.
+    pub key: Digest,
+    /// When the youngest part was made.
+    pub created: String,
+}
+
+impl State {
+    /// Nothing: `FROM scratch`.
+    pub fn scratch(globals: &Rc<Globals>, created: String) -> Self {
+        Self {
+            layers: Vec::new(),
+            config: ImageConfig::default(),
+            history: Vec::new(),
+            variables: Variables::new(globals.clone(), []),
+            arguments: BTreeMap::new(),
+            author: None,
+            key: key(None, &Ingredients::Base { layers: Vec::new() }),
+            created,
+        }
+    }
+
+    /// What an image says.
+    ///
+    /// # Errors
+    /// Its configuration cannot be read.
+    pub fn of_image(
+        store: &Store,
+        image: &Image,
+        globals: &Rc<Globals>,
+    ) -> std::result::Result<Self, String> {
+        let content = store.blob(&image.id).map_err(|error| chain(&error))?;
+        let document: BaseDocument = serde_json::from_slice(&content).map_err(|error| error.to_string())?;
+        let config = document.config.unwrap_or_default();
+        let descriptors = image.manifest.layers().iter().cloned();
+        let layers = image.diff_ids.iter().zip(descriptors);
+        let layers = layers.map(|(diff_id, descriptor)| BuiltLayer {
+            diff_id: *diff_id,
+            descriptor,
+            created: String::new(),
+        });
+        let created = document.created.unwrap_or_default();
+        Ok(Self {
+            layers: layers.collect(),
+            variables: Variables::new(globals.clone(), config.variables()),
+            config,
+            history: document.history,
+            arguments: BTreeMap::new(),
+            author: None,
+            key: key(None, &Ingredients::Base { layers: image.diff_ids.clone() }),
+            created,
+        })
+    }
+
+    /// The environment of commands: that of the image, and what `ARG` says besides.
+    pub fn environment(&self) -> Vec<(String, String)> {
+        let mut environment: Vec<_> = self.config.variables().collect();
+        let is_set = |name: &String| self.config.variables().any(|(known, _)| known == *name);
+        let arguments = self.arguments.iter().filter(|(name, _)| !is_set(name));
+        environment.extend(arguments.map(|(name, value)| (name.clone(), value.clone())));
+        environment
+    }
+}
+
+/// What changes the configuration alone.
+pub(super) fn configure(state: &mut State, command: &Command) -> Result<()> {
+    let config = &mut state.config;
+    let nothing = serde_json::Map::new;
+    match command {
+        Command::Arg(arguments) => {
+            for argument in arguments {
+                if let (Some(value), _) = state.variables.declare(argument)? {
+                    state.arguments.insert(argument.name.clone(), value);
+                }
+            }
+        }
+        Command::Env(pairs) => {
+            for pair in pairs {
+                config.set_variable(&pair.name.text, &pair.value.text);
+                state.variables.set(&pair.name.text, &pair.value.text);
+            }
+        }
+        Command::Label(pairs) => {
+            let pairs = pairs.iter().map(|pair| (pair.name.text.clone(), pair.value.text.clone()));
+            config.labels.extend(pairs);
+        }
+        Command::Expose(words) => {
+            for word in words {
+                let ports = port::parse(&word.text).map_err(|reason| word.fault(Kind::Value, reason))?;
+                config.exposed_ports.extend(ports.names().map(|name| (name, nothing())));
+            }
+        }
+        Command::Volume(words) => {
+            config.volumes.extend(words.iter().map(|word| (word.text.clone(), nothing())));
+        }
+        Command::Cmd(line) => config.cmd = Some(config.words(line)),
+        Command::Entrypoint(line) => {
+            config.entrypoint = Some(config.words(line)).filter(|words| !is_nothing(line, words));
+            // Arguments of another entry point mean nothing to this one.
+            config.cmd = None;
+        }
+        Command::Healthcheck(check) => config.set_health(check),
+        Command::Maintainer(name) => state.author = Some(name.clone()),
+        Command::Onbuild(trigger) => {
+            config.on_build.get_or_insert_default().push(trigger.expression.clone());
+        }
+        Command::Shell(words) => config.shell = Some(words.clone()),
+        Command::StopSignal(word) => config.stop_signal = Some(word.text.clone()),
+        Command::User(word) => config.user.clone_from(&word.text),
+        Command::Add(_) | Command::Copy(_) | Command::Run(_) | Command::Workdir(_) => {}
+    }
+    Ok(())
+}
+
+fn is_nothing(line: &CommandLine, words: &[String]) -> bool {
+    matches!(line, CommandLine::Exec(_)) && words.is_empty()
+}

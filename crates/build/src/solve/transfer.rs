@@ -1,0 +1,462 @@
+//! What `COPY`, `ADD` and `WORKDIR` make: a layer, written as an archive straight from the files, nowhere unpacked before.
+//!
+//! A directory that is there below keeps what it is: the layer repeats it, since an overlay shows the upper one. Links on the way to
+//! the destination are followed in what is below. Entries are in the order of the sources, and each directory is in front of what
+//! is in it.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::BorrowedFd;
+
+use holm_store::compression;
+use holm_sys::in_root;
+use holm_tar::{Entry as Header, EntryKind, Mtime, Reader, Writer};
+use rustix::fs::{FileType, OFlags, ResolveFlags, Stat, fstat, readlinkat};
+use sha2::{Digest as _, Sha256};
+
+use super::tree::{Entry, Reason, Source, Tree};
+use crate::dockerfile::mode::Mode;
+
+/// Links that are followed on the way to a destination.
+const LINK_LIMIT: usize = 40;
+/// Bytes that are copied at once.
+const CHUNK: usize = 256 << 10;
+/// Most bytes of the headers of one entry of an archive.
+const HEADER_LIMIT: usize = 1 << 20;
+/// Mode of directories that are made on the way.
+const DIRECTORY_MODE: u16 = 0o755;
+
+/// What goes where.
+#[derive(Debug)]
+pub struct Transfer<'a> {
+    /// Where the sources are from; none for texts alone.
+    pub tree: Option<&'a Tree>,
+    /// What is taken.
+    pub sources: Vec<Source>,
+    /// Files of the Dockerfile's own: name and content.
+    pub texts: Vec<(String, String)>,
+    /// Where to; a slash at its end says that it is a directory.
+    pub destination: String,
+    /// User and group of everything; of sources from elsewhere than the context their own if absent.
+    pub owner: Option<(u32, u32)>,
+    /// Owners are those that the files have, if nobody says otherwise.
+    pub keeps_owners: bool,
+    /// Permissions of everything.
+    pub mode: Option<Mode>,
+    /// Archives are unpacked.
+    pub unpacks: bool,
+    /// When directories and texts were made, in seconds.
+    pub now: i64,
+    /// No time is later than this.
+    pub latest: Option<i64>,
+}
+
+/// A layer in the making.
+struct Layer<'a, 'o> {
+    about: &'a Transfer<'a>,
+    below: Option<BorrowedFd<'a>>,
+    writer: Writer<&'o mut dyn Write>,
+    /// Directories that it has.
+    made: HashSet<Vec<u8>>,
+    /// Whether a directory is there below.
+    known: HashMap<Vec<u8>, bool>,
+    buffer: Vec<u8>,
+}
+
+impl Transfer<'_> {
+    /// Writes the layer; `below` is the root of what it lies on, if there is anything.
+    ///
+    /// # Errors
+    /// What is in the way, what changed since it was looked at, what reading and writing report.
+    pub fn write(&self, below: Option<BorrowedFd<'_>>, output: &mut dyn Write) -> Result<(), Reason> {
+        let writer = Writer::new(output);
+        let mut layer = Layer {
+            about: self,
+            below,
+            writer,
+            made: HashSet::new(),
+            known: HashMap::new(),
+            buffer: vec![0; CHUNK],
+        };
+        let (path, is_directory) = layer.resolve(&self.destination)?;
+        let several = self.sources.len() + self.texts.len() > 1;
+        let into = is_directory || several || self.destination.ends_with(['/', '.']);
+        for source in &self.sources {
+            layer.source(source, &path, into)?;
+        }
+        for (name, text) in &self.texts {
+            let target = if into { joined(&path, name.as_bytes()) } else { path.clone() };
+            layer.text(target, text)?;
+        }
+        layer.writer.finish().map(drop).map_err(written)
+    }
+}
+
+/// Writes a layer with nothing but a directory, if it is not there.
+///
+/// # Errors
+/// As [`Transfer::write`].
+pub fn directory(
+    path: &str,
+    owner: (u32, u32),
+    now: i64,
+    below: Option<BorrowedFd<'_>>,
+    output: &mut dyn Write,
+) -> Result<(), Reason> {
+    let about = Transfer {
+        tree: None,
+        sources: Vec::new(),
+        texts: Vec::new(),
+        destination: path.to_owned(),
+        owner: Some(owner),
+        keeps_owners: false,
+        mode: None,
+        unpacks: false,
+        now,
+        latest: None,
+    };
+    let writer = Writer::new(output);
+    let (made, known, buffer) = (HashSet::new(), HashMap::new(), Vec::new());
+    let mut layer = Layer { about: &about, below, writer, made, known, buffer };
+    let (path, _) = layer.resolve(path)?;
+    layer.directories(&path)?;
+    layer.writer.finish().map(drop).map_err(written)
+}
+
+fn written(error: std::io::Error) -> Reason {
+    format!("write the layer: {error}")
+}
+
+fn shown(path: &[u8]) -> String {
+    format!("/{}", String::from_utf8_lossy(path))
+}
+
+fn joined(above: &[u8], name: &[u8]) -> Vec<u8> {
+    match (above.is_empty(), name.is_empty()) {
+        (true, _) => name.to_vec(),
+        (_, true) => above.to_vec(),
+        _ => [above, b"/", name].concat(),
+    }
+}
+
+impl Layer<'_, '_> {
+    /// A path below the root without links in it, as far as it is there; and whether there is a directory.
+    fn resolve(&self, path: &str) -> Result<(Vec<u8>, bool), Reason> {
+        let mut done: Vec<u8> = Vec::new();
+        let mut left: Vec<String> = parts(path).rev().map(str::to_owned).collect();
+        let mut links = 0;
+        while let Some(part) = left.pop() {
+            if part == ".." {
+                done.truncate(done.iter().rposition(|byte| *byte == b'/').unwrap_or(0));
+                continue;
+            }
+            let next = joined(&done, part.as_bytes());
+            let Some(link) = self.link(&next) else {
+                done = next;
+                continue;
+            };
+            links += 1;
+            if links > LINK_LIMIT {
+                return Err(format!("`{path}`: more than {LINK_LIMIT} links on the way"));
+            }
+            if link.starts_with('/') {
+                done.clear();
+            }
+            left.extend(parts(&link).rev().map(str::to_owned));
+        }
+        let is_directory = self.look(&done).is_some_and(|stat| is_directory(&stat));
+        Ok((done, is_directory))
+    }
+
+    fn link(&self, path: &[u8]) -> Option<String> {
+        let found = self.open_below(path)?;
+        let link = readlinkat(&found, c"", Vec::new()).ok()?;
+        link.into_string().ok()
+    }
+
+    fn look(&self, path: &[u8]) -> Option<Stat> {
+        fstat(self.open_below(path)?).ok()
+    }
+
+    fn open_below(&self, path: &[u8]) -> Option<std::os::fd::OwnedFd> {
+        let path = if path.is_empty() { b"/".as_slice() } else { path };
+        let flags = OFlags::PATH | OFlags::NOFOLLOW;
+        in_root::open(self.below?, path, flags, ResolveFlags::NO_MAGICLINKS).ok()
+    }
+
+    /// Whether there is a directory below, asked once.
+    fn is_there(&mut self, path: &[u8]) -> bool {
+        if let Some(known) = self.known.get(path) {
+            return *known;
+        }
+        let is_there = self.look(path).is_some_and(|stat| is_directory(&stat));
+        self.known.insert(path.to_vec(), is_there);
+        is_there
+    }
+
+    /// Makes a directory and those above it, as they are below or anew.
+    fn directories(&mut self, path: &[u8]) -> Result<(), Reason> {
+        let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        let ends: Vec<usize> = ends.chain((!path.is_empty()).then_some(path.len())).collect();
+        for end in ends {
+            let directory = &path[..end];
+            if self.made.contains(directory) {
+                continue;
+            }
+            let header = match self.look(directory) {
+                Some(stat) if is_directory(&stat) => header_of(directory, EntryKind::Directory, &stat),
+                Some(_) => return Err(format!("`{}` is there and no directory", shown(directory))),
+                None => self.new_directory(directory),
+            };
+            self.begin_directory(directory, header)?;
+        }
+        Ok(())
+    }
+
+    fn new_directory(&self, path: &[u8]) -> Header {
+        let mut header = Header::new(path.to_vec(), EntryKind::Directory, DIRECTORY_MODE);
+        (header.uid, header.gid) = self.about.owner.unwrap_or((0, 0));
+        header.mtime = Mtime { seconds: self.about.now, nanoseconds: 0 };
+        header
+    }
+
+    fn begin_directory(&mut self, path: &[u8], mut header: Header) -> Result<(), Reason> {
+        self.made.insert(path.to_vec());
+        header.path.push(b'/');
+        self.begin(header)
+    }
+
+    fn begin(&mut self, mut header: Header) -> Result<(), Reason> {
+        if let Some(latest) = self.about.latest.filter(|latest| header.mtime.seconds >= *latest) {
+            header.mtime = Mtime { seconds: latest, nanoseconds: 0 };
+        }
+        self.writer.entry(&header).map_err(written)
+    }
+
+    /// Nothing of another kind may be where something is to be.
+    fn check_place(&mut self, path: &[u8], wants_directory: bool) -> Result<(), Reason> {
+        let above = path.iter().rposition(|byte| *byte == b'/').map_or(&path[..0], |at| &path[..at]);
+        if !self.is_there(above) {
+            return Ok(());
+        }
+        match self.look(path) {
+            Some(stat) if is_directory(&stat) != wants_directory => Err(match wants_directory {
+                true => format!("cannot copy a directory to `{}`, which is none", shown(path)),
+                false => format!("cannot copy a file to `{}`, which is a directory", shown(path)),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn source(&mut self, source: &Source, destination: &[u8], into: bool) -> Result<(), Reason> {
+        let Some(top) = source.entries.first() else { return Ok(()) };
+        if top.file_type() == FileType::Directory {
+            self.directories(destination)?;
+            return source.entries[1..]
+                .iter()
+                .try_for_each(|entry| self.entry(source, entry, joined(destination, &entry.path)));
+        }
+        if self.about.unpacks && self.unpack(source, destination)? {
+            return Ok(());
+        }
+        let target = if into { joined(destination, &source.name) } else { destination.to_vec() };
+        self.entry(source, top, target)
+    }
+
+    fn entry(&mut self, source: &Source, entry: &Entry, target: Vec<u8>) -> Result<(), Reason> {
+        let kind = match entry.file_type() {
+            FileType::RegularFile => EntryKind::File,
+            FileType::Directory => EntryKind::Directory,
+            FileType::Symlink => EntryKind::Symlink,
+            FileType::CharacterDevice => EntryKind::Character,
+            FileType::BlockDevice => EntryKind::Block,
+            FileType::Fifo => EntryKind::Fifo,
+            // No archive holds a socket.
+            _ => return Ok(()),
+        };
+        self.check_place(&target, kind == EntryKind::Directory)?;
+        let above = target.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at);
+        self.directories(&target[..above])?;
+        let mut header = header_of(&target, kind, &entry.stat);
+        self.adjust(&mut header);
+        header.link.clone_from(&entry.link);
+        match kind {
+            EntryKind::Directory => self.begin_directory(&target, header),
+            EntryKind::File => self.file(source, entry, header),
+            _ => self.begin(header),
+        }
+    }
+
+    /// Owner and permissions, as it was said.
+    fn adjust(&self, header: &mut Header) {
+        if let Some(owner) = self.about.owner {
+            (header.uid, header.gid) = owner;
+        } else if !self.about.keeps_owners {
+            (header.uid, header.gid) = (0, 0);
+        }
+        if let Some(mode) = self.about.mode.as_ref().filter(|_| header.kind != EntryKind::Symlink) {
+            let changed = mode.apply(header.mode.into(), header.kind == EntryKind::Directory);
+            header.mode = u16::try_from(changed & 0o7777).unwrap_or(header.mode);
+        }
+    }
+
+    fn file(&mut self, source: &Source, entry: &Entry, mut header: Header) -> Result<(), Reason> {
+        let mut file = self.open(source, entry)?;
+        let name = String::from_utf8_lossy(&joined(source.path.as_bytes(), &entry.path)).into_owned();
+        let changed = || format!("`{}` changed while it was read", name.trim_start_matches('/'));
+        header.size = u64::try_from(entry.stat.st_size).unwrap_or(0);
+        self.begin(header)?;
+        let mut hasher = entry.digest.map(|_| Sha256::new());
+        while self.writer.missing() > 0 {
+            let room = usize::try_from(self.writer.missing()).unwrap_or(CHUNK).min(CHUNK);
+            let count =
+                file.read(&mut self.buffer[..room]).map_err(|error| format!("read `{name}`: {error}"))?;
+            if count == 0 {
+                return Err(changed());
+            }
+            if let Some(hasher) = &mut hasher {
+                hasher.update(&self.buffer[..count]);
+            }
+            self.writer.data(&self.buffer[..count]).map_err(written)?;
+        }
+        let read: Option<[u8; 32]> = hasher.map(|hasher| hasher.finalize().into());
+        if read == entry.digest { Ok(()) } else { Err(changed()) }
+    }
+
+    fn open(&self, source: &Source, entry: &Entry) -> Result<File, Reason> {
+        let tree = self.about.tree.expect("sources are from somewhere");
+        let path = match entry.path.is_empty() {
+            true => source.path.clone(),
+            false => format!("{}/{}", source.path, String::from_utf8_lossy(&entry.path)),
+        };
+        let opened = tree.open(&path, OFlags::RDONLY | OFlags::NONBLOCK);
+        opened.map(File::from).map_err(|errno| format!("open `{path}`: {}", std::io::Error::from(errno)))
+    }
+
+    fn text(&mut self, target: Vec<u8>, text: &str) -> Result<(), Reason> {
+        self.check_place(&target, false)?;
+        let above = target.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at);
+        self.directories(&target[..above])?;
+        let mut header = Header::new(target, EntryKind::File, 0o644);
+        header.mtime = Mtime { seconds: self.about.now, nanoseconds: 0 };
+        header.size = text.len() as u64;
+        self.adjust(&mut header);
+        self.begin(header)?;
+        self.writer.data(text.as_bytes()).map_err(written)
+    }
+
+    /// Unpacks a source into the destination if it is an archive; says whether it is.
+    fn unpack(&mut self, source: &Source, destination: &[u8]) -> Result<bool, Reason> {
+        let failed = |error: &dyn std::fmt::Display| {
+            format!("unpack `{}`: {error}", source.path.trim_start_matches('/'))
+        };
+        let Some(file) = source.entries.first().filter(|entry| entry.file_type() == FileType::RegularFile)
+        else {
+            return Ok(false);
+        };
+        if !is_archive(self.open(source, file)?) {
+            return Ok(false);
+        }
+        let input = decoded(self.open(source, file)?).map_err(|error| failed(&error))?;
+        let mut reader = Reader::new(input, HEADER_LIMIT);
+        self.directories(destination)?;
+        while let Some(mut header) = reader.next().map_err(|error| failed(&error))? {
+            let Some(path) = inside(&header.path) else { continue };
+            if path.is_empty() {
+                continue;
+            }
+            header.path = joined(destination, &path);
+            if header.kind == EntryKind::HardLink {
+                header.link = inside(&header.link).map(|link| joined(destination, &link)).unwrap_or_default();
+            }
+            self.unpack_entry(header, &mut reader).map_err(|error| failed(&error))?;
+        }
+        Ok(true)
+    }
+
+    fn unpack_entry(&mut self, mut header: Header, reader: &mut Reader<impl Read>) -> Result<(), Reason> {
+        let above = header.path.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at);
+        let path = header.path.clone();
+        self.directories(&path[..above])?;
+        if let Some(owner) = self.about.owner {
+            (header.uid, header.gid) = owner;
+        }
+        if header.kind == EntryKind::Directory {
+            return self.begin_directory(&path, header);
+        }
+        let sparse = header.sparse.take();
+        self.begin(header)?;
+        let mut segments = sparse.into_iter().flatten();
+        let (mut segment, mut at) = (segments.next(), 0_u64);
+        while let Some(data) = reader.data().map_err(|error| error.to_string())? {
+            let mut data = data;
+            while let Some(here) = segment.as_ref().filter(|_| !data.is_empty()) {
+                at = self.fill(at, here.offset)?;
+                let length =
+                    usize::try_from(here.offset + here.length - at).unwrap_or(usize::MAX).min(data.len());
+                self.writer.data(&data[..length]).map_err(written)?;
+                (data, at) = (&data[length..], at + length as u64);
+                if at == here.offset + here.length {
+                    segment = segments.next();
+                }
+            }
+            self.writer.data(data).map_err(written)?;
+        }
+        let missing = self.writer.missing();
+        self.fill(0, missing).map(drop)
+    }
+
+    /// Zeros from one place to another.
+    fn fill(&mut self, from: u64, to: u64) -> Result<u64, Reason> {
+        let mut left = to.saturating_sub(from);
+        while left > 0 {
+            let length = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
+            self.writer.data(&vec![0; length]).map_err(written)?;
+            left -= length as u64;
+        }
+        Ok(to.max(from))
+    }
+}
+
+fn is_directory(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+}
+
+fn parts(path: &str) -> impl DoubleEndedIterator<Item = &str> {
+    path.split('/').filter(|part| !matches!(*part, "" | "."))
+}
+
+fn header_of(path: &[u8], kind: EntryKind, stat: &Stat) -> Header {
+    let mut header = Header::new(path.to_vec(), kind, (stat.st_mode & 0o7777) as u16);
+    (header.uid, header.gid) = (stat.st_uid, stat.st_gid);
+    header.mtime =
+        Mtime { seconds: stat.st_mtime, nanoseconds: u32::try_from(stat.st_mtime_nsec).unwrap_or(0) };
+    header.device = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
+    header
+}
+
+/// The path of an archive's entry below the destination; none for one that leads out of it.
+fn inside(path: &[u8]) -> Option<Vec<u8>> {
+    let parts = path.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b"."));
+    let parts: Vec<&[u8]> = parts.collect();
+    (!parts.contains(&b"..".as_slice())).then(|| parts.join(&b'/'))
+}
+
+fn decoded(file: File) -> Result<Box<dyn Read>, String> {
+    let (form, input) = compression::detect(file).map_err(|error| error.to_string())?;
+    let decoder = compression::Decoder::new(form, input).map_err(|error| error.to_string())?;
+    Ok(Box::new(decoder))
+}
+
+/// Whether a file begins as a tar archive does, compressed or not.
+fn is_archive(file: File) -> bool {
+    const HEADER: usize = 512;
+    let Ok(input) = decoded(file) else { return false };
+    let mut head = Vec::new();
+    if input.take(HEADER as u64).read_to_end(&mut head).is_err() || head.len() < HEADER {
+        return false;
+    }
+    head[257..].starts_with(b"ustar")
+        || Reader::new(&head[..], HEADER_LIMIT).next().is_ok_and(|entry| entry.is_some())
+}

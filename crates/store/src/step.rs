@@ -1,0 +1,238 @@
+//! What steps of builds have made: layers, found by a key that everything which went into them makes.
+//!
+//! ```text
+//! steps/<hex of the key>    StepRecord; its time of modification is when it was used last
+//! ```
+//! A record is a root: its layer stays until the record goes ([`Store::prune_steps`]). One that is damaged, or whose layer is,
+//! is as if it were not there, and the step is made again.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use holm_spec::image::{Descriptor, ImageConfiguration, MediaType};
+use holm_spec::{Digest, Reference, Timestamp};
+use holm_sys::file::{Durability, ensure_directory, read_limited, replace};
+use serde::{Deserialize, Serialize};
+
+use crate::blob::{DOCUMENT_LIMIT, remove_file};
+use crate::collect::Content;
+use crate::document::{canonical, descriptor};
+use crate::error::{Error, Kind, Result};
+use crate::import::check_taggable;
+use crate::layer::{Ingested, chain_ids};
+use crate::store::Store;
+
+const VERSION: u32 = 1;
+
+/// A layer of an image that is being built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuiltLayer {
+    /// Digest of the uncompressed tar.
+    pub diff_id: Digest,
+    /// As a manifest has it.
+    pub descriptor: Descriptor,
+    /// When it was made, as RFC 3339 has it; empty where only the image tells.
+    pub created: String,
+}
+
+/// The content of a file below `steps/`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StepRecord {
+    version: u32,
+    key: Digest,
+    diff_id: Digest,
+    tar_size: u64,
+    /// The layers that it was made above, lowest first.
+    below: Vec<Digest>,
+    created: Timestamp,
+}
+
+impl StepRecord {
+    fn layer(&self) -> BuiltLayer {
+        BuiltLayer {
+            diff_id: self.diff_id,
+            descriptor: descriptor(MediaType::ImageLayer, self.tar_size, &self.diff_id),
+            created: self.created.to_string(),
+        }
+    }
+
+    fn chain(&self) -> Vec<Digest> {
+        [self.below.as_slice(), &[self.diff_id]].concat()
+    }
+}
+
+impl Store {
+    /// The layer of a step that was made before, above these.
+    ///
+    /// # Errors
+    /// What reading reports, but for damage.
+    pub fn step(&self, key: &Digest, below: &[Digest]) -> Result<Option<BuiltLayer>> {
+        let Some(record) = self.read_step(&self.step_path(key))? else { return Ok(None) };
+        let above = [below, &[record.diff_id]].concat();
+        if record.key != *key || self.layer_keys(&above).is_err() {
+            return Ok(None);
+        }
+        // Only the order in which they are pruned hangs on it.
+        let _ = File::open(self.step_path(key)).and_then(|file| file.set_modified(SystemTime::now()));
+        Ok(Some(record.layer()))
+    }
+
+    /// Makes the layer of a step from a tar archive, above these. On an error nothing is left.
+    ///
+    /// # Errors
+    /// As [`Store::import`].
+    pub fn make_step(
+        &self,
+        key: &Digest,
+        archive: impl Read + Send,
+        below: &[Digest],
+        created: Timestamp,
+    ) -> Result<BuiltLayer> {
+        let ingested = Ingested::convert(self, archive, below)?;
+        let in_use = self.in_use()?;
+        // While nobody held on to them, the layers below may have been removed.
+        self.layer_keys(below)?;
+        let layer = ingested.publish(self, &in_use)?;
+        let record = StepRecord {
+            version: VERSION,
+            key: *key,
+            diff_id: layer.diff_id,
+            tar_size: layer.tar_size,
+            below: below.to_vec(),
+            created,
+        };
+        let path = self.step_path(key);
+        let text = serde_json::to_vec(&record).expect("a record is plain data");
+        ensure_directory(&self.paths().steps(), 0o700)
+            .and_then(|()| replace(&path, &text, Durability::Durable))
+            .map_err(|error| Error::io(format!("write `{}`", path.display()), error))?;
+        Ok(record.layer())
+    }
+
+    /// Makes an image of layers and a configuration that lists them, under these names; its id. Without a name it is reached by
+    /// that.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] for a name with a digest, [`Kind::Corrupt`] if a layer is gone; as [`Store::import`].
+    pub fn assemble(
+        &self,
+        layers: &[BuiltLayer],
+        config: &impl Serialize,
+        names: &[Reference],
+    ) -> Result<Digest> {
+        names.iter().try_for_each(check_taggable)?;
+        let in_use = self.in_use()?;
+        let diff_ids: Vec<Digest> = layers.iter().map(|layer| layer.diff_id).collect();
+        self.layer_keys(&diff_ids)?;
+        let document = canonical(config);
+        serde_json::from_slice::<ImageConfiguration>(&document)
+            .map_err(|error| Error::because(Kind::Invalid, "make an image", error))?;
+        let descriptors: Vec<_> = layers.iter().map(|layer| layer.descriptor.clone()).collect();
+        let Some((first, others)) = names.split_first() else {
+            return self.publish_image(&in_use, &document, descriptors, None);
+        };
+        let id = self.publish_image(&in_use, &document, descriptors.clone(), Some(first))?;
+        for name in others {
+            self.publish_image(&in_use, &document, descriptors.clone(), Some(name))?;
+        }
+        Ok(id)
+    }
+
+    /// Forgets steps, the least recently used first, until those that are left are at most `keep` bytes of layers; how many.
+    /// What only they needed goes with the next collection.
+    ///
+    /// # Errors
+    /// What reading and removing report.
+    pub fn prune_steps(&self, keep: u64) -> Result<usize> {
+        let mut steps = Vec::new();
+        for name in self.file_names(&self.paths().steps())? {
+            let path = self.paths().steps().join(name);
+            let used = path.metadata().and_then(|about| about.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+            let size = self.read_step(&path)?.map_or(0, |record| record.tar_size);
+            steps.push((std::cmp::Reverse(used), size, path));
+        }
+        steps.sort();
+        let (mut kept, mut removed) = (0_u64, 0);
+        for (_, size, path) in steps {
+            kept = kept.saturating_add(size);
+            if kept > keep {
+                let removal = remove_file(&path, || format!("remove `{}`", path.display()));
+                removed += usize::from(removal?);
+            }
+        }
+        Ok(removed)
+    }
+
+    fn step_path(&self, key: &Digest) -> PathBuf {
+        self.paths().steps().join(key.hex())
+    }
+
+    fn read_step(&self, path: &std::path::Path) -> Result<Option<StepRecord>> {
+        let content = match read_limited(path, DOCUMENT_LIMIT) {
+            Ok(content) => content,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io(format!("read `{}`", path.display()), error)),
+        };
+        let record: Option<StepRecord> = serde_json::from_slice(&content).ok();
+        Ok(record.filter(|record| record.version == VERSION))
+    }
+}
+
+impl Content {
+    /// Adds the layers of all steps.
+    pub(crate) fn add_steps(&mut self, store: &Store) -> Result<()> {
+        for name in store.file_names(&store.paths().steps())? {
+            if let Some(record) = store.read_step(&store.paths().steps().join(name))? {
+                self.layers.extend(chain_ids(&record.chain()));
+                self.layers.extend(record.chain());
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::scratch;
+
+    fn archive(text: &str) -> Vec<u8> {
+        let mut writer = holm_tar::Writer::new(Vec::new());
+        let mut entry = holm_tar::Entry::new(b"file".to_vec(), holm_tar::EntryKind::File, 0o644);
+        entry.size = text.len() as u64;
+        writer.entry(&entry).expect("an entry");
+        writer.data(text.as_bytes()).expect("data");
+        writer.finish().expect("an archive")
+    }
+
+    #[test]
+    fn a_step_is_found_by_its_key_and_keeps_its_layer() {
+        let (_dir, store) = scratch();
+        let [first, second] = ["first", "second"].map(|text| Digest::of(text.as_bytes()));
+        assert_eq!(store.step(&first, &[]).expect("no step"), None);
+        let below = store.make_step(&first, &archive("a")[..], &[], Timestamp::default()).expect("a step");
+        let above = store
+            .make_step(&second, &archive("b")[..], &[below.diff_id], Timestamp::default())
+            .expect("a step");
+        assert_eq!(store.step(&first, &[]).expect("a step"), Some(below.clone()));
+        assert_eq!(store.step(&second, &[below.diff_id]).expect("a step"), Some(above));
+        let removed = store.exclusive().expect("alone").repair(&[]).expect("a repair");
+        assert!(store.step(&second, &[below.diff_id]).expect("a step").is_some(), "{removed:?}");
+        assert_eq!(store.prune_steps(0).expect("pruned"), 2);
+        store.exclusive().expect("alone").repair(&[]).expect("a repair");
+        assert!(store.layer_keys(&[below.diff_id]).is_err(), "nobody needs it any more");
+    }
+
+    #[test]
+    fn damage_is_as_if_nothing_were_there() {
+        let (_dir, store) = scratch();
+        let key = Digest::of(b"key");
+        store.make_step(&key, &archive("a")[..], &[], Timestamp::default()).expect("a step");
+        std::fs::write(store.step_path(&key), "nonsense").expect("written");
+        assert_eq!(store.step(&key, &[]).expect("none"), None);
+        store.exclusive().expect("alone").repair(&[]).expect("a repair");
+    }
+}
