@@ -120,6 +120,29 @@ impl Error {
         &self.fault.message
     }
 
+    /// File, line, column, and the sentence.
+    pub fn summary(&self) -> String {
+        let Position { line, column } = self.fault.position;
+        format!("{}:{line}:{column}: {}", self.file, self.fault.message)
+    }
+
+    /// The line with its number, and below it a mark: safe to be shown. Nothing where the line is blank.
+    pub fn excerpt(&self) -> Option<String> {
+        let Position { line, column } = self.fault.position;
+        let before = (column as usize).saturating_sub(1);
+        let cut = if self.line.chars().count() > SHOWN { before.saturating_sub(BEFORE) } else { 0 };
+        let text: String = self.line.chars().skip(cut).take(SHOWN).collect();
+        if text.trim().is_empty() {
+            return None;
+        }
+        // Tabs stay tabs, so that the mark is below its word whatever their width is.
+        let blank = |c: char| if c == '\t' { '\t' } else { ' ' };
+        let indent: String = text.chars().map(blank).take(before - cut).collect();
+        let room = text.chars().count().saturating_sub(before - cut).max(1);
+        let mark = "^".repeat(self.fault.width.min(room));
+        Some(format!("{line:4} | {}\n     | {indent}{mark}", shown(&text)))
+    }
+
     /// Advice.
     pub fn hint(&self) -> Option<&str> {
         self.fault.hint.as_deref()
@@ -132,20 +155,8 @@ const BEFORE: usize = 60;
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Position { line, column } = self.fault.position;
-        write!(f, "{}:{line}:{column}: {}", self.file, self.fault.message)?;
-        let before = (column as usize).saturating_sub(1);
-        let cut = if self.line.chars().count() > SHOWN { before.saturating_sub(BEFORE) } else { 0 };
-        let text: String = self.line.chars().skip(cut).take(SHOWN).collect();
-        if text.trim().is_empty() {
-            return Ok(());
-        }
-        // Tabs stay tabs, so that the mark is below its word whatever their width is.
-        let blank = |c: char| if c == '\t' { '\t' } else { ' ' };
-        let indent: String = text.chars().map(blank).take(before - cut).collect();
-        let room = text.chars().count().saturating_sub(before - cut).max(1);
-        let mark = "^".repeat(self.fault.width.min(room));
-        write!(f, "\n{line:4} | {}\n     | {indent}{mark}", shown(&text))
+        f.write_str(&self.summary())?;
+        self.excerpt().map_or(Ok(()), |excerpt| write!(f, "\n{excerpt}"))
     }
 }
 

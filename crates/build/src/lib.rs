@@ -32,4 +32,4 @@ pub mod variables;
 pub use dockerfile::Dockerfile;
 pub use error::{Error, Fault, Kind, Result};
 pub use expanded::Expander;
-pub use source::{Position, Source, Span};
+pub use source::{Position, Source, Span, shown};

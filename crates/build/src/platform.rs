@@ -59,7 +59,11 @@ impl Platform {
         let bad = || format!("`{text}` is no platform: write `os/architecture` or `os/architecture/variant`");
         let (first, rest) = parts.split_first().ok_or_else(bad)?;
         let (os, os_version) = split_version(first).ok_or_else(bad)?;
-        if rest.len() > 2 || !is_component(os) || !rest.iter().all(|part| is_component(part)) {
+        if rest.len() > 2
+            || !is_component(os)
+            || os.contains('.')
+            || !rest.iter().all(|part| is_component(part))
+        {
             return Err(bad());
         }
         let host = Self::host();
@@ -84,7 +88,9 @@ impl Platform {
 fn split_version(text: &str) -> Option<(&str, &str)> {
     match text.split_once('(') {
         None => Some((text, "")),
-        Some((os, rest)) => rest.strip_suffix(')').map(|version| (os, version)),
+        Some((os, rest)) => {
+            rest.strip_suffix(')').filter(|version| !version.contains('(')).map(|version| (os, version))
+        }
     }
 }
 
@@ -156,7 +162,16 @@ mod tests {
 
     #[test]
     fn what_is_no_platform() {
-        for text in ["", "linux/", "/amd64", "pdp11", "linux/a b", "linux/arm/v7/x", "windows(1/amd64"] {
+        for text in [
+            "",
+            "linux/",
+            "/amd64",
+            "pdp11",
+            "linux/a b",
+            "linux/arm/v7/x",
+            "windows(1/amd64",
+            "./linux/amd64",
+        ] {
             assert!(Platform::parse(text).is_err(), "{text}");
         }
     }

@@ -19,7 +19,7 @@ pub struct Span {
 }
 
 /// A text under the name that people know it by.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Source {
     name: String,
     text: String,
@@ -84,7 +84,7 @@ pub(crate) fn without_end(line: &str) -> &str {
 }
 
 /// A line as it can be shown in a terminal: what controls one is replaced, tabs stay.
-pub(crate) fn shown(line: &str) -> String {
+pub fn shown(line: &str) -> String {
     let safe = |c: char| if c.is_control() && c != '\t' { char::REPLACEMENT_CHARACTER } else { c };
     line.chars().map(safe).collect()
 }

@@ -7,6 +7,7 @@ use crate::error::{Fault, Kind, Result};
 use crate::expand::{Budget, expand, word_rules};
 use crate::nearest::nearest;
 use crate::platform::Platform;
+use crate::source::Position;
 use crate::variables::Globals;
 
 /// What files come from.
@@ -84,6 +85,32 @@ impl Plan {
         let target = find_target(&dockerfile.stages, &names, target)?;
         let needed = needed(dockerfile, &stages, target)?;
         Ok(Self { stages, target, needed })
+    }
+
+    /// Adds what `ONBUILD` of the base image of stage `number` says, which is known only where the image is. Stages that
+    /// this takes files from are needed from now on.
+    ///
+    /// # Errors
+    /// An expression that is no instruction, or takes files from a stage that is not yet there.
+    pub fn add_triggers(
+        &mut self,
+        dockerfile: &Dockerfile,
+        contexts: &BTreeSet<String>,
+        number: usize,
+        expressions: &[String],
+    ) -> Result<()> {
+        let (Some(stage), Some(planned)) = (dockerfile.stages.get(number), self.stages.get_mut(number))
+        else {
+            return Ok(());
+        };
+        let names = Names::of(&dockerfile.stages, contexts);
+        for expression in expressions {
+            let instruction = trigger(expression, stage, stage.span.start)?;
+            add_uses(&instruction.command, &names, dockerfile.directives.escape, &mut planned.uses)?;
+            planned.triggers.push(instruction);
+        }
+        self.needed = needed(dockerfile, &self.stages, self.target)?;
+        Ok(())
     }
 
     /// Checks also of stages that nobody needs that they take files only from stages above.
@@ -212,13 +239,18 @@ fn triggers(dockerfile: &Dockerfile, base: usize, stage: &Stage) -> Result<Vec<I
     let mut triggers = Vec::new();
     for instruction in base {
         let Command::Onbuild(trigger) = &instruction.command else { continue };
-        let read = Dockerfile::trigger(&trigger.expression).map_err(|error| {
-            let message = format!("in an `ONBUILD` of `{}`: {}", stage.base.text, error.message());
-            Fault::new(error.kind(), instruction.span.start, message)
-        })?;
-        triggers.push(Instruction { span: stage.span, ..read });
+        triggers.push(self::trigger(&trigger.expression, stage, instruction.span.start)?);
     }
     Ok(triggers)
+}
+
+/// An instruction that `ONBUILD` keeps, placed at the `FROM` of the stage that is made from it; `position` is where it is said.
+fn trigger(expression: &str, stage: &Stage, position: Position) -> Result<Instruction> {
+    let read = Dockerfile::trigger(expression).map_err(|error| {
+        let message = format!("in an `ONBUILD` of `{}`: {}", stage.base.text, error.message());
+        Fault::new(error.kind(), position, message)
+    })?;
+    Ok(Instruction { span: stage.span, ..read })
 }
 
 fn add_uses(command: &Command, names: &Names<'_>, escape: char, uses: &mut Vec<Use>) -> Result<()> {
@@ -365,6 +397,19 @@ mod tests {
         let counts: Vec<_> =
             plan.stages.iter().map(|stage| (stage.triggers.len(), stage.uses.len())).collect();
         assert_eq!(counts, [(0, 0), (1, 1), (0, 0)]);
+    }
+
+    #[test]
+    fn triggers_of_images_are_added_when_they_are_known() {
+        let text = "FROM a AS a\nFROM b\n";
+        let dockerfile = Dockerfile::parse("Dockerfile", text.as_bytes()).expect("a Dockerfile");
+        let mut plan = plan(text, None, &[]).expect("a plan");
+        assert_eq!(numbers(&plan), [1]);
+        let (none, add) = (BTreeSet::new(), |text: &str| [text.to_owned()]);
+        plan.add_triggers(&dockerfile, &none, 1, &add("COPY --from=a / /")).expect("a trigger");
+        assert_eq!((numbers(&plan), plan.stages[1].triggers.len()), (vec![0, 1], 1));
+        let fault = plan.add_triggers(&dockerfile, &none, 1, &add("CPOY a b")).expect_err("no instruction");
+        assert_eq!(fault.to_string(), "in an `ONBUILD` of `b`: unknown instruction `CPOY`");
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! What a failed command tells: a message, an exit code, and hints. The only file that gives advice, but for what only the
-//! host's own parts know: which package brings the emulator here, and why KVM does not serve.
+//! host's own parts know (which package brings the emulator here, why KVM does not serve), and for Dockerfiles.
 //!
 //! Exit codes are Docker's: 125 if Holm itself failed where a command would have run, 126 if the command cannot be
 //! executed, 127 if it is not there, 1 for every other failure, and 125 for a command line that cannot be read. An
@@ -25,13 +25,15 @@ pub struct CommandError {
     message: Option<String>,
     /// `None` for the command's own.
     code: Option<u8>,
+    /// Lines of a file that the message is about, which can be shown as they are.
+    excerpt: Option<String>,
     hints: Vec<String>,
 }
 
 impl CommandError {
     /// A failure in one sentence.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: Some(message.into()), code: None, hints: Vec::new() }
+        Self { message: Some(message.into()), code: None, excerpt: None, hints: Vec::new() }
     }
 
     /// A command line that cannot be read.
@@ -46,7 +48,7 @@ impl CommandError {
 
     /// A failure that was told already, with its exit code.
     pub fn told(code: u8) -> Self {
-        Self { message: None, code: Some(code), hints: Vec::new() }
+        Self { message: None, code: Some(code), excerpt: None, hints: Vec::new() }
     }
 
     /// Nobody reads the output any more.
@@ -93,7 +95,7 @@ impl CommandError {
             _ => None,
         };
         let hints = error.hint().or(workload_hint(kind)).into_iter().map(String::from).collect();
-        Self { message: Some(chain(error)), code, hints }
+        Self { message: Some(chain(error)), code, excerpt: None, hints }
     }
 
     /// Adds advice.
@@ -105,6 +107,11 @@ impl CommandError {
     /// What to say, if anything is left to say.
     pub fn message(&self) -> Option<&str> {
         self.message.as_deref()
+    }
+
+    /// Lines of a file that the message is about.
+    pub fn excerpt(&self) -> Option<&str> {
+        self.excerpt.as_deref()
     }
 
     /// Advice, one line each.
@@ -225,7 +232,7 @@ fn workload_hint(kind: Kind) -> Option<&'static str> {
 impl From<images::Error> for CommandError {
     fn from(error: images::Error) -> Self {
         let hints = image_hint(error.kind()).into_iter().map(String::from).collect();
-        Self { message: Some(chain(&error)), code: None, hints }
+        Self { message: Some(chain(&error)), code: None, excerpt: None, hints }
     }
 }
 
@@ -253,7 +260,15 @@ fn image_hint(kind: images::Kind) -> Option<&'static str> {
 impl From<registry::Error> for CommandError {
     fn from(error: registry::Error) -> Self {
         let hints = registry_hint(error.kind()).into_iter().map(String::from).collect();
-        Self { message: Some(chain(&error)), code: None, hints }
+        Self { message: Some(chain(&error)), code: None, excerpt: None, hints }
+    }
+}
+
+/// Whoever reads a Dockerfile knows best what was meant.
+impl From<holm_build::Error> for CommandError {
+    fn from(error: holm_build::Error) -> Self {
+        let hints = error.hint().into_iter().map(String::from).collect();
+        Self { message: Some(error.summary()), code: None, excerpt: error.excerpt(), hints }
     }
 }
 

@@ -85,6 +85,7 @@ pub const VERBS: &[Verb] = &[
     verb!("export", export, 1),
     verb!("commit", commit, 1),
     verb!("compare", compare, 1),
+    verb!("build", build, 1),
     verb!("import", import, HOLM_FAILED),
     verb!("pull", pull, 1),
     verb!("push", push, 1),
@@ -150,6 +151,7 @@ const GROUPS: &[Group] = &[
         name: "image",
         about: "Images: the same commands under the names of Docker's group",
         members: &[
+            ("build", "build"),
             ("import", "import"),
             ("pull", "pull"),
             ("push", "push"),

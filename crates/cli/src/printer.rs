@@ -60,6 +60,10 @@ impl Printer {
     pub fn error(&self, command: &str, error: &CommandError) {
         let Some(message) = error.message() else { return };
         let mut text = format!("{} {}\n", painted(&format!("{command}:"), RED), printable(message));
+        if let Some(excerpt) = error.excerpt() {
+            text.push_str(excerpt);
+            text.push('\n');
+        }
         for hint in error.hints() {
             text.push_str(&format!("{} {}\n", painted("hint:", CYAN), printable(hint)));
         }

@@ -85,6 +85,52 @@ const PULL_FLAGS: &[(&str, Option<char>, &str)] = &[("disable-content-trust", No
 const IMAGE_PLATFORM: &[(&str, Option<char>, &str)] = &[("platform", None, PULL)];
 
 const BUILD: &str = "building images";
+/// Flags of `build`, which only checks so far.
+const BUILD_FLAGS: &[(&str, Option<char>, &str)] = &[
+    ("add-host", None, BUILD),
+    ("allow", None, BUILD),
+    ("annotation", None, BUILD),
+    ("attest", None, BUILD),
+    ("builder", None, BUILD),
+    ("cache-from", None, BUILD),
+    ("cache-to", None, BUILD),
+    ("cgroup-parent", None, BUILD),
+    ("compress", None, BUILD),
+    ("cpu-period", None, BUILD),
+    ("cpu-quota", None, BUILD),
+    ("cpu-shares", Some('c'), BUILD),
+    ("cpuset-cpus", None, BUILD),
+    ("cpuset-mems", None, BUILD),
+    ("debug", Some('D'), BUILD),
+    ("disable-content-trust", None, BUILD),
+    ("force-rm", None, BUILD),
+    ("iidfile", None, BUILD),
+    ("isolation", None, BUILD),
+    ("label", None, BUILD),
+    ("load", None, BUILD),
+    ("memory", Some('m'), BUILD),
+    ("memory-swap", None, BUILD),
+    ("metadata-file", None, BUILD),
+    ("network", None, BUILD),
+    ("no-cache", None, BUILD),
+    ("no-cache-filter", None, BUILD),
+    ("output", Some('o'), BUILD),
+    ("policy", None, BUILD),
+    ("progress", None, BUILD),
+    ("provenance", None, BUILD),
+    ("pull", None, BUILD),
+    ("push", None, BUILD),
+    ("quiet", Some('q'), BUILD),
+    ("rm", None, BUILD),
+    ("sbom", None, BUILD),
+    ("secret", None, BUILD),
+    ("security-opt", None, BUILD),
+    ("shm-size", None, BUILD),
+    ("squash", None, BUILD),
+    ("ssh", None, BUILD),
+    ("tag", Some('t'), BUILD),
+    ("ulimit", None, BUILD),
+];
 const ARCHIVES: &str = "archives of images and file systems";
 const COMPOSE: &str = "projects of several workloads";
 const CONTROL: &str = "the remaining commands for workloads";
@@ -93,7 +139,6 @@ pub const SWARM: &str = "swarms";
 
 /// Commands of Docker's: the words that are typed, and what brings them.
 const COMMANDS: &[(&str, &str)] = &[
-    ("build", BUILD),
     ("builder", BUILD),
     ("buildx", BUILD),
     ("checkpoint", CHECKPOINTS),
@@ -101,7 +146,6 @@ const COMMANDS: &[(&str, &str)] = &[
     ("config", SWARM),
     ("container rename", CONTROL),
     ("context", SERVE),
-    ("image build", BUILD),
     ("image load", ARCHIVES),
     ("image save", ARCHIVES),
     ("load", ARCHIVES),
@@ -124,6 +168,7 @@ pub fn command_area(words: &str) -> Option<&'static str> {
 pub fn area(command: &str, flag: &str) -> Option<(&'static str, &'static str)> {
     let table = match command {
         "run" | "create" => CREATE,
+        "build" => BUILD_FLAGS,
         "update" => UPDATE,
         "inspect" | "container-inspect" => INSPECT,
         "start" => START,
@@ -170,6 +215,7 @@ mod tests {
     #[test]
     fn the_table_is_sorted_and_names_nothing_that_is_there() {
         assert!(CREATE.is_sorted_by_key(|(long, ..)| *long));
+        assert!(BUILD_FLAGS.is_sorted_by_key(|(long, ..)| *long));
         for command in ["run", "create"] {
             let verb = crate::dispatch::verb(command).expect("a verb");
             let there = (verb.command)();

@@ -10,7 +10,15 @@ struct Answer {
 }
 
 fn holm(words: &[&str]) -> Answer {
+    holm_beside(&[], words)
+}
+
+/// In a directory with these files.
+fn holm_beside(files: &[(&str, &str)], words: &[&str]) -> Answer {
     let scratch = tempfile::tempdir().expect("a temporary directory");
+    for (name, content) in files {
+        std::fs::write(scratch.path().join(name), content).expect("write a file");
+    }
     let output = Command::new(env!("CARGO_BIN_EXE_holm"))
         .args(words)
         .current_dir(scratch.path())
@@ -27,7 +35,7 @@ fn answer(output: &Output) -> Answer {
     Answer { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
 }
 
-const VERBS: [&str; 25] = [
+const VERBS: [&str; 26] = [
     "run",
     "exec",
     "ps",
@@ -45,6 +53,7 @@ const VERBS: [&str; 25] = [
     "stats",
     "inspect",
     "compare",
+    "build",
     "import",
     "images",
     "tag",
@@ -87,7 +96,7 @@ fn every_command_has_help_on_standard_output() {
 
 #[test]
 fn command_lines_that_cannot_be_read_are_answered_in_one_line_with_a_hint() {
-    for (line, code, message) in [
+    check_answers(&[
         ("run --volme /a:/b x", 125, "holm run: unknown flag `--volme`\nhint: did you mean `--volume`?\n"),
         ("run --ulimit nofile=1 x", 125, "holm run: --ulimit is not supported yet\nhint: it is planned"),
         ("create -itc 2 x", 125, "holm create: --cpu-shares is not supported yet\n"),
@@ -160,19 +169,133 @@ fn command_lines_that_cannot_be_read_are_answered_in_one_line_with_a_hint() {
             "holm: `holm builder` is not supported yet\nhint: it is planned, together with building images\n",
         ),
         ("image save x", 125, "holm image: `holm image save` is not supported yet\n"),
-        ("help build", 125, "holm: `holm build` is not supported yet\n"),
+        ("help builder", 125, "holm: `holm builder` is not supported yet\n"),
         ("swarm init", 125, "holm: `holm swarm` is for swarms, which holm does not make\n"),
         ("frobnicate", 1, "holm: unknown command `frobnicate`\nhint: `holm --help` shows"),
         ("--log-level loud ps", 125, "holm: --log-level: `loud` is no level"),
         ("--rooot /x ps", 125, "holm: unknown option `--rooot` before the command\n"),
-    ] {
+    ]);
+}
+
+#[test]
+fn builds_only_check_so_far() {
+    check_answers(&[
+        (
+            "build .",
+            125,
+            "holm build: `holm build` without --check is not supported yet\nhint: it is planned",
+        ),
+        ("build -t app --check .", 125, "holm build: --tag is not supported yet\nhint: it is planned"),
+        ("build --call outline .", 125, "holm build: --call outline is not supported yet\n"),
+        ("build --call check,x=y .", 125, "holm build: --call: `x=y` means nothing here\n"),
+        ("build --check", 1, "holm build: PATH|- is missing\n"),
+        ("build --check .", 1, "holm build: read `Dockerfile`: No such file or directory\n"),
+        ("build --check https://x/y.git", 125, "holm build: a context that is a URL is not supported yet\n"),
+        ("build --check --platform pdp11 .", 125, "holm build: --platform: `pdp11` is no operating system"),
+        ("build --check --build-arg =x -", 125, "holm build: --build-arg: `=x` has no name\n"),
+        ("build --check --build-context x -", 125, "holm build: --build-context: `x` is not NAME=SOURCE\n"),
+    ]);
+}
+
+/// Checks what is said of command lines, and with which exit code.
+fn check_answers(answers: &[(&str, i32, &str)]) {
+    for (line, code, message) in answers {
         let words: Vec<&str> = line.split(' ').collect();
         let told = holm(&words);
-        assert_eq!((told.code, told.stdout.as_str()), (Some(code), ""), "{line}: {}", told.stderr);
+        assert_eq!((told.code, told.stdout.as_str()), (Some(*code), ""), "{line}: {}", told.stderr);
         assert!(told.stderr.starts_with(message), "{line}: {}", told.stderr);
         let talk = told.stderr.lines().skip(1).all(|line| line.starts_with("hint: "));
         assert!(talk, "{line}: {}", told.stderr);
     }
+}
+
+#[test]
+fn a_check_says_what_is_doubtful() {
+    let files = [
+        ("Dockerfile", "FROM scratch as base\n\n# nothing\nCOPY secret.txt \\\n  /\nCMD run\n"),
+        (".dockerignore", "*.txt\n"),
+    ];
+    let told = holm_beside(&files, &["build", "--check", "."]);
+    assert_eq!((told.code, told.stderr.as_str()), (Some(1), ""));
+    insta::assert_snapshot!(told.stdout, @r#"
+    WARNING: FromAsCasing: `as` is not written as `FROM` is
+    Write AS as FROM is written, in capitals or in small letters
+    Dockerfile:1
+       1 | >>> FROM scratch as base
+       2 |
+       3 |     # nothing
+
+    WARNING: CopyIgnoredFile: the ignore file leaves `secret.txt` out
+    What the ignore file leaves out cannot be copied
+    Dockerfile:4
+       2 |
+       3 |     # nothing
+       4 | >>> COPY secret.txt \
+       5 | >>>   /
+       6 |     CMD run
+
+    WARNING: JSONArgsRecommended: write `CMD ["program", "argument"]`
+    Write CMD and ENTRYPOINT as JSON arrays: a shell in between keeps signals from the program
+    Dockerfile:6
+       4 |     COPY secret.txt \
+       5 |       /
+       6 | >>> CMD run
+
+    3 warnings
+    "#);
+    let json = holm_beside(
+        &files,
+        &[
+            "build",
+            "--call",
+            "check,format=json",
+            "--build-arg",
+            "BUILDKIT_DOCKERFILE_CHECK=skip=FromAsCasing,CopyIgnoredFile",
+            ".",
+        ],
+    );
+    assert_eq!((json.code, json.stderr.as_str()), (Some(1), ""));
+    let expected = r#"{"warnings":[{"ruleName":"JSONArgsRecommended","description":"Write CMD and ENTRYPOINT as JSON arrays: a shell in between keeps signals from the program","detail":"write `CMD [\"program\", \"argument\"]`","location":{"ranges":[{"start":{"line":6},"end":{"line":6}}]}}],"sources":[{"filename":"Dockerfile","language":"Dockerfile"}]}"#;
+    assert_eq!(json.stdout.trim_end(), expected);
+    let ignored = holm_beside(&files, &["image", "build", "--call=check,ignorestatus=true", "."]);
+    assert_eq!((ignored.code, ignored.stdout == told.stdout), (Some(0), true));
+    let other = [("Other", "FROM scratch\nCOPY a.txt /\n"), ("Other.dockerignore", "b\n"), files[1]];
+    let clean = holm_beside(&other, &["build", "--check", "-f", "Other", "."]);
+    assert_eq!((clean.code, clean.stdout.as_str(), clean.stderr.as_str()), (Some(0), "no warnings\n", ""));
+}
+
+#[test]
+fn what_is_wrong_in_a_dockerfile_is_shown_where_it_is() {
+    let wrong = [("Dockerfile", "FROM scratch as a\nCOPY --form=a \\\n  x y\n")];
+    let told = holm_beside(&wrong, &["build", "--check", "."]);
+    assert_eq!(told.code, Some(1));
+    insta::assert_snapshot!(told.stdout, @r#"
+    WARNING: FromAsCasing: `as` is not written as `FROM` is
+    Write AS as FROM is written, in capitals or in small letters
+    Dockerfile:1
+       1 | >>> FROM scratch as a
+       2 |     COPY --form=a \
+       3 |       x y
+
+    1 warning
+    "#);
+    insta::assert_snapshot!(told.stderr, @r#"
+    holm build: Dockerfile:2:6: unknown flag `--form`
+       2 | COPY --form=a \
+         |      ^^^^^^
+    hint: did you mean `--from`?
+    "#);
+    let json = holm_beside(&wrong, &["build", "--call=lint,format=json", "."]);
+    assert_eq!((json.code, json.stderr.as_str()), (Some(1), ""));
+    assert!(
+        json.stdout.contains(r#""buildError":{"message":"Dockerfile:2:6: unknown flag `--form`""#),
+        "{}",
+        json.stdout
+    );
+    let ignore = [("Dockerfile", "FROM scratch\n"), (".dockerignore", "[\n")];
+    let told = holm_beside(&ignore, &["build", "--check", "."]);
+    assert_eq!((told.code, told.stdout.as_str()), (Some(1), ""));
+    assert!(told.stderr.starts_with("holm build: .dockerignore:1:1: `[` is no pattern"), "{}", told.stderr);
 }
 
 #[test]

@@ -11,6 +11,11 @@
 use crate::error::{Fault, Kind, Result};
 use crate::source::{Position, Source, Span, without_end};
 
+/// Length of a piece in bytes.
+const PIECE: usize = 256;
+/// Comments above an instruction that are kept: the last ones.
+const COMMENTS: usize = 100;
+
 /// Lines, joined, with where they came from.
 #[derive(Debug, Default)]
 pub(super) struct Line {
@@ -62,9 +67,20 @@ impl Line {
         Position { line: place.line, column: place.column.saturating_add(between as u32) }
     }
 
-    fn push(&mut self, text: &str, line: u32, column: usize) {
-        self.pieces.push((self.text.len(), Position { line, column: column as u32 + 1 }));
-        self.text.push_str(text);
+    fn push(&mut self, text: &str, line: u32, indent: u32) {
+        // Long lines are several pieces, so that no place in them is far from the beginning of one.
+        let mut column = indent + 1;
+        let mut rest = text;
+        loop {
+            self.pieces.push((self.text.len(), Position { line, column }));
+            let (piece, behind) = rest.split_at(rest.ceil_char_boundary(PIECE));
+            self.text.push_str(piece);
+            if behind.is_empty() {
+                break;
+            }
+            column = column.saturating_add(piece.chars().count() as u32);
+            rest = behind;
+        }
         self.span.last_line = line;
     }
 }
@@ -106,7 +122,12 @@ impl<'a> Lines<'a> {
     fn take_comment(&mut self, comment: &str) {
         match comment {
             "" => self.comments.clear(),
-            comment => self.comments.push(comment.to_owned()),
+            comment => {
+                if self.comments.len() == COMMENTS {
+                    self.comments.remove(0);
+                }
+                self.comments.push(comment.to_owned());
+            }
         }
     }
 
@@ -115,7 +136,7 @@ impl<'a> Lines<'a> {
         let mut line = Line { comments: std::mem::take(&mut self.comments), ..Line::default() };
         line.span.start = start;
         let (text, mut goes_on) = self.continuation(first);
-        line.push(text, self.read, indent);
+        line.push(text, self.read, indent as u32);
         while goes_on && self.read < self.source.len() {
             self.read += 1;
             let raw = self.source.line(self.read);
@@ -212,6 +233,10 @@ mod tests {
         assert_eq!(line.span, Span { start: Position { line: 2, column: 3 }, last_line: 4 });
         assert_eq!(line.position(4), Position { line: 2, column: 7 });
         assert_eq!(line.position(10), Position { line: 4, column: 3 });
+        let long = &lines(&format!("RUN {}é{} x", "é".repeat(300), "a".repeat(700)), '\\')[0];
+        for (offset, c) in long.text.char_indices().enumerate().map(|(column, (at, _))| (at, column)) {
+            assert_eq!(long.position(offset), Position { line: 1, column: c as u32 + 1 });
+        }
     }
 
     #[test]

@@ -50,6 +50,9 @@ pub const SIZE_LIMIT: usize = 4 << 20;
 /// Most instructions of one Dockerfile.
 pub const INSTRUCTION_LIMIT: usize = 10_000;
 
+/// Most heredocs of one instruction.
+pub const HEREDOC_LIMIT: usize = 100;
+
 /// A Dockerfile.
 #[derive(Clone, Debug)]
 pub struct Dockerfile {
@@ -154,10 +157,16 @@ impl Dockerfile {
     }
 
     fn read(&mut self) -> Result<()> {
-        self.directives = Directives::read(&self.source)?;
-        // The file is read while what it says is put down beside it.
-        let source = self.source.clone();
-        let mut lines = Lines::new(&source, self.directives.escape, self.directives.lines);
+        // The text is out of the way while what it says is put down beside it.
+        let source = std::mem::take(&mut self.source);
+        let result = self.read_all(&source);
+        self.source = source;
+        result
+    }
+
+    fn read_all(&mut self, source: &Source) -> Result<()> {
+        self.directives = Directives::read(source)?;
+        let mut lines = Lines::new(source, self.directives.escape, self.directives.lines);
         let mut read = 0;
         while let Some(line) = lines.next()? {
             read += 1;

@@ -53,7 +53,7 @@ pub struct Mount {
     pub from: Option<String>,
     /// The path there; of a secret its id.
     pub source: Option<String>,
-    /// Where it is seen; relative to the working directory.
+    /// Where it is seen, from the working directory; that one itself if it is not given, which must not be `/` then.
     pub target: Option<String>,
     /// Whether nothing can be written. What is written to anything but a cache is lost anyway.
     pub read_only: bool,
@@ -233,6 +233,9 @@ impl Draft {
             MountKind::Secret if mount.source.is_none() && mount.id.is_none() && mount.target.is_none() => {
                 return Err("a secret needs `id` or `target`".to_owned());
             }
+            MountKind::Bind | MountKind::Cache | MountKind::Tmpfs if mount.covers_root() => {
+                return Err("a mount cannot be seen at `/`".to_owned());
+            }
             MountKind::Ssh if mount.source.is_some() => return Err("an SSH agent has no `source`".to_owned()),
             _ => {}
         }
@@ -243,6 +246,10 @@ impl Draft {
 }
 
 impl Mount {
+    fn covers_root(&self) -> bool {
+        self.target.as_ref().is_some_and(|target| super::path::clean(target) == "/")
+    }
+
     fn only(&self, key: &str, kinds: &[MountKind]) -> std::result::Result<(), String> {
         if kinds.contains(&self.kind) {
             return Ok(());
@@ -270,11 +277,11 @@ fn choose<T: Copy>(
 }
 
 /// What Go's `strconv.ParseBool` takes, and nothing for true.
-fn switch(key: &str, value: Option<&str>) -> std::result::Result<bool, String> {
+pub(super) fn switch(key: &str, value: Option<&str>) -> std::result::Result<bool, String> {
     match value {
         None | Some("1" | "t" | "T" | "TRUE" | "true" | "True") => Ok(true),
         Some("0" | "f" | "F" | "FALSE" | "false" | "False") => Ok(false),
-        Some(value) => Err(format!("`{key}` of a mount is true or false, not `{value}`")),
+        Some(value) => Err(format!("`{key}` is true or false, not `{value}`")),
     }
 }
 
@@ -392,7 +399,7 @@ mod tests {
             ("type=cache,sharing=x", "a cache cannot have `sharing=x`: it is one of shared, private, locked"),
             ("tagret=/x", "a mount has no key `tagret`"),
             ("target", "`target` of a mount needs a value"),
-            ("ro=maybe", "`ro` of a mount is true or false, not `maybe`"),
+            ("ro=maybe", "`ro` is true or false, not `maybe`"),
             ("type=bind,size=1", "a mount of type `bind` has no key `size`"),
             ("type=bind,required", "a mount of type `bind` has no key `required`"),
             ("type=tmpfs,uid=1", "a mount of type `tmpfs` has no key `uid`"),
@@ -404,6 +411,7 @@ mod tests {
             ("type=secret,id=a,from=b", "a secret has no `from`"),
             ("type=secret,id=a,src=b", "`source` and `id` of a secret mean the same: give one"),
             ("type=ssh,source=/x", "an SSH agent has no `source`"),
+            ("type=tmpfs,target=/x/..", "a mount cannot be seen at `/`"),
             ("from=$stage", "`from` of a mount cannot have variables"),
             ("\"type=bind", "the double quotes in this list do not match"),
         ] {

@@ -284,6 +284,7 @@ fn wrong_instructions_are_told_with_their_place() {
         ("FROM a\nRUN --network=x a", "2:5: `--network` is `default`, `none` or `host`, not `x`"),
         ("FROM a\nRUN --security=x a", "2:5: `--security` is `sandbox` or `insecure`, not `x`"),
         ("FROM a\nRUN --mount=from=$x a", "2:5: `from` of a mount cannot have variables"),
+        ("FROM a\nRUN --device=a,required=x b", "2:5: `required` is true or false, not `x`"),
         ("FROM a\nENV", "2:1: `ENV` needs an argument"),
         ("FROM a\nENV b", "2:5: `b` has no value"),
         ("FROM a\nENV b=c d", "2:9: `d` has no `=`"),
@@ -338,6 +339,10 @@ fn what_is_too_large_is_refused() {
     let many = |count: usize| format!("FROM a\n{}", "RUN b\n".repeat(count - 1));
     assert_eq!(kind(&many(INSTRUCTION_LIMIT)), Ok(()));
     assert_eq!(kind(&many(INSTRUCTION_LIMIT + 1)), Err(Kind::TooLarge));
+    assert_eq!(
+        kind(&format!("FROM a\nRUN {}\n{}", "<<E ".repeat(101), "E\n".repeat(101))),
+        Err(Kind::TooLarge)
+    );
     let text = "FROM a\nRUN ".to_owned();
     assert_eq!(kind(&(text.clone() + &"x".repeat(SIZE_LIMIT - text.len()))), Ok(()));
     assert_eq!(kind(&(text.clone() + &"x".repeat(SIZE_LIMIT))), Err(Kind::TooLarge));

@@ -28,19 +28,43 @@ pub fn is_url(source: &str) -> bool {
     source.starts_with("http://") || source.starts_with("https://")
 }
 
-/// Whether a source is a repository of git's: by its scheme, or a URL whose path ends in `.git`.
+/// Whether a source is a repository of git's: by its scheme, as `user@host:path`, or a URL whose path ends in `.git`.
 pub fn is_repository(source: &str) -> bool {
-    let path = source.split('#').next().unwrap_or_default();
-    let path = path.split('?').next().unwrap_or_default();
-    let schemes = ["git://", "ssh://", "git@"];
-    schemes.iter().any(|scheme| source.starts_with(scheme)) || (is_url(source) && path.ends_with(".git"))
+    let path = source.split(['#', '?']).next().unwrap_or_default();
+    let by_scheme = source.starts_with("git://") || source.starts_with("ssh://");
+    by_scheme || is_remote_path(path) || (is_url(source) && path.ends_with(".git"))
+}
+
+/// `user@host:path`, as ssh and scp have it.
+fn is_remote_path(text: &str) -> bool {
+    let Some((user, (host, _))) =
+        text.split_once('@').and_then(|(user, rest)| Some((user, rest.split_once(':')?)))
+    else {
+        return false;
+    };
+    let is_made_of = |text: &str, others: &[u8]| {
+        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || others.contains(&byte))
+    };
+    is_made_of(user, b"-_") && is_made_of(host, b"-.")
 }
 
 fn check_files(files: &Transfer) -> Result<()> {
+    if let Some(owner) = files.owner.as_ref().filter(|owner| files.link && !is_numeric(&owner.text)) {
+        let fault = owner.fault(Kind::Value, "with `--link`, `--chown` takes numbers only");
+        return Err(
+            fault.hint("names are those of the files below, on which a layer of its own must not depend")
+        );
+    }
     let Some(mode) = &files.mode else { return Ok(()) };
     Mode::parse(&mode.text)
         .map(|_| ())
         .map_err(|reason| mode.fault(Kind::Value, format!("--chmod: {reason}")))
+}
+
+/// `uid` or `uid:gid`.
+fn is_numeric(owner: &str) -> bool {
+    let (user, group) = owner.split_once(':').unwrap_or((owner, "0"));
+    [user, group].iter().all(|id| id.parse::<u32>().is_ok())
 }
 
 fn check_add(add: &Add) -> Result<()> {
@@ -98,6 +122,9 @@ mod tests {
             "ADD --checksum=sha256:1 https://example.com/a b",
             "ADD --checksum=1 https://example.com/a.git#main b",
             "ADD git@example.com:a/b.git c",
+            "COPY git@a b",
+            "COPY --link --chown=1:2 a b",
+            "COPY --chown=user:group a b",
             "STOPSIGNAL SIGRTMIN+3",
             "EXPOSE 80 90-91/udp",
         ] {
@@ -111,6 +138,8 @@ mod tests {
                 "ADD --checksum=1 https://a/b https://a/c d",
                 "`--checksum` needs one source, a URL or a repository",
             ),
+            ("COPY git@example.com:a b", "`COPY` does not download `git@example.com:a`"),
+            ("COPY --link --chown=user a b", "with `--link`, `--chown` takes numbers only"),
             ("STOPSIGNAL TREM", "there is no signal `TREM`"),
             ("EXPOSE http", "`http` is no port from 0 to 65535, and no range of these"),
         ] {

@@ -55,7 +55,7 @@ fn flags<'a>(line: &Line, text: Part<'a>, escape: char) -> (Vec<Flag>, Part<'a>)
     let mut flags = Vec::new();
     let mut rest = text.trimmed();
     while rest.text.starts_with("--") {
-        let length = word_length(rest.text, escape, true);
+        let (length, _) = word_length(rest.text, escape, true);
         let (word, behind) = rest.split_at(length);
         let text = unquoted(word.text, escape);
         rest = behind.trimmed();
@@ -67,23 +67,23 @@ fn flags<'a>(line: &Line, text: Part<'a>, escape: char) -> (Vec<Flag>, Part<'a>)
     (flags, rest)
 }
 
-/// The length of the word that `text` begins with: up to space outside of quotes that is not escaped. Nothing is escaped
-/// between single quotes, unless `always`.
-fn word_length(text: &str, escape: char, always: bool) -> usize {
+/// How long the word is that `text` begins with, up to space outside of quotes that is not escaped; and whether it ends with
+/// an escape character that has nothing to escape. Nothing is escaped between single quotes, unless `always`.
+fn word_length(text: &str, escape: char, always: bool) -> (usize, bool) {
     let mut quote = None;
     let mut chars = text.char_indices();
     while let Some((at, c)) = chars.next() {
         match quote {
-            None if c.is_whitespace() => return at,
+            None if c.is_whitespace() => return (at, false),
             None if c == '\'' || c == '"' => quote = Some(c),
             Some(open) if c == open => quote = None,
-            open if c == escape && (always || open != Some('\'')) => {
-                chars.next();
+            open if c == escape && (always || open != Some('\'')) && chars.next().is_none() => {
+                return (text.len(), true);
             }
             _ => {}
         }
     }
-    text.len()
+    (text.len(), false)
 }
 
 fn unquoted(word: &str, escape: char) -> String {
@@ -123,30 +123,16 @@ pub(super) fn cut_quoted(text: Part<'_>, escape: char) -> Vec<Part<'_>> {
         let start = rest.text.find(|c: char| !c.is_whitespace());
         let Some(start) = start else { return words };
         let (_, from) = rest.split_at(start);
-        let (mut word, behind) = from.split_at(word_length(from.text, escape, false));
-        if behind.text.is_empty() && ends_with_lone_escape(word.text, escape) {
-            word.text = &word.text[..word.text.len() - escape.len_utf8()];
+        let (length, lone_escape) = word_length(from.text, escape, false);
+        let (mut word, behind) = from.split_at(length);
+        if lone_escape {
+            word.text = word.text.strip_suffix(escape).unwrap_or(word.text);
         }
         if !word.text.is_empty() {
             words.push(word);
         }
         rest = behind;
     }
-}
-
-/// Whether the last character escapes something that is not there any more.
-fn ends_with_lone_escape(word: &str, escape: char) -> bool {
-    let mut quote = None;
-    let mut chars = word.chars();
-    while let Some(c) = chars.next() {
-        match quote {
-            None if c == '\'' || c == '"' => quote = Some(c),
-            Some(open) if c == open => quote = None,
-            open if c == escape && open != Some('\'') && chars.next().is_none() => return true,
-            _ => {}
-        }
-    }
-    false
 }
 
 /// The first word, and the rest without the space between: for `ENV name the rest`.

@@ -359,9 +359,11 @@ impl<'a, 'v> Reader<'a, 'v> {
     /// `#` and `%`, doubled for the longest match.
     fn trimmed(&mut self, name: &str, end: char) -> Result<String, String> {
         let word = self.operand('}', true)?;
-        let Some(value) = self.lookup(name)? else {
-            return Ok(if self.rules.keep_unset { format!("${{{name}{end}{word}}}") } else { String::new() });
-        };
+        let value = self.lookup(name)?;
+        if value.is_none() && self.rules.keep_unset {
+            return Ok(format!("${{{name}{end}{word}}}"));
+        }
+        let value = value.unwrap_or_default();
         let (pattern, longest) = match word.strip_prefix(end) {
             Some(pattern) => (pattern, true),
             None => (word.as_str(), false),
@@ -379,10 +381,11 @@ impl<'a, 'v> Reader<'a, 'v> {
         }
         let pattern = self.operand('/', true)?;
         let replacement = self.operand('}', true)?;
-        let Some(value) = self.lookup(name)? else {
-            let kept = format!("${{{name}/{pattern}/{replacement}}}");
-            return Ok(if self.rules.keep_unset { kept } else { String::new() });
-        };
+        let value = self.lookup(name)?;
+        if value.is_none() && self.rules.keep_unset {
+            return Ok(format!("${{{name}/{pattern}/{replacement}}}"));
+        }
+        let value = value.unwrap_or_default();
         let glob = glob::Glob::new(&pattern, true)?;
         self.budget.take(glob.cost(value))?;
         glob.replace(value, &replacement, every, &mut |bytes| self.budget.take(bytes))

@@ -169,7 +169,7 @@ fn ends_that_match_are_taken_away() {
         ("${none#x}", ""),
         ("${PWD#${none:-/}}", "home"),
     ]);
-    check_errors(&["${PAIR#\\x}", "${PAIR%\\a*}", "${PAIR#a"]);
+    check_errors(&["${none#\\x}", "${PAIR#\\x}", "${PAIR%\\a*}", "${PAIR#a"]);
 }
 
 #[test]

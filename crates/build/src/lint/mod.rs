@@ -24,7 +24,7 @@ use crate::dockerfile::{Dockerfile, Parsed};
 use crate::error::{Error, Fault, Kind, Result};
 use crate::ignore::Ignore;
 use crate::platform::Platform;
-use crate::source::Span;
+use crate::source::{Source, Span};
 use crate::stages::Plan;
 use crate::variables::{Given, Globals};
 
@@ -68,8 +68,10 @@ pub struct Surroundings<'a> {
 }
 
 /// What a check found.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Report {
+    /// The Dockerfile.
+    pub source: Source,
     /// What is doubtful, by lines.
     pub warnings: Vec<Warning>,
     /// What is wrong. Behind it nothing was checked.
@@ -86,7 +88,8 @@ pub fn check(parsed: Parsed, surroundings: &Surroundings<'_>) -> Report {
     let mut warnings = findings.warnings;
     warnings.sort_by_key(|warning| (warning.first_line, warning.rule));
     let fatal = findings.settings.error && !warnings.is_empty();
-    Report { warnings, error: result.err().map(|fault| dockerfile.error(fault)).or(error), fatal }
+    let error = result.err().map(|fault| dockerfile.error(fault)).or(error);
+    Report { source: dockerfile.source, warnings, error, fatal }
 }
 
 /// Warnings that count.

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::rule::Rule;
-use super::{Findings, Surroundings};
+use super::{Base, Findings, Surroundings};
 use crate::dockerfile::{
     Argument, Command, CommandLine, Dockerfile, Instruction, Pair, Transfer, Word, path, port, valid,
 };
 use crate::error::Result;
 use crate::expanded::Expander;
+use crate::ignore::Ignore;
 use crate::nearest::nearest;
 use crate::source::Span;
 use crate::stages::{Origin, Plan, Planned};
@@ -18,23 +19,24 @@ use crate::variables::{Globals, Variables};
 /// What every stage has, whatever its base image says.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// A stage behind its last instruction, for the stages that are made from it.
-struct Finished {
-    variables: Rc<Variables>,
-    known: bool,
+/// What is known of a stage besides its variables, and goes on to the stages that are made from it.
+#[derive(Clone, Copy)]
+struct Facts {
+    /// Whether all variables are known: the base image is.
+    all_variables: bool,
     has_workdir: bool,
     has_shell: bool,
 }
 
+/// A stage behind its last instruction.
+type Finished = (Rc<Variables>, Facts);
+
 /// A stage, at an instruction.
 struct Walk<'a> {
     findings: &'a mut Findings,
-    surroundings: &'a Surroundings<'a>,
+    ignore: Option<&'a Ignore>,
     variables: Variables,
-    /// Whether all variables are known: the base image is.
-    known: bool,
-    has_workdir: bool,
-    has_shell: bool,
+    facts: Facts,
     /// Where the last ones were, of which only the last counts.
     cmd: Option<Span>,
     entrypoint: Option<Span>,
@@ -57,61 +59,41 @@ pub(super) fn all(
             finished.push(None);
             continue;
         }
-        let mut walk = begin(findings, planned, &globals, &finished, surroundings);
+        let base = match planned.base {
+            Origin::Stage(number) => finished.get(number).and_then(Option::as_ref),
+            _ => None,
+        };
+        let (variables, facts) = match base {
+            Some((variables, facts)) => (Variables::of_stage(variables.clone()), *facts),
+            None => image(planned, &globals, surroundings),
+        };
+        let ignore = surroundings.ignore.filter(|ignore| !ignore.has_exceptions());
+        let (cmd, entrypoint, healthcheck) = (None, None, None);
+        let mut walk = Walk { findings, ignore, variables, facts, cmd, entrypoint, healthcheck };
         for instruction in planned.triggers.iter().chain(&stage.instructions) {
             walk.instruction(instruction)?;
         }
-        finished.push(Some(walk.end()));
+        finished.push(Some((Rc::new(walk.variables), walk.facts)));
     }
     Ok(())
 }
 
-fn begin<'a>(
-    findings: &'a mut Findings,
-    planned: &Planned,
-    globals: &Rc<Globals>,
-    finished: &[Option<Finished>],
-    surroundings: &'a Surroundings<'a>,
-) -> Walk<'a> {
-    let base = match planned.base {
-        Origin::Stage(number) => finished.get(number).and_then(Option::as_ref),
-        _ => None,
-    };
-    let (variables, known, has_workdir, has_shell) = match base {
-        Some(base) => {
-            (Variables::of_stage(base.variables.clone()), base.known, base.has_workdir, base.has_shell)
-        }
-        None => image(planned, globals, surroundings),
-    };
-    let (cmd, entrypoint, healthcheck) = (None, None, None);
-    Walk { findings, surroundings, variables, known, has_workdir, has_shell, cmd, entrypoint, healthcheck }
-}
-
 /// The beginning of a stage that is made from an image, or from nothing.
-fn image(
-    planned: &Planned,
-    globals: &Rc<Globals>,
-    surroundings: &Surroundings<'_>,
-) -> (Variables, bool, bool, bool) {
+fn image(planned: &Planned, globals: &Rc<Globals>, surroundings: &Surroundings<'_>) -> (Variables, Facts) {
     let platform = planned.platform.as_ref().unwrap_or(&surroundings.given.target);
     let base = match &planned.base {
-        Origin::Scratch => Some(super::Base::default()),
+        Origin::Scratch => Some(Base::default()),
         Origin::Image(name) => (surroundings.base)(name, platform),
         Origin::Stage(_) | Origin::Context(_) => None,
     };
-    let known = base.is_some();
+    let all_variables = base.is_some();
     let base = base.unwrap_or_default();
     let path = ("PATH".to_owned(), DEFAULT_PATH.to_owned());
     let variables = Variables::new(globals.clone(), std::iter::once(path).chain(base.environment));
-    (variables, known, false, base.has_shell)
+    (variables, Facts { all_variables, has_workdir: false, has_shell: base.has_shell })
 }
 
 impl Walk<'_> {
-    fn end(self) -> Finished {
-        let Self { variables, known, has_workdir, has_shell, .. } = self;
-        Finished { variables: Rc::new(variables), known, has_workdir, has_shell }
-    }
-
     fn note(&mut self, rule: Rule, at: &Instruction, detail: String) {
         self.findings.note(rule, at.span, &at.comments, detail);
     }
@@ -137,7 +119,7 @@ impl Walk<'_> {
             Command::Env(pairs) => self.env(at, pairs),
             Command::Label(pairs) => self.old_form(at, pairs),
             Command::Workdir(path) => self.workdir(at, path),
-            Command::Shell(_) => self.has_shell = true,
+            Command::Shell(_) => self.facts.has_shell = true,
             Command::Cmd(line) => {
                 let before = self.cmd.replace(at.span);
                 self.only_last(at, before);
@@ -161,7 +143,7 @@ impl Walk<'_> {
     }
 
     fn undefined(&mut self, at: &Instruction, unset: &BTreeSet<String>) {
-        if !self.known {
+        if !self.facts.all_variables {
             return;
         }
         for name in unset {
@@ -203,11 +185,11 @@ impl Walk<'_> {
     }
 
     fn workdir(&mut self, at: &Instruction, path: &Word) {
-        if !self.has_workdir && !path.text.starts_with('/') {
+        if !self.facts.has_workdir && !path.text.starts_with('/') {
             let detail = format!("`{}` is relative to whatever the base image says", path.text);
             self.note(Rule::WorkdirRelativePath, at, detail);
         }
-        self.has_workdir = true;
+        self.facts.has_workdir = true;
     }
 
     fn only_last(&mut self, at: &Instruction, before: Option<Span>) {
@@ -218,7 +200,7 @@ impl Walk<'_> {
     }
 
     fn shell_form(&mut self, at: &Instruction, line: &CommandLine) {
-        if matches!(line, CommandLine::Shell(_)) && !self.has_shell {
+        if matches!(line, CommandLine::Shell(_)) && !self.facts.has_shell {
             let detail = format!("write `{} [\"program\", \"argument\"]`", at.keyword);
             self.note(Rule::JsonArgsRecommended, at, detail);
         }
@@ -236,9 +218,9 @@ impl Walk<'_> {
         }
     }
 
-    /// Where files are taken back in by `!`, only a look at the context could tell.
+    /// Where an ignore file has exceptions, only a look at the context could tell: it is not given then.
     fn ignored(&mut self, at: &Instruction, files: &Transfer) {
-        let Some(ignore) = self.surroundings.ignore.filter(|ignore| !ignore.has_exceptions()) else { return };
+        let Some(ignore) = self.ignore else { return };
         for source in &files.sources {
             if valid::is_url(&source.text) || valid::is_repository(&source.text) {
                 continue;

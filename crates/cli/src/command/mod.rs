@@ -7,6 +7,7 @@ pub mod artifact_referrers;
 pub mod artifact_rm;
 pub mod artifacts;
 pub mod attach;
+pub mod build;
 pub mod commit;
 pub mod compare;
 pub mod completion;

@@ -11,6 +11,7 @@ use super::instruction::{Command, CommandLine, Instruction};
 use super::line::{Line, Lines, Part};
 use super::words::{Parts, Word};
 use super::{Stage, flags::Flags, flags::Takes};
+use crate::dockerfile::HEREDOC_LIMIT;
 use crate::error::{Fault, Kind, Result};
 use crate::nearest::nearest;
 use crate::source::Span;
@@ -101,6 +102,10 @@ fn heredocs(line: &Line, parts: &Parts<'_>, lines: &mut Lines<'_>, escape: char)
         return Ok(Vec::new());
     }
     let mut heredocs = heredoc::opened(line);
+    if heredocs.len() > HEREDOC_LIMIT {
+        let message = format!("there are more than {HEREDOC_LIMIT} heredocs in one instruction");
+        return Err(Fault::new(Kind::TooLarge, line.span.start, message));
+    }
     for heredoc in &mut heredocs {
         heredoc.content = lines.content(&heredoc.name, heredoc.strip_tabs, heredoc.position)?;
     }

@@ -2,7 +2,7 @@
 
 use super::{Statement, Takes};
 use crate::dockerfile::instruction::{Command, Device, Network, Run, Security};
-use crate::dockerfile::mount::{MountFlag, split_fields};
+use crate::dockerfile::mount::{MountFlag, split_fields, switch};
 use crate::dockerfile::words::Word;
 use crate::error::{Kind, Result};
 
@@ -53,8 +53,7 @@ fn device(word: Word) -> Result<Device> {
     for field in fields {
         match field.split_once('=') {
             None if field == "required" => device.required = true,
-            Some(("required", "true" | "1")) => device.required = true,
-            Some(("required", "false" | "0")) => device.required = false,
+            Some(("required", value)) => device.required = switch("required", Some(value)).map_err(fault)?,
             Some(("name", name)) if device.name.is_empty() => device.name = name.to_owned(),
             // The names of classes of devices have `=` themselves.
             _ if device.name.is_empty() => device.name = field,

@@ -1,0 +1,217 @@
+//! `holm build`: so far only `--check`, which says what is doubtful in a Dockerfile.
+
+mod report;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use holm_build::Dockerfile;
+use holm_build::dockerfile;
+use holm_build::ignore::{self, Ignore};
+use holm_build::lint::{self, Base, Settings, Surroundings};
+use holm_build::platform::Platform;
+use holm_build::variables::Given;
+use holm_engine::Engine;
+
+use crate::command_error::CommandError;
+use crate::context::Context;
+
+/// What `--build-arg` is called that says which rules count, as with Docker.
+const CHECK_ARGUMENT: &str = "BUILDKIT_DOCKERFILE_CHECK";
+
+/// Check a Dockerfile; builds come later
+#[derive(Debug, clap::Parser)]
+#[command(
+    override_usage = "holm build --check [OPTIONS] PATH|-",
+    after_help = "The rules are BuildKit's, by the same names: `# check=skip=RULE,…` at the beginning of a Dockerfile skips some,
+above an instruction for that one alone; `skip=all` skips all; `# check=error=true` lets a build fail.
+
+Exit code: 1 if something is doubtful or wrong.
+
+Examples:
+  holm build --check .
+  holm build --check -f docker/Dockerfile --target test .
+  holm build --call check,format=json . | jq '.warnings[].ruleName'
+  holm build --check - < Dockerfile"
+)]
+pub struct Args {
+    /// Set an argument of the Dockerfile; may be repeated
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    build_arg: Vec<String>,
+    /// Name that means something else than an image; may be repeated
+    #[arg(long, value_name = "NAME=SOURCE")]
+    build_context: Vec<String>,
+    /// What to do instead of building: check, also with ,format=json and ,ignorestatus=true
+    #[arg(long, value_name = "METHOD")]
+    call: Option<String>,
+    /// Say what is doubtful in the Dockerfile, and build nothing
+    #[arg(long)]
+    check: bool,
+    /// The Dockerfile, - for standard input; Dockerfile in PATH if absent
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<String>,
+    /// What the image is made for; this host if absent
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Option<String>,
+    /// Check only what this stage needs
+    #[arg(long, value_name = "STAGE")]
+    target: Option<String>,
+    /// Directory of the context; - for a Dockerfile on standard input
+    #[arg(value_name = "PATH|-")]
+    path: String,
+}
+
+/// Checks, and prints what was found.
+pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
+    let call = Call::parse(&args)?;
+    let (given, contexts) = (given(&args)?, contexts(&args.build_context)?);
+    let settings = settings(&given)?;
+    let input = Input::read(&args)?;
+    let engine = context.or_nothing(Context::engine).ok();
+    let base = |name: &str, platform: &Platform| base(engine.as_ref()?, name, platform);
+    let surroundings = Surroundings { given, contexts, settings, ignore: input.ignore.as_ref(), base: &base };
+    let found = lint::check(Dockerfile::parse_far(&input.name, &input.dockerfile), &surroundings);
+    context.printer.data(if call.json { report::json(&found) } else { report::text(&found) })?;
+    let clean = found.warnings.is_empty() && found.error.is_none();
+    match found.error {
+        Some(error) if !call.json => Err(error.into()),
+        _ => Ok(u8::from(!(clean || call.ignore_status))),
+    }
+}
+
+/// `--check` and `--call`.
+#[derive(Debug, Default)]
+struct Call {
+    json: bool,
+    ignore_status: bool,
+}
+
+impl Call {
+    fn parse(args: &Args) -> Result<Self, CommandError> {
+        let Some(text) = &args.call else {
+            return match args.check {
+                true => Ok(Self::default()),
+                false => Err(CommandError::unsupported("`holm build` without --check", "building images")),
+            };
+        };
+        let (method, options) = text.split_once(',').unwrap_or((text, ""));
+        if !matches!(method, "check" | "lint") {
+            return Err(CommandError::unsupported(&format!("--call {method}"), "building images"));
+        }
+        let mut call = Self::default();
+        for option in options.split(',').filter(|option| !option.is_empty()) {
+            match option {
+                "format=json" => call.json = true,
+                "format=text" => call.json = false,
+                "ignorestatus" | "ignorestatus=true" => call.ignore_status = true,
+                "ignorestatus=false" => call.ignore_status = false,
+                _ => return Err(CommandError::flag("call", format!("`{option}` means nothing here"))),
+            }
+        }
+        Ok(call)
+    }
+}
+
+/// What is checked.
+struct Input {
+    /// As it is shown.
+    name: String,
+    dockerfile: Vec<u8>,
+    ignore: Option<Ignore>,
+}
+
+impl Input {
+    fn read(args: &Args) -> Result<Self, CommandError> {
+        let directory = Path::new(&args.path);
+        let own_ignore = directory.join(".dockerignore");
+        if args.path == "-" || args.file.as_deref() == Some("-") {
+            let dockerfile = bounded(io::stdin(), dockerfile::SIZE_LIMIT)
+                .map_err(|error| CommandError::system("read standard input", error))?;
+            let ignore = if args.path == "-" { None } else { ignore_file(&[own_ignore])? };
+            return Ok(Self { name: "-".to_owned(), dockerfile, ignore });
+        }
+        if ["http://", "https://", "git://", "git@"].iter().any(|scheme| args.path.starts_with(scheme)) {
+            return Err(CommandError::unsupported("a context that is a URL", "building images"));
+        }
+        let file = args.file.as_ref().map_or_else(|| directory.join("Dockerfile"), PathBuf::from);
+        let name = dockerfile::path::clean(&file.to_string_lossy());
+        let dockerfile = File::open(&file).and_then(|open| bounded(open, dockerfile::SIZE_LIMIT));
+        let dockerfile =
+            dockerfile.map_err(|error| CommandError::system(&format!("read `{name}`"), error))?;
+        let [beside, _] = ignore::file_names(&name);
+        Ok(Self { name, dockerfile, ignore: ignore_file(&[PathBuf::from(beside), own_ignore])? })
+    }
+}
+
+/// The first of these files that is there.
+fn ignore_file(files: &[PathBuf]) -> Result<Option<Ignore>, CommandError> {
+    for file in files {
+        let name = dockerfile::path::clean(&file.to_string_lossy());
+        match File::open(file).and_then(|open| bounded(open, ignore::SIZE_LIMIT)) {
+            Ok(bytes) => return Ok(Some(Ignore::parse(&name, &bytes)?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(CommandError::system(&format!("read `{name}`"), error)),
+        }
+    }
+    Ok(None)
+}
+
+/// All of a file, and of one that is larger than `limit` enough to see that it is.
+fn bounded(reader: impl Read, limit: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    reader.take(limit as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn given(args: &Args) -> Result<Given, CommandError> {
+    let build = Platform::host();
+    let target = match &args.platform {
+        Some(text) => Platform::parse(text).map_err(|reason| CommandError::flag("platform", reason))?,
+        None => build.clone(),
+    };
+    Ok(Given { arguments: arguments(&args.build_arg)?, build, target, stage: args.target.clone() })
+}
+
+/// `NAME=value`, or `NAME` for the caller's own value; a variable that the caller lacks is not given.
+fn arguments(texts: &[String]) -> Result<BTreeMap<String, String>, CommandError> {
+    let mut arguments = BTreeMap::new();
+    for text in texts {
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (text.as_str(), std::env::var(text).ok()),
+        };
+        if name.is_empty() {
+            return Err(CommandError::flag("build-arg", format!("`{text}` has no name")));
+        }
+        arguments.extend(value.map(|value| (name.to_owned(), value)));
+    }
+    Ok(arguments)
+}
+
+fn settings(given: &Given) -> Result<Option<Settings>, CommandError> {
+    let settings = given.arguments.get(CHECK_ARGUMENT).map(|text| Settings::parse(text)).transpose();
+    settings.map_err(|reason| CommandError::flag("build-arg", format!("{CHECK_ARGUMENT}: {reason}")))
+}
+
+fn contexts(texts: &[String]) -> Result<BTreeSet<String>, CommandError> {
+    let name = |text: &String| match text.split_once('=') {
+        Some((name, source)) if !name.is_empty() && !source.is_empty() => Ok(name.to_lowercase()),
+        _ => Err(CommandError::flag("build-context", format!("`{text}` is not NAME=SOURCE"))),
+    };
+    texts.iter().map(name).collect()
+}
+
+/// What is known of a base image: nothing of one that is not here, or is made for something else.
+fn base(engine: &Engine, name: &str, platform: &Platform) -> Option<Base> {
+    let image = engine.images().resolve(name).ok()?;
+    let made_for = image.platform();
+    if (made_for.os, made_for.architecture) != (platform.os.clone(), platform.architecture.clone()) {
+        return None;
+    }
+    let config = image.config.config().as_ref();
+    let environment = config.and_then(|config| config.env().clone()).unwrap_or_default();
+    let pair = |text: String| text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+    Some(Base { environment: environment.into_iter().filter_map(pair).collect(), has_shell: false })
+}
