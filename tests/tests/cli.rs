@@ -6,6 +6,7 @@
 mod cli {
     mod attach;
     mod bad_images;
+    mod build;
     mod clients;
     mod cni;
     mod compare;

@@ -315,11 +315,10 @@ impl Runner<'_> {
     fn layer(&self, id: &Id, step: &RunStep, key: &Digest) -> Result<BuiltLayer> {
         let files = self.engine.files(id)?;
         let below: Vec<Digest> = step.layers.iter().map(|layer| layer.diff_id).collect();
-        let created = holm_spec::Timestamp::from_nanos(holm_sys::process::now());
         let (output, input) = pipe()?;
         connect(
             || files.layer(output),
-            || Ok(self.engine.store.make_step(key, fs::File::from(input), &below, created)?),
+            || Ok(self.engine.store.make_step(key, fs::File::from(input), &below, step.created)?),
         )
     }
 

@@ -62,6 +62,7 @@ pub mod signals {
     pub use holm_sys::signals::descriptor;
 }
 pub use build::BuildSurroundings;
+pub use holm_store::creation_time;
 pub use kernels::FetchedPackage;
 pub use logs::{LogForm, LogOptions, LogReader, LogRecord};
 pub use prune::{Extent, FitsLabels, PruneReport, PruneRequest};

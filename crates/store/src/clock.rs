@@ -19,7 +19,7 @@ pub(crate) fn now() -> Timestamp {
 ///
 /// # Errors
 /// [`Kind::Invalid`] where it is set to something else.
-pub(crate) fn creation_time() -> Result<Timestamp> {
+pub fn creation_time() -> Result<Timestamp> {
     match std::env::var_os(VARIABLE) {
         None => Ok(now()),
         Some(value) => value.to_str().and_then(of_seconds).ok_or_else(|| {

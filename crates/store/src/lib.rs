@@ -82,6 +82,7 @@ pub use artifact::{Artifact, ArtifactFile, ArtifactSummary, ImportArtifact};
 pub use blob::DOCUMENT_LIMIT;
 pub use change::{Change, ChangeError};
 pub use check::{Aside, CheckObserver, Checked, Finding, Object, Owner};
+pub use clock::creation_time;
 pub use collect::{ImageUser, is_image_config};
 pub use commit::Commit;
 pub use defaults::{CONFIG as CONFIG_DEFAULTS, over_defaults};

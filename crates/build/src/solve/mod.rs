@@ -133,11 +133,9 @@ impl<'a> Build<'a> {
         let dockerfile = self.request.dockerfile;
         let globals = Rc::new(Globals::new(dockerfile, &self.request.given)?);
         let contexts = BTreeSet::new();
-        let plan = Plan::new(dockerfile, &globals, self.request.given.stage.as_deref(), &contexts)?;
-        for number in (0..dockerfile.stages.len()).filter(|number| plan.needed[*number]) {
-            let state = self.stage(&plan, number, &globals)?;
-            self.stages.insert(number, state);
-        }
+        let mut plan = Plan::new(dockerfile, &globals, self.request.given.stage.as_deref(), &contexts)?;
+        let end = plan.target + 1;
+        self.stages_before(&mut plan, end, &globals)?;
         if let Some(scan) = self.scan.take() {
             scan.keep();
         }
@@ -147,16 +145,30 @@ impl<'a> Build<'a> {
         Ok(Built { id, steps: self.steps })
     }
 
+    /// Builds the stages in front of `end` that are needed and not there yet.
+    fn stages_before(&mut self, plan: &mut Plan, end: usize, globals: &Rc<Globals>) -> Result<()> {
+        for number in 0..end {
+            if plan.needed[number] && !self.stages.contains_key(&number) {
+                let state = self.stage(plan, number, globals)?;
+                self.stages.insert(number, state);
+            }
+        }
+        Ok(())
+    }
+
     /// Builds one stage.
-    fn stage(&mut self, plan: &Plan, number: usize, globals: &Rc<Globals>) -> Result<State> {
+    fn stage(&mut self, plan: &mut Plan, number: usize, globals: &Rc<Globals>) -> Result<State> {
         let dockerfile = self.request.dockerfile;
-        let (planned, stage) = (&plan.stages[number], &dockerfile.stages[number]);
-        let mut state = self.base(&planned.base, stage.base.position, globals)?;
-        let triggers = match &planned.base {
-            Origin::Image(_) => self.triggers(&mut state, stage.base.position)?,
-            _ => planned.triggers.clone(),
-        };
+        let stage = &dockerfile.stages[number];
+        let mut state = self.base(&plan.stages[number].base, stage.base.position, globals)?;
+        if matches!(plan.stages[number].base, Origin::Image(_)) {
+            // What the base image wants done, which its configuration says no more then.
+            let expressions = state.config.on_build.take().unwrap_or_default();
+            plan.add_triggers(dockerfile, &BTreeSet::new(), number, &expressions)?;
+            self.stages_before(plan, number, globals)?;
+        }
         let name = stage.name.as_ref().map_or_else(|| format!("stage-{number}"), |name| name.name.clone());
+        let triggers = plan.stages[number].triggers.clone();
         let all: Vec<&Instruction> = triggers.iter().chain(&stage.instructions).collect();
         let total = all.len();
         for (index, instruction) in all.into_iter().enumerate() {
@@ -177,7 +189,9 @@ impl<'a> Build<'a> {
             Origin::Image(name) => {
                 let started = Instant::now();
                 self.progress.begin(&format!("[from] {name}"));
-                let image = self.runner.image(name).map_err(|reason| fault(position, reason))?;
+                let image = self.runner.image(name);
+                let image = image.inspect_err(|_| self.progress.failed());
+                let image = image.map_err(|reason| fault(position, reason))?;
                 self.progress.done(true, started.elapsed());
                 State::of_image(self.store, &image, globals).map_err(|reason| fault(position, reason))
             }
@@ -185,15 +199,6 @@ impl<'a> Build<'a> {
                 Err(fault(position, format!("`{name}`: a context as a base is not there yet")))
             }
         }
-    }
-
-    /// What the base image wants done, which its configuration says no more then.
-    fn triggers(&self, state: &mut State, position: Position) -> Result<Vec<Instruction>> {
-        let expressions = state.config.on_build.take().unwrap_or_default();
-        let read = |expression: &String| {
-            Dockerfile::trigger(expression).map_err(|error| fault(position, error.message()))
-        };
-        expressions.iter().map(read).collect()
     }
 
     fn instruction(
@@ -206,6 +211,7 @@ impl<'a> Build<'a> {
         let position = instruction.span.start;
         let mut expander = Expander::new(&state.variables);
         let command = instruction.command.expanded(&mut expander)?;
+        command.check()?;
         let makes_layer = match &command {
             Command::Run(run) => self.run_command(state, plan, run, title, position).map(|()| true),
             Command::Copy(copy) => self.copy(state, plan, copy, title, position).map(|()| true),
@@ -243,7 +249,7 @@ impl<'a> Build<'a> {
         let cached = found.is_some();
         let layer = match found {
             Some(layer) => layer,
-            None => make(self, &key)?,
+            None => make(self, &key).inspect_err(|_| self.progress.failed())?,
         };
         self.progress.done(cached, started.elapsed());
         match cached {

@@ -10,6 +10,6 @@ pub trait Progress {
     fn output(&mut self, bytes: &[u8]);
     /// It is over, after so long; nothing had to be done if it was there already.
     fn done(&mut self, cached: bool, time: Duration);
-    /// Something that people should know and that stops nothing.
-    fn warn(&mut self, text: &str);
+    /// It failed; why is the build's error.
+    fn failed(&mut self);
 }

@@ -35,6 +35,7 @@ impl Build<'_> {
             user: state.config.user.clone(),
             directory: state.config.working_dir.clone(),
             network: if run.network == Network::Default { self.request.network } else { run.network },
+            created: self.request.created,
             insecure: run.security == Security::Insecure,
             mounts: Vec::new(),
         };

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
-use holm_spec::Digest;
+use holm_spec::{Digest, Timestamp};
 use holm_store::{BuiltLayer, Image};
 
 use crate::dockerfile::{Network, Sharing};
@@ -59,6 +59,8 @@ pub struct RunStep {
     pub directory: String,
     /// What it reaches.
     pub network: Network,
+    /// When its layer says that it was made.
+    pub created: Timestamp,
     /// It has all rights (`--security=insecure`).
     pub insecure: bool,
     /// What it sees besides.

@@ -1,5 +1,6 @@
-//! `holm build`: so far only `--check`, which says what is doubtful in a Dockerfile.
+//! `holm build`: an image from a Dockerfile; with `--check` only what is doubtful in one.
 
+mod make;
 mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,16 +22,22 @@ use crate::context::Context;
 /// What `--build-arg` is called that says which rules count, as with Docker.
 const CHECK_ARGUMENT: &str = "BUILDKIT_DOCKERFILE_CHECK";
 
-/// Check a Dockerfile; builds come later
+/// Build an image from a Dockerfile
 #[derive(Debug, clap::Parser)]
 #[command(
-    override_usage = "holm build --check [OPTIONS] PATH|-",
-    after_help = "The rules are BuildKit's, by the same names: `# check=skip=RULE,…` at the beginning of a Dockerfile skips some,
+    override_usage = "holm build [OPTIONS] PATH|-",
+    after_help = "Steps that were made before, of the same files and instructions, are not made again. Progress goes to standard error;
+with -q the image's id alone goes to standard output. SOURCE_DATE_EPOCH in the environment is the time of all that is made.
+
+The rules of --check are BuildKit's, by the same names: `# check=skip=RULE,…` at the beginning of a Dockerfile skips some,
 above an instruction for that one alone; `skip=all` skips all; `# check=error=true` lets a build fail.
 
 Exit code: 1 if something is doubtful or wrong.
 
 Examples:
+  holm build -t app .
+  holm build -t app:test --target test --build-arg VERSION=3 -f docker/Dockerfile .
+  holm build --secret id=token,src=token.txt -t app .
   holm build --check .
   holm build --check -f docker/Dockerfile --target test .
   holm build --call check,format=json . | jq '.warnings[].ruleName'
@@ -46,6 +53,33 @@ pub struct Args {
     /// What to do instead of building: check, also with ,format=json and ,ignorestatus=true
     #[arg(long, value_name = "METHOD")]
     call: Option<String>,
+    /// File that gets the image's id
+    #[arg(long, value_name = "FILE")]
+    iidfile: Option<PathBuf>,
+    /// What runs the steps: container or vm
+    #[arg(long, value_name = "ISOLATION")]
+    isolation: Option<String>,
+    /// Label of the image; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    label: Vec<String>,
+    /// Network of RUN: default, none or host
+    #[arg(long, value_name = "NETWORK")]
+    network: Option<String>,
+    /// Make every step anew
+    #[arg(long)]
+    no_cache: bool,
+    /// Print the image's id and nothing else
+    #[arg(short, long)]
+    quiet: bool,
+    /// Secret that RUN may see; may be repeated
+    #[arg(long, value_name = "id=NAME,src=FILE")]
+    secret: Vec<String>,
+    /// Name of the image; may be repeated
+    #[arg(short, long, value_name = "NAME[:TAG]")]
+    tag: Vec<String>,
+    /// The same as --isolation vm
+    #[arg(long)]
+    vm: bool,
     /// Say what is doubtful in the Dockerfile, and build nothing
     #[arg(long)]
     check: bool,
@@ -63,12 +97,31 @@ pub struct Args {
     path: String,
 }
 
-/// Checks, and prints what was found.
+/// Builds, or checks.
 pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
-    let call = Call::parse(&args)?;
-    let (given, contexts) = (given(&args)?, contexts(&args.build_context)?);
+    match Call::parse(&args)? {
+        Some(call) => check(&args, &call, context),
+        None => {
+            let (given, input) = (given(&args)?, Input::read(&args)?);
+            contexts(&args.build_context)?;
+            if !args.build_context.is_empty() {
+                return Err(CommandError::unsupported("--build-context", "building images"));
+            }
+            if given.build != given.target {
+                return Err(CommandError::unsupported("--platform of another machine", "building images"));
+            }
+            let dockerfile = Dockerfile::parse(&input.name, &input.dockerfile)?;
+            let directory = (args.path != "-").then(|| PathBuf::from(&args.path));
+            make::run(&args, make::Input { dockerfile, ignore: input.ignore, directory, given }, context)
+        }
+    }
+}
+
+/// Checks, and prints what was found.
+fn check(args: &Args, call: &Call, context: &Context) -> Result<u8, CommandError> {
+    let (given, contexts) = (given(args)?, contexts(&args.build_context)?);
     let settings = settings(&given)?;
-    let input = Input::read(&args)?;
+    let input = Input::read(args)?;
     let engine = context.or_nothing(Context::engine).ok();
     let base = |name: &str, platform: &Platform| base(engine.as_ref()?, name, platform);
     let surroundings = Surroundings { given, contexts, settings, ignore: input.ignore.as_ref(), base: &base };
@@ -89,14 +142,13 @@ struct Call {
 }
 
 impl Call {
-    fn parse(args: &Args) -> Result<Self, CommandError> {
-        let Some(text) = &args.call else {
-            return match args.check {
-                true => Ok(Self::default()),
-                false => Err(CommandError::unsupported("`holm build` without --check", "building images")),
-            };
-        };
+    /// None if the image is to be built.
+    fn parse(args: &Args) -> Result<Option<Self>, CommandError> {
+        let Some(text) = &args.call else { return Ok(args.check.then(Self::default)) };
         let (method, options) = text.split_once(',').unwrap_or((text, ""));
+        if method == "build" {
+            return Ok(None);
+        }
         if !matches!(method, "check" | "lint") {
             return Err(CommandError::unsupported(&format!("--call {method}"), "building images"));
         }
@@ -110,7 +162,7 @@ impl Call {
                 _ => return Err(CommandError::flag("call", format!("`{option}` means nothing here"))),
             }
         }
-        Ok(call)
+        Ok(Some(call))
     }
 }
 

@@ -1,0 +1,229 @@
+//! Building: what the command line says, what is shown meanwhile, and the names of what came out.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use holm_build::Dockerfile;
+use holm_build::dockerfile::Network;
+use holm_build::ignore::Ignore;
+use holm_build::solve::{Progress, Request};
+use holm_build::variables::Given;
+use holm_engine::registry::Connections;
+use holm_engine::{BuildSurroundings, Engine, signals};
+use holm_spec::event::EventKind;
+use holm_spec::{Reference, signal};
+
+use super::Args;
+use crate::command::pull::Pull;
+use crate::command_error::CommandError;
+use crate::context::Context;
+use crate::resolve::{image, isolation};
+use crate::transfer::Manner;
+
+/// A Dockerfile to be built.
+pub(super) struct Input {
+    pub dockerfile: Dockerfile,
+    pub ignore: Option<Ignore>,
+    /// The directory of the context, if there is one.
+    pub directory: Option<PathBuf>,
+    pub given: Given,
+}
+
+/// Builds, and says what came out.
+pub(super) fn run(args: &Args, input: Input, context: &Context) -> Result<u8, CommandError> {
+    let names = names(&args.tag)?;
+    let network = network(args.network.as_deref())?;
+    let flag = |name: &str, error: String| CommandError::flag(name, error);
+    let isolation =
+        isolation::parse(args.isolation.as_deref(), args.vm).map_err(|error| flag("isolation", error))?;
+    let directory = input.directory.map(std::fs::canonicalize).transpose();
+    let directory = directory.map_err(|error| CommandError::system("find the context", error))?;
+    let engine = context.repaired_engine()?;
+    let told = signals::descriptor(&[signal::TERM, signal::INT])
+        .map_err(|errno| CommandError::system("take signals", errno))?;
+    let request = Request {
+        dockerfile: &input.dockerfile,
+        given: input.given,
+        context: directory.as_deref(),
+        ignore: input.ignore.unwrap_or_default(),
+        no_cache: args.no_cache,
+        network,
+        labels: pairs("label", &args.label)?,
+        names: names.clone(),
+        secrets: secrets(&args.secret)?,
+        created: holm_engine::creation_time()?,
+        clamp: std::env::var_os("SOURCE_DATE_EPOCH").is_some(),
+        scans: engine.build_scans(),
+    };
+    let fetch = |name: &str| fetch(name, &engine, args.quiet).map_err(|error| told_in_one(&error));
+    let surroundings =
+        BuildSurroundings { isolation, fetch: &fetch, signals: std::os::fd::AsFd::as_fd(&told) };
+    let mut shown = Shown::new(args.quiet);
+    let built = engine.build(&request, &surroundings, &mut shown)?;
+    for name in &names {
+        engine.tell_of(EventKind::Image, "tag", built.id.to_string(), [("name", name.familiar())]);
+    }
+    if let Some(file) = &args.iidfile {
+        std::fs::write(file, built.id.to_string())
+            .map_err(|error| CommandError::system(&format!("write `{}`", file.display()), error))?;
+    }
+    match args.quiet {
+        true => context.printer.line(built.id)?,
+        false => shown.close(&built.id.to_string(), &names, built.steps),
+    }
+    context.keep_to_size(&engine, &built.id);
+    Ok(0)
+}
+
+fn names(texts: &[String]) -> Result<Vec<Reference>, CommandError> {
+    texts.iter().map(|text| image::reference(text)).collect()
+}
+
+fn network(text: Option<&str>) -> Result<Network, CommandError> {
+    match text {
+        None | Some("default") => Ok(Network::Default),
+        Some("none") => Ok(Network::None),
+        Some("host") => Ok(Network::Host),
+        Some(other) => {
+            Err(CommandError::flag("network", format!("`{other}` is none of default, none, host")))
+        }
+    }
+}
+
+fn pairs(flag: &str, texts: &[String]) -> Result<BTreeMap<String, String>, CommandError> {
+    let pair = |text: &String| {
+        let (name, value) = text.split_once('=').unwrap_or((text, ""));
+        match name.is_empty() {
+            true => Err(CommandError::flag(flag, format!("`{text}` has no name"))),
+            false => Ok((name.to_owned(), value.to_owned())),
+        }
+    };
+    texts.iter().map(pair).collect()
+}
+
+/// `id=NAME,src=FILE`, in any order; the id alone for a file of that name.
+fn secrets(texts: &[String]) -> Result<BTreeMap<String, PathBuf>, CommandError> {
+    let mut secrets = BTreeMap::new();
+    for text in texts {
+        let wrong = |why: &str| CommandError::flag("secret", format!("`{text}`: {why}"));
+        let (mut id, mut path) = (None, None);
+        for field in text.split(',') {
+            match field.split_once('=') {
+                Some(("id", value)) => id = Some(value.to_owned()),
+                Some(("src" | "source", value)) => path = Some(PathBuf::from(value)),
+                Some(("type", "file")) => {}
+                Some(("env", _) | ("type", "env")) => {
+                    return Err(CommandError::unsupported("--secret env=…", "building images"));
+                }
+                _ => return Err(wrong(&format!("`{field}` means nothing here"))),
+            }
+        }
+        let id = id.filter(|id| !id.is_empty()).ok_or_else(|| wrong("it has no id"))?;
+        let path = path.unwrap_or_else(|| PathBuf::from(&id));
+        if !path.is_file() {
+            return Err(wrong(&format!("there is no file `{}`", path.display())));
+        }
+        secrets.insert(id, path);
+    }
+    Ok(secrets)
+}
+
+fn fetch(name: &str, engine: &Engine, quiet: bool) -> Result<(), CommandError> {
+    let connections = Connections::read()?;
+    let reference = image::reference(&connections.expand(name))?;
+    let manner = if quiet { Manner::Quiet } else { Manner::Talk };
+    Pull { store: engine.images(), connections: &connections, platform: None, manner }.one(&reference)?;
+    engine.tell_of(EventKind::Image, "pull", reference.familiar(), [("name", reference.familiar())]);
+    Ok(())
+}
+
+fn told_in_one(error: &CommandError) -> String {
+    error.message().unwrap_or("it could not be fetched").to_owned()
+}
+
+/// Lines on standard error: the steps with their numbers, what their commands write, and how long each took.
+struct Shown {
+    quiet: bool,
+    number: usize,
+    begun: Instant,
+    /// What a command wrote behind its last newline.
+    rest: Vec<u8>,
+    /// The last lines of a command, for a build that is quiet until one fails.
+    last: Vec<u8>,
+}
+
+/// Most bytes of a command's last lines.
+const LAST: usize = 4096;
+
+impl Shown {
+    fn new(quiet: bool) -> Self {
+        Self { quiet, number: 0, begun: Instant::now(), rest: Vec::new(), last: Vec::new() }
+    }
+
+    fn say(&self, bytes: &[u8]) {
+        if !self.quiet {
+            // Nobody is left to hear that it cannot be written.
+            let _ = std::io::stderr().write_all(bytes);
+        }
+    }
+
+    fn line(&mut self, line: &[u8]) {
+        let head = format!("#{} {:.3} ", self.number, self.begun.elapsed().as_secs_f64());
+        self.say(&[head.as_bytes(), line, b"\n"].concat());
+    }
+
+    fn close(&self, id: &str, names: &[Reference], (made, cached): (usize, usize)) {
+        let mut text = format!("built {id}: {made} steps made, {cached} cached\n");
+        names.iter().for_each(|name| text.push_str(&format!("named {}\n", name.familiar())));
+        self.say(text.as_bytes());
+    }
+}
+
+impl Progress for Shown {
+    fn begin(&mut self, title: &str) {
+        self.number += 1;
+        self.begun = Instant::now();
+        self.last.clear();
+        let title = crate::printer::printable(title);
+        self.say(format!("#{} {title}\n", self.number).as_bytes());
+    }
+
+    fn output(&mut self, bytes: &[u8]) {
+        self.last.extend_from_slice(bytes);
+        let surplus = self.last.len().saturating_sub(LAST);
+        self.last.drain(..surplus);
+        self.rest.extend_from_slice(bytes);
+        while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.rest.drain(..=end).collect();
+            self.line(&line[..line.len() - 1]);
+        }
+        if self.rest.len() > LAST {
+            let line = std::mem::take(&mut self.rest);
+            self.line(&line);
+        }
+    }
+
+    fn failed(&mut self) {
+        if !self.rest.is_empty() {
+            let line = std::mem::take(&mut self.rest);
+            self.line(&line);
+        }
+        if self.quiet {
+            let _ = std::io::stderr().write_all(&self.last);
+        }
+    }
+
+    fn done(&mut self, cached: bool, time: Duration) {
+        if !self.rest.is_empty() {
+            let line = std::mem::take(&mut self.rest);
+            self.line(&line);
+        }
+        let text = match cached {
+            true => format!("#{} CACHED\n", self.number),
+            false => format!("#{} DONE {:.2}s\n", self.number, time.as_secs_f64()),
+        };
+        self.say(text.as_bytes());
+    }
+}
