@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`guest::busybox`] | busybox | everything that needs no more than a kernel |
 //! | [`guest::quotas`] | busybox | sizes of volumes, on file systems that keep limits of projects |
+//! | [`guest::selinux`] | busybox | labels of SELinux, with a small policy in force |
 //! | [`guest::systemd`] | systemd | groups that systemd makes, users of its sessions, AppArmor |
 //! | [`guest::service`] | systemd | `holm service`: what a reboot and a power cut leave, and bring back |
 //! | [`guest::suite`] | systemd | the tests of `oci.rs`, all of them, for ten minutes: only when asked for by name |
@@ -22,6 +23,7 @@ mod guest {
 
     mod busybox;
     mod quotas;
+    mod selinux;
     mod service;
     mod suite;
     mod systemd;

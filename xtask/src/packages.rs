@@ -65,6 +65,7 @@ impl Purpose {
             Self::Guest => &[
                 "binutils",
                 "busybox-static",
+                "checkpolicy",
                 "containerd",
                 "criu",
                 "debian-archive-keyring",

@@ -486,7 +486,7 @@ impl KeeperMode<'_> {
 fn read_only_binary(program: &Path) -> std::result::Result<OwnedFd, Errno> {
     use std::os::unix::ffi::OsStrExt;
     let path = std::ffi::CString::new(program.as_os_str().as_bytes()).map_err(|_| Errno::INVAL)?;
-    mount::clone_read_only(&path)
+    mount::clone_read_only(rustix::fs::CWD, &path)
 }
 
 fn arguments(root: &Path, run: &Path, [mode, id, lock, last]: &[&str; 4]) -> StringArray {

@@ -1,6 +1,6 @@
 //! Attributes of a process beyond its identity, from an OCI configuration to what system calls take. Pure.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 
 use holm_spec::runtime::{
     IOPriorityClass, LinuxIOPriority, LinuxPersonalityDomain, LinuxSchedulerPolicy, MemoryPolicyFlagType,
@@ -187,12 +187,44 @@ pub(crate) fn labels(process: &Process) -> Result<Vec<(CString, Vec<u8>)>> {
         ));
     }
     if let Some(label) = given(process.selinux_label()) {
-        if !std::path::Path::new("/sys/fs/selinux/enforce").exists() {
-            return Err(missing("SELinux", "process.selinuxLabel"));
+        if !has_selinux() {
+            return Err(missing("SELinux", SELINUX_LABEL));
         }
         labels.push((c"/proc/thread-self/attr/exec".to_owned(), label.into_bytes()));
     }
     Ok(labels)
+}
+
+/// Field of the label of a process.
+pub(crate) const SELINUX_LABEL: &str = "process.selinuxLabel";
+
+/// The field that a label for this file is from.
+pub(crate) fn field_of_label(file: &CStr) -> &'static str {
+    if file.to_bytes().ends_with(b"/apparmor/exec") { "process.apparmorProfile" } else { SELINUX_LABEL }
+}
+
+/// The label of what is mounted for the container (`linux.mountLabel`).
+///
+/// # Errors
+/// As [`labels`]; a label that the policy does not know, which a mount would not say.
+pub(crate) fn mount_label(spec: &Spec) -> Result<Option<&str>> {
+    const FIELD: &str = "linux.mountLabel";
+    let label = spec.linux().as_ref().and_then(|linux| linux.mount_label().as_deref());
+    let Some(label) = label.filter(|label| !label.is_empty()) else { return Ok(None) };
+    if !has_selinux() {
+        return Err(missing("SELinux", FIELD));
+    }
+    match std::fs::write("/sys/fs/selinux/context", label) {
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
+            Err(Error::system(format!("label mounts `{label}`"), error).at_field(FIELD))
+        }
+        // Whoever may not ask will hear it of the mount.
+        _ => Ok(Some(label)),
+    }
+}
+
+fn has_selinux() -> bool {
+    std::path::Path::new("/sys/fs/selinux/enforce").exists()
 }
 
 /// The profile or label in what is written, as the configuration has it.

@@ -1,6 +1,7 @@
 //! A bundle: a directory with `config.json` and, usually, the root file system (OCI runtime specification,
 //! "Filesystem Bundle").
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use holm_spec::runtime::Spec;
@@ -8,6 +9,7 @@ use holm_sys::file::{read_limited, real_path};
 use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
+use crate::seccomp::Foreknown;
 
 /// Longest `config.json` that is read, in bytes.
 pub const CONFIG_LIMIT: u64 = 16 << 20;
@@ -17,20 +19,23 @@ pub const CONFIG_LIMIT: u64 = 16 << 20;
 pub struct Bundle {
     /// Its directory, absolute.
     pub directory: PathBuf,
-    /// Its configuration.
+    /// Its configuration, without the rules that `filter` has the program of.
     pub spec: Spec,
     /// The configuration as it was received.
     pub document: Vec<u8>,
+    /// What is known of its filter of system calls.
+    pub filter: Option<Foreknown>,
     /// Names in the sets of capabilities that are ignored because nobody knows them.
     pub unknown_capabilities: Vec<String>,
 }
 
 impl Bundle {
-    /// Reads the bundle at `directory`.
+    /// Reads the bundle at `directory`. The rules of its filter of system calls are left out of what is read if the
+    /// program is in `filters`, a directory of compiled ones.
     ///
     /// # Errors
     /// No `config.json`, or one that [`parse`] or [`check`] refuses.
-    pub fn load(directory: &Path) -> Result<Self> {
+    pub fn load(directory: &Path, filters: &Path) -> Result<Self> {
         let directory = real_path(directory)
             .map_err(|error| Error::system(format!("open bundle `{}`", directory.display()), error))?;
         let file = directory.join("config.json");
@@ -42,10 +47,13 @@ impl Bundle {
             _ => Error::system(format!("read `{}`", file.display()), error),
         })?;
         let mut unknown = Vec::new();
-        let spec = parse(&document, &mut unknown)?;
+        let mut text = Cow::Borrowed(document.as_slice());
+        let filter = Foreknown::take(&mut text, None, filters);
+        // An error tells the line of the whole.
+        let spec = parse(&text, &mut unknown).or_else(|_| parse(&document, &mut unknown))?;
         check(&spec)?;
         check_hooks_are_named(&document, &spec)?;
-        Ok(Self { directory, spec, document, unknown_capabilities: unknown })
+        Ok(Self { directory, spec, document, filter, unknown_capabilities: unknown })
     }
 
     /// The root file system: a directory, and no link to one.

@@ -4,13 +4,16 @@
 //! then waits for the child's end of a socket (see [`crate::handshake`]): closed by `exec`, or one packet that
 //! says which step failed.
 
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use holm_spec::runtime::{Process, Spec};
-use holm_sys::process::{Child, CloneOptions, Namespaces, clone};
+use holm_sys::process::{self, Child, CloneOptions, Namespaces, clone};
 use holm_sys::rustix::fs::{FileType, Gid, Mode, OFlags, Uid, fchown, fstat, open};
+use holm_sys::rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use holm_sys::rustix::thread::ThreadNameSpaceType;
+use holm_sys::shared_memory::Stack;
 use holm_sys::{Errno, fail_point, socket};
 
 use crate::attributes;
@@ -25,7 +28,7 @@ use crate::namespaces::{NamespacePlan, write_oom_score};
 use crate::process::{Hold, ProcessPlan, Stdio};
 use crate::resctrl::Membership;
 use crate::rootfs::{Audience, MountPlan, Root, RootPlan, over_proc};
-use crate::rootless::is_in_user_namespace;
+use crate::rootless::{is_hosts_user_namespace, is_in_user_namespace};
 use crate::seccomp::Program;
 use crate::step::{Failure, PROCEED, Step};
 use crate::user::{Identity, check_ids, read_in_root};
@@ -166,6 +169,7 @@ pub fn start(start: Start<'_>, answer: &mut Answer<'_>) -> Result<Started> {
         staged: namespaces.needs_stage(),
         is_carried: group.needs_porter(),
         waits: !options.meet_when_mounted,
+        lends_listener: false,
         maps: namespaces.maps.as_ref(),
         first: &mut |child| group.admit(child.pid).and_then(|()| set_oom_score(child, process)),
         map_ids: &|index, tree| root.map_ids(index, tree),
@@ -294,6 +298,7 @@ pub fn exec(exec: Exec<'_>, answer: &mut Answer<'_>) -> Result<Started> {
     }
     let proc = host_proc(&plan)?;
     let (ours, theirs) = socket::packet_pair().context(|| "make a socket to the process")?;
+    let theirs = ManuallyDrop::new(theirs);
     plan.keep(&exec.preserved, theirs.as_raw_fd());
     let numbers = [exec.target.as_raw_fd()].into_iter().chain(proc.as_ref().map(AsRawFd::as_raw_fd));
     let join = Join {
@@ -307,12 +312,15 @@ pub fn exec(exec: Exec<'_>, answer: &mut Answer<'_>) -> Result<Started> {
         proc: proc.as_ref().map(AsFd::as_fd),
         kept: &kept(numbers, exec.group, &exec.stdio, &plan),
     };
-    let child = bear(exec.group, &join)?;
-    drop(theirs);
+    let mut stack = Stack::new();
+    let child = bear(exec.group, &join, &mut stack);
+    close(theirs.as_fd());
+    let child = child?;
     let expectation = Expectation {
         staged: true,
         is_carried: false,
-        waits: false,
+        waits: join.lends_listener(),
+        lends_listener: join.lends_listener(),
         maps: None,
         first: &mut |child| {
             exec.group.admit(child.pid)?;
@@ -324,23 +332,43 @@ pub fn exec(exec: Exec<'_>, answer: &mut Answer<'_>) -> Result<Started> {
         answer,
         describe: &|failure| describe(failure, &plan, None),
     };
-    confirm(child, ours, expectation)
+    let started = confirm(child, ours, expectation);
+    // The first stage has protected the memory that it shares.
+    let _ = set_dumpable_behavior(DumpableBehavior::Dumpable);
+    started
 }
 
-/// The first stage, born in the container's group.
-fn bear(group: &Group, join: &Join<'_>) -> Result<Child> {
-    match born_in(group.birthplace(), join) {
+/// Closes a descriptor that a child with this memory goes on using, by its number in a table of its own.
+fn close(descriptor: BorrowedFd<'_>) {
+    let number = u32::try_from(descriptor.as_raw_fd()).expect("a descriptor is not negative");
+    // It is open.
+    let _ = process::close_range_now(number, number);
+}
+
+/// The first stage, born in the container's group. It needs no memory of its own for the little that it does.
+fn bear<'a>(group: &Group, join: &'a Join<'_>, stack: &mut Stack<'a>) -> Result<Child> {
+    match born_in(group.birthplace(), join, stack) {
         Err(Errno::BUSY) => {
             let other = group.other_birthplace()?;
-            let born = other.as_ref().map_or(Err(Errno::BUSY), |other| born_in(Some(other.as_fd()), join));
+            let other = other.as_ref().map(AsFd::as_fd).ok_or(Errno::BUSY);
+            let born = other.and_then(|other| born_in(Some(other), join, stack));
             born.context(|| "adding pid of the process to cgroups of the container")
         }
         other => other.context(|| "make a process for the container"),
     }
 }
 
-fn born_in(cgroup: Option<BorrowedFd<'_>>, join: &Join<'_>) -> Result<Child, Errno> {
-    clone(&CloneOptions { namespaces: Namespaces::NONE, cgroup }, || join.run())
+fn born_in<'a>(
+    cgroup: Option<BorrowedFd<'_>>,
+    join: &'a Join<'_>,
+    stack: &mut Stack<'a>,
+) -> Result<Child, Errno> {
+    let options = CloneOptions { namespaces: Namespaces::NONE, cgroup };
+    // The kernel lets nobody into a namespace of clocks whose memory others use.
+    if join.namespaces.contains(ThreadNameSpaceType::TIME) {
+        return clone(&options, || join.run());
+    }
+    stack.clone(&options, || join.run())
 }
 
 /// Through the host's `proc` labels are set; nobody needs it without labels.
@@ -369,8 +397,9 @@ impl JoinedNamespaces {
         };
         // Kernels may be built without one.
         let differs = |kind: &str| own(kind).is_some_and(|own| others(kind).is_ok_and(|other| other != own));
-        let changes_user = Some(others("user")?) != own("user");
-        let is_inside = changes_user || is_in_user_namespace();
+        let own_user = own("user");
+        let changes_user = Some(others("user")?) != own_user;
+        let is_inside = changes_user || own_user.is_some_and(|own| !is_hosts_user_namespace(&own));
         let mut kinds = ThreadNameSpaceType::empty();
         for (kind, bit) in ALWAYS_JOINED {
             kinds.set(bit, !is_inside || differs(kind));
@@ -466,9 +495,16 @@ fn describe(failure: Failure, plan: &ProcessPlan, root: Option<&RootPlan>) -> Er
             }
         }
         Step::SecurityLabel => match plan.labels.get(usize::from(failure.index)) {
-            Some((_, label)) => attributes::name_in_label(label),
+            Some((file, label)) => {
+                let object = attributes::name_in_label(label);
+                return in_words(failure, Some(object)).at_field(attributes::field_of_label(file));
+            }
             None => return describe_mounting(failure, root),
         },
+        Step::KeyLabel => {
+            let object = plan.key_label.as_deref().map(attributes::name_in_label);
+            return in_words(failure, object).at_field(attributes::SELINUX_LABEL);
+        }
         Step::ResourceLimit => match plan.limits.get(usize::from(failure.index)) {
             Some((resource, _)) => format!("{resource:?}"),
             None => return describe_mounting(failure, root),

@@ -63,6 +63,9 @@ pub(crate) struct Expectation<'a> {
     /// The process waits for a word once what is done outside for it is done; otherwise it gets that word at a
     /// meeting, or needs none.
     pub waits: bool,
+    /// The listener of the filter is taken out of the first child, which has the same descriptors as the process and
+    /// stays for that.
+    pub lends_listener: bool,
     /// Maps that a child which was born with its user namespace waits for.
     pub maps: Option<&'a Maps>,
     /// What the parent does for the first child, before it goes on.
@@ -199,9 +202,7 @@ impl Talk<'_> {
             (self.expectation.map_ids)(index, tree.as_fd())?;
             let _ = socket::send_packet(self.sync.as_fd(), IDS_MAPPED, &[]);
         } else if let Some(number) = decode_listener(packet) {
-            let process = self.born.as_ref().unwrap_or(&self.first);
-            let listener = pidfd_getfd(&process.pidfd, number, PidfdGetfdFlags::empty())
-                .context(|| "take the seccomp listener")?;
+            let listener = self.take_listener(number)?;
             self.answer(Event::Listener(listener))?;
             self.proceed();
         } else if let Some(pid) = decode_process(packet).and_then(Pid::from_raw) {
@@ -212,6 +213,21 @@ impl Talk<'_> {
             self.terminal = descriptor;
         }
         Ok(())
+    }
+
+    fn take_listener(&mut self, number: i32) -> Result<OwnedFd> {
+        let process = self.born.as_ref().filter(|_| !self.expectation.lends_listener).unwrap_or(&self.first);
+        let listener = pidfd_getfd(&process.pidfd, number, PidfdGetfdFlags::empty())
+            .context(|| "take the seccomp listener");
+        self.release_lender();
+        listener
+    }
+
+    /// Ends the stage that stayed for its descriptors.
+    fn release_lender(&mut self) {
+        if std::mem::take(&mut self.expectation.lends_listener) {
+            let _ = process::signal(self.first.pidfd.as_fd(), 9);
+        }
     }
 
     /// The socket is closed when the program runs, and when the process was killed before.
@@ -229,14 +245,21 @@ impl Talk<'_> {
         Ok(())
     }
 
-    fn await_packet(&self, deadline: Instant) -> Result<()> {
+    fn await_packet(&mut self, deadline: Instant) -> Result<()> {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let timeout = Timespec {
                 tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
                 tv_nsec: left.subsec_nanos().into(),
             };
-            match poll(&mut [PollFd::new(&self.sync, PollFlags::IN)], Some(&timeout)) {
+            let lent_to = self.born.as_ref().filter(|_| self.expectation.lends_listener);
+            let process = lent_to.map_or(&self.sync, |process| &process.pidfd);
+            let mut ready = [&self.sync, process].map(|one| PollFd::new(one, PollFlags::IN));
+            match poll(&mut ready, Some(&timeout)) {
+                // The process has ended without a word: nothing but the stage holds the socket open.
+                Ok(_) if ready[0].revents().is_empty() && !ready[1].revents().is_empty() => {
+                    self.release_lender()
+                }
                 Ok(0) => {
                     let message = format!(
                         "the process did not get to its program within {} seconds",

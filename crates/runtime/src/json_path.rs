@@ -1,9 +1,11 @@
-//! The path of the place in a JSON document at which its reader gave up, from the line and the column of the error.
+//! Places in the text of a JSON document: the path of the one at which its reader gave up, from the line and the column
+//! of the error, and where the value of a path lies.
 //!
 //! A reader that keeps the path while it reads pays for it with each value and is compiled a second time for each
 //! type; an error is rare, and then the document is still there.
 
 use std::fmt::Write;
+use std::ops::Range;
 
 /// Path of the innermost value that begins before the place and does not end before it, such as `mounts[2].options[1]`;
 /// empty for the document itself. `line` counts from 1, `column` is the number of bytes of that line that were read.
@@ -15,6 +17,24 @@ pub(crate) fn path_at(document: &[u8], line: usize, column: usize) -> String {
     let mut walk = Walk { rest: &document[..end.min(document.len())], open: Vec::new() };
     while walk.step() {}
     walk.path()
+}
+
+/// Where the value of the innermost of these fields, each in the one before it, lies in a document; `None` if there is
+/// no object or list of that name. Names are looked for as they are written, without escapes.
+///
+/// Pure, and total; what is found is right if the document is valid and names no field twice.
+pub(crate) fn value_of(document: &[u8], names: &[&str]) -> Option<Range<usize>> {
+    let mut walk = Walk { rest: document, open: Vec::new() };
+    let mut start = None;
+    while walk.step() {
+        let end = document.len() - walk.rest.len();
+        start = match start {
+            None if walk.open.len() == names.len() + 1 && walk.is_inside(names) => Some(end - 1),
+            Some(start) if walk.open.len() == names.len() => return Some(start..end),
+            other => other,
+        };
+    }
+    None
 }
 
 /// An object or a list that has begun and not ended.
@@ -54,6 +74,12 @@ impl<'a> Walk<'a> {
             _ => {}
         }
         true
+    }
+
+    /// Whether what is open are objects in which these fields are read, and what the last one holds.
+    fn is_inside(&self, names: &[&str]) -> bool {
+        let matches = |(open, name): (&Open<'_>, &&str)| matches!(open, Open::Object(Some(found)) if *found == name.as_bytes());
+        self.open.iter().zip(names).all(matches)
     }
 
     /// What is between the quotation marks, of which the first is behind us.
@@ -110,6 +136,23 @@ mod tests {
     #[derive(Debug, Deserialize)]
     enum Kind {
         One,
+    }
+
+    #[test]
+    fn values_are_found_by_the_names_of_their_fields() {
+        let of = |document: &'static str, names: &[&str]| {
+            value_of(document.as_bytes(), names).map(|range| &document[range])
+        };
+        let document =
+            r#"{"b":"a","x":{"a":{"b":1}},"a":{"c":["a",{"b":[]}],"b" : [1,{"b":"]"},"]\"]"],"d":2}}"#;
+        assert_eq!(of(document, &["a", "b"]), Some(r#"[1,{"b":"]"},"]\"]"]"#));
+        assert_eq!(of(document, &["x"]), Some(r#"{"a":{"b":1}}"#));
+        assert_eq!(of(document, &["a", "d"]), None);
+        assert_eq!(of(document, &["c"]), None);
+        assert_eq!(of(r#"[{"a":{}}]"#, &["a"]), None);
+        for end in 0..document.len() {
+            value_of(&document.as_bytes()[..end], &["a", "b"]);
+        }
     }
 
     /// Where serde_json gives up, with every kind of value before it.

@@ -86,6 +86,8 @@ pub(crate) struct ProcessPlan {
     pub landlock: Option<Landlock>,
     /// Files below `/proc` and the labels to write to them.
     pub labels: Vec<(CString, Vec<u8>)>,
+    /// What the keyring of its session is labelled with: by SELinux a process may use keys of its own label only.
+    pub key_label: Option<Vec<u8>>,
     /// Descriptors that the last steps and the program need beside the standard streams, ascending.
     pub kept: Vec<i32>,
     pub hold: Option<Hold>,
@@ -141,6 +143,11 @@ impl ProcessPlan {
             has_some_processors: has_some_processors(spec),
             landlock: None,
             labels: attributes::labels(process)?,
+            key_label: process
+                .selinux_label()
+                .clone()
+                .filter(|label| !label.is_empty())
+                .map(String::into_bytes),
             kept: Vec::new(),
             hold: None,
             dies_with_parent: false,

@@ -35,8 +35,12 @@ pub fn is_host_root() -> bool {
 /// Whether this process is in another user namespace than the host's, whose number is always the same
 /// (`USER_NS_INIT_INO` of linux/nsfs.h).
 pub(crate) fn is_in_user_namespace() -> bool {
-    let own = std::fs::read_link("/proc/self/ns/user");
-    own.is_ok_and(|own| own.as_os_str() != "user:[4026531837]")
+    std::fs::read_link("/proc/self/ns/user").is_ok_and(|own| !is_hosts_user_namespace(&own))
+}
+
+/// Whether a link of `/proc/PID/ns` leads to the host's user namespace.
+pub(crate) fn is_hosts_user_namespace(link: &std::path::Path) -> bool {
+    link.as_os_str() == "user:[4026531837]"
 }
 
 /// Enters the user namespace that the configuration asks for, which then asks for none any more. Nothing happens to a

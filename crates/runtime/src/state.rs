@@ -20,6 +20,7 @@
 //! Whether a container is created, runs, is paused or has stopped is never written down: the kernel says, so no
 //! crash can make it untrue. Created is one whose process still reads the FIFO.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
@@ -43,7 +44,7 @@ use crate::hooks::Point;
 use crate::process::Hold;
 use crate::resctrl::Membership;
 use crate::rootless::is_host_root;
-use crate::seccomp::DocumentDigest;
+use crate::seccomp::{DocumentDigest, Foreknown};
 use crate::systemd::Unit;
 
 /// Version of [`Record`] that this code writes; it reads no other.
@@ -472,6 +473,17 @@ impl Container {
     /// It cannot be read.
     pub fn spec(&self) -> Result<Spec> {
         parse(&self.document()?, &mut Vec::new())
+    }
+
+    /// Its configuration without the rules of its filter of system calls, if the program of that is in `filters`, and
+    /// what is known of the filter.
+    ///
+    /// # Errors
+    /// As [`Container::spec`].
+    pub fn spec_and_filter(&self, filters: &Path) -> Result<(Spec, Option<Foreknown>)> {
+        let mut text = Cow::Owned(self.document()?);
+        let filter = Foreknown::take(&mut text, self.seccomp(), filters);
+        Ok((parse(&text, &mut Vec::new())?, filter))
     }
 
     /// Its configuration as it was received.

@@ -74,6 +74,7 @@ steps! {
     Stdio: "set up standard input and output",
     ResourceLimit: "set a resource limit",
     SecurityLabel: "set the security label",
+    KeyLabel: "give keys the security label",
     Scheduler: "set the scheduler",
     IoPriority: "set the I/O priority",
     Personality: "set the personality",

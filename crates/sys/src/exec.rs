@@ -117,16 +117,30 @@ pub fn execute(path: &CStr, arguments: &StringArray, environment: &StringArray) 
 /// Replaces the process image with the file behind a descriptor; returns only if that failed.
 /// May be called in a child.
 pub fn execute_descriptor(file: BorrowedFd<'_>, arguments: &StringArray, environment: &StringArray) -> Errno {
-    // SAFETY: as for `execute`; an empty path with AT_EMPTY_PATH names the descriptor.
+    // SAFETY: as for `execute`.
+    unsafe { execute_at(file, arguments, environment.pointers.as_ptr()) }
+}
+
+/// As [`execute_descriptor`], with the environment as it is, which is not copied.
+pub fn execute_in_own_environment(file: BorrowedFd<'_>, arguments: &StringArray) -> Errno {
+    unsafe extern "C" {
+        static environ: *const *const libc::c_char;
+    }
+    // SAFETY: the C library keeps `environ` an array that ends with a null pointer; nobody changes it meanwhile.
+    unsafe { execute_at(file, arguments, environ) }
+}
+
+/// # Safety
+/// `environment` is an array of C strings that ends with a null pointer.
+unsafe fn execute_at(
+    file: BorrowedFd<'_>,
+    arguments: &StringArray,
+    environment: *const *const libc::c_char,
+) -> Errno {
+    let (file, arguments) = (file.as_raw_fd(), arguments.pointers.as_ptr());
+    // SAFETY: both arrays end with a null pointer; an empty path with AT_EMPTY_PATH names the descriptor.
     unsafe {
-        libc::syscall(
-            libc::SYS_execveat,
-            file.as_raw_fd(),
-            c"".as_ptr(),
-            arguments.pointers.as_ptr(),
-            environment.pointers.as_ptr(),
-            libc::AT_EMPTY_PATH,
-        )
+        libc::syscall(libc::SYS_execveat, file, c"".as_ptr(), arguments, environment, libc::AT_EMPTY_PATH)
     };
     last_errno()
 }

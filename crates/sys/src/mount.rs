@@ -64,11 +64,13 @@ pub fn clone_peer_tree(at: BorrowedFd<'_>, path: &CStr, recursive: bool) -> Resu
     open_tree(at, path, flags)
 }
 
-/// Makes a detached read-only copy of the mount at `path`: whoever gets hold of a file through it cannot write.
-pub fn clone_read_only(path: &CStr) -> Result<OwnedFd, Errno> {
+/// Makes a detached read-only copy of the mount at `path` below `at`: whoever gets hold of a file through it cannot
+/// write. An empty path names `at` itself.
+pub fn clone_read_only(at: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd, Errno> {
     const RDONLY: u64 = 1;
-    let tree = clone_tree(rustix::fs::CWD, path, false)?;
-    set_attributes(tree.as_fd(), &AttributeChange { set: RDONLY, ..AttributeChange::default() }, false)?;
+    let tree = clone_peer_tree(at, path, false)?;
+    let change = AttributeChange { set: RDONLY, propagation: libc::MS_SLAVE, ..AttributeChange::default() };
+    set_attributes(tree.as_fd(), &change, false)?;
     Ok(tree)
 }
 

@@ -80,17 +80,8 @@ pub struct Child {
 /// # Errors
 /// Of `clone3`: among others `ENOSYS` before Linux 5.3, `EPERM`, `ENOSPC` beyond a namespace limit.
 pub fn clone(options: &CloneOptions<'_>, child: impl FnOnce() -> i32) -> Result<Child, Errno> {
-    let mut pidfd: i32 = -1;
-    let mut arguments = CloneArguments {
-        flags: options.namespaces.bits() | libc::CLONE_PIDFD as u64,
-        pidfd: &raw mut pidfd as u64,
-        exit_signal: libc::SIGCHLD as u64,
-        ..CloneArguments::default()
-    };
-    if let Some(cgroup) = options.cgroup {
-        arguments.flags |= CLONE_INTO_CGROUP;
-        arguments.cgroup = u64::try_from(cgroup.as_raw_fd()).expect("a descriptor is not negative");
-    }
+    let mut pidfd = -1;
+    let mut arguments = CloneArguments::new(options, &mut pidfd);
     // SAFETY: without CLONE_VM the child has its own copy of all memory, so both returns are sound;
     // `arguments` is a valid clone_args of the given size and `pidfd` outlives the call.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<CloneArguments>()) };
@@ -101,25 +92,45 @@ pub fn clone(options: &CloneOptions<'_>, child: impl FnOnce() -> i32) -> Result<
             // SAFETY: _exit ends the process without running anything of the copied parent.
             unsafe { libc::_exit(code) }
         }
-        pid => {
-            let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("clone3 gives a positive pid");
-            // SAFETY: the kernel stored a new descriptor that nobody else owns.
-            Ok(Child { pid, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
-        }
+        pid => born(pid as isize, pidfd),
+    }
+}
+
+/// The child that `clone3` says it has made, or what it failed with.
+pub(crate) fn born(result: isize, pidfd: i32) -> Result<Child, Errno> {
+    let number = i32::try_from(result).expect("clone3 gives a pid or an error number");
+    match Pid::from_raw(number.max(0)) {
+        // SAFETY: the kernel stored a new descriptor that nobody else owns.
+        Some(pid) => Ok(Child { pid, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } }),
+        None => Err(Errno::from_raw_os_error(-number)),
     }
 }
 
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
+/// Whose descriptors a new process has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Descriptors {
+    /// Copies of the caller's.
+    Copied,
+    /// The caller's: what one opens or closes the other does. Its `exec` parts them.
+    Shared,
+}
+
 /// Runs `child` in a new process that is a sibling of the caller: its parent is the caller's parent.
 ///
 /// As [`clone`]. The pid is as the caller's pid namespace numbers it, also when the child is born in another
 /// one. May be called in a child.
-pub fn clone_sibling(namespaces: Namespaces, child: impl FnOnce() -> i32) -> Result<Child, Errno> {
+pub fn clone_sibling(
+    namespaces: Namespaces,
+    descriptors: Descriptors,
+    child: impl FnOnce() -> i32,
+) -> Result<Child, Errno> {
     let mut pidfd: i32 = -1;
+    let files = if descriptors == Descriptors::Shared { libc::CLONE_FILES } else { 0 };
     // The exit signal is the caller's own: clone3 wants none to be given.
     let mut arguments = CloneArguments {
-        flags: (libc::CLONE_PIDFD | libc::CLONE_PARENT) as u64 | namespaces.bits(),
+        flags: (libc::CLONE_PIDFD | libc::CLONE_PARENT | files) as u64 | namespaces.bits(),
         pidfd: &raw mut pidfd as u64,
         ..CloneArguments::default()
     };
@@ -143,7 +154,7 @@ pub fn clone_sibling(namespaces: Namespaces, child: impl FnOnce() -> i32) -> Res
 /// `struct clone_args` of linux/sched.h, version 2 (88 bytes).
 #[repr(C)]
 #[derive(Default)]
-struct CloneArguments {
+pub(crate) struct CloneArguments {
     flags: u64,
     pidfd: u64,
     child_tid: u64,
@@ -155,6 +166,29 @@ struct CloneArguments {
     set_tid: u64,
     set_tid_size: u64,
     cgroup: u64,
+}
+
+impl CloneArguments {
+    /// A child by `options`, whose descriptor goes to `pidfd`.
+    pub(crate) fn new(options: &CloneOptions<'_>, pidfd: &mut i32) -> Self {
+        let mut arguments = Self {
+            flags: options.namespaces.bits() | libc::CLONE_PIDFD as u64,
+            pidfd: std::ptr::from_mut(pidfd) as u64,
+            exit_signal: libc::SIGCHLD as u64,
+            ..Self::default()
+        };
+        if let Some(cgroup) = options.cgroup {
+            arguments.flags |= CLONE_INTO_CGROUP;
+            arguments.cgroup = u64::try_from(cgroup.as_raw_fd()).expect("a descriptor is not negative");
+        }
+        arguments
+    }
+
+    /// In the caller's memory, on the stack that lies at that address.
+    pub(crate) fn share_memory(&mut self, stack: u64, size: u64) {
+        self.flags |= libc::CLONE_VM as u64;
+        (self.stack, self.stack_size) = (stack, size);
+    }
 }
 
 /// The error number that the last libc call of this thread left.

@@ -185,5 +185,8 @@ fn labels_of_a_module_that_the_kernel_lacks() {
         let mut oci = Oci::new();
         oci.set("/process/selinuxLabel", json!("system_u:system_r:svirt_lxc_net_t:s0"));
         oci.refused(&["selinux"]);
+        let mut oci = Oci::new();
+        oci.set("/linux/mountLabel", json!("system_u:object_r:svirt_sandbox_file_t:s0:c1,c2"));
+        oci.refused(&["linux.mountLabel", "SELinux is not enabled"]);
     }
 }

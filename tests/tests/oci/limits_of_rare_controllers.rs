@@ -105,3 +105,24 @@ fn a_weight_out_of_range_is_refused() {
         oci.refused(&["weight"]);
     }
 }
+
+/// Real time is handed down from group to group, and one that was just made has none.
+#[test]
+fn real_time_that_the_group_above_does_not_have() {
+    let group = machine::v1("cpu", "").filter(|group| group.join("cpu.rt_runtime_us").exists());
+    if group.is_none() {
+        println!("left out: no groups of real time in v1");
+        return;
+    }
+    let mut oci = Oci::script("exec sleep 1000");
+    oci.set("/linux/resources", json!({"cpu": {"realtimeRuntime": 5000, "realtimePeriod": 1_000_000}}));
+    oci.refused(&[
+        "`linux.resources.cpu.realtimeRuntime`",
+        "has 0 microseconds of real time",
+        "linux.cgroupsPath",
+    ]);
+    // Directly in the root, which has some, there is nothing against it.
+    oci.set("/linux/cgroupsPath", json!(oci.base));
+    oci.create();
+    assert_eq!(machine::value(&machine::v1("cpu", &oci.base).unwrap(), "cpu.rt_runtime_us"), "5000");
+}

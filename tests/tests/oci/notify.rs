@@ -7,14 +7,17 @@ use serde_json::{Value, json};
 
 use super::setup::Oci;
 
-/// Takes one message from the socket, prints it, and answers each notification with an error until nobody is left. Python has
-/// what it takes: a socket that receives descriptors, and `ioctl` on bytes.
+/// Takes a message from the socket as often as it is told, prints it, and answers each notification with an error until
+/// nobody is left, each in a process of its own. Python has what it takes: a socket that receives descriptors, and `ioctl`
+/// on bytes.
 const AGENT: &str = r#"
-import array, errno, fcntl, select, socket, struct, sys
+import array, errno, fcntl, os, select, socket, struct, sys
 listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
 listener.bind(sys.argv[1]); listener.listen(1)
 print("listening", flush=True)
-stream, _ = listener.accept()
+for left in reversed(range(int(sys.argv[2]))):
+    stream, _ = listener.accept()
+    if left == 0 or os.fork() == 0: break
 data, ancillary, _, _ = stream.recvmsg(65536, socket.CMSG_SPACE(16))
 descriptors = array.array("i", ancillary[0][2])
 print(data.decode(), len(descriptors), flush=True)
@@ -36,8 +39,13 @@ print("over", flush=True)
 "#;
 
 fn agent(oci: &Oci) -> Running {
+    agent_for(oci, 1)
+}
+
+/// An agent for so many filters.
+pub fn agent_for(oci: &Oci, filters: u32) -> Running {
     let mut command = Command::new("python3");
-    command.args(["-c", AGENT]).arg(oci.path("agent"));
+    command.args(["-c", AGENT]).arg(oci.path("agent")).arg(filters.to_string());
     let mut agent = Call::new(command).spawn();
     agent.expect_stdout("listening");
     agent
@@ -45,13 +53,18 @@ fn agent(oci: &Oci) -> Running {
 
 fn filtered(script: &str) -> Oci {
     let mut oci = Oci::script(script);
+    filter(&mut oci);
+    oci
+}
+
+/// Lets the agent answer for the making of directories.
+pub fn filter(oci: &mut Oci) {
     let path = oci.path("agent");
     oci.set(
         "/linux/seccomp",
         json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": path, "listenerMetadata": "for the agent",
         "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_NOTIFY"}]}),
     );
-    oci
 }
 
 /// The message of the agent: JSON, and the number of descriptors behind it.

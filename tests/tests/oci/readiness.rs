@@ -264,3 +264,17 @@ fn a_service_works_though_nobody_hears_of_it() {
     assert_eq!(oci.status(), "running");
     oci.remove();
 }
+
+/// Its configuration knows nothing of the mount.
+#[test]
+fn a_container_that_tells_of_its_readiness_is_not_checkpointed() {
+    let oci = Oci::script("exec sleep 1000");
+    let receiver = Receiver::at_path(&oci);
+    oci.save();
+    receiver.create(&oci);
+    oci.ok(["start", "box"]);
+    let refused = oci.fails(1, ["checkpoint", "--image-path", "i", "box"]);
+    assert!(refused.contains("NOTIFY_SOCKET"), "{refused}");
+    assert!(!oci.path("i").exists());
+    oci.wait_for("running");
+}

@@ -8,6 +8,7 @@ use std::process::Command;
 use holm_tests::{Call, Outcome};
 use serde_json::{Value, json};
 
+use super::notify;
 use super::runtime::{Feature, lacks, program};
 use super::setup::Oci;
 
@@ -201,6 +202,31 @@ fn systemd_is_not_looked_for_where_it_does_not_run() {
     let outcome = oci.run(arguments);
     outcome.expect_code(1);
     assert!(outcome.err().contains("systemd not running on this host"), "{outcome}");
+}
+
+/// What joins a container may not be traced, and whoever starts it has no rights on the host to do so all the same.
+#[test]
+fn listeners_of_hooks_and_of_exec_are_handed_over() {
+    let mut oci = of_user("mkdir /first 2>&1; exec sleep 1000");
+    notify::filter(&mut oci);
+    oci.set(
+        "/hooks",
+        json!({"startContainer": [{"path": "/bin/sh", "args": ["sh", "-c", "mkdir /hook 2>&1; true"]}]}),
+    );
+    oci.save();
+    let mut agent = notify::agent_for(&oci, 3);
+    run(Command::new("chown").arg(USER.to_string()).arg(oci.path("agent")));
+    let detached = call_by_user(&oci, &["run", "--detach", "--bundle", "b", "box"]);
+    detached.files(oci.path("out"), oci.path("err")).run().expect_code(0);
+    agent.expect_stdout("created");
+    let refused = by_user(&oci, &["exec", "box", "sh", "-c", "mkdir /second 2>&1"]);
+    assert!(refused.out().contains("No space left on device"), "{refused}");
+    for name in ["first", "hook", "second"] {
+        assert!(!oci.rootfs(name).exists(), "{name}");
+    }
+    by_user(&oci, &["delete", "--force", "box"]).ok();
+    agent.finish().expect_code(0);
+    leaves_nothing(&oci);
 }
 
 #[test]

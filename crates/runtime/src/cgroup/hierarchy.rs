@@ -3,6 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use holm_sys::Errno;
 use holm_sys::rustix::fs::statfs;
 
 use crate::error::{Context, Error, Kind, Result};
@@ -53,14 +54,13 @@ impl Hierarchies {
     }
 
     fn look() -> Result<Self> {
-        let kind = |path: &str| statfs(path).map(|stat| stat.f_type as u64);
-        let root = kind(ROOT).context(|| format!("look for control groups at `{ROOT}`"))?;
+        let root = kind(Path::new(ROOT)).context(|| format!("look for control groups at `{ROOT}`"))?;
         if root == UNIFIED_MAGIC {
             return Ok(Self::new(Version::V2, Some(ROOT.into())));
         }
-        let beside = format!("{ROOT}/unified");
+        let beside = Path::new(ROOT).join("unified");
         if kind(&beside) == Ok(UNIFIED_MAGIC) {
-            return Ok(Self::new(Version::Hybrid, Some(beside.into())));
+            return Ok(Self::new(Version::Hybrid, Some(beside)));
         }
         let v1 = Self::new(Version::V1, None);
         if v1.all().next().is_none() {
@@ -99,7 +99,7 @@ impl Hierarchies {
         }
         let index = LEGACY_CONTROLLERS.iter().position(|name| *name == controller)?;
         let path = Path::new(ROOT).join(controller);
-        let is_root = || statfs(&path).is_ok_and(|stat| stat.f_type as u64 == LEGACY_MAGIC);
+        let is_root = || kind(&path) == Ok(LEGACY_MAGIC);
         self.legacy[index].get_or_init(is_root).then_some(path)
     }
 
@@ -125,14 +125,16 @@ impl Hierarchies {
 
     /// The groups that are there at `path`, cgroup2 first, each with its controller of v1 (none for cgroup2).
     ///
-    /// Most hierarchies of v1 have none, and one call tells that.
+    /// One call a hierarchy tells: a directory that is not there has no file system, and one that is there has that of
+    /// control groups unless nothing is mounted above it.
     pub fn groups<'a>(&'a self, path: &'a Path) -> impl Iterator<Item = (&'static str, PathBuf)> + 'a {
-        let unified = self.unified.iter().map(move |root| ("", root.join(path)));
-        let legacy =
-            LEGACY_CONTROLLERS.iter().map(move |name| (*name, Path::new(ROOT).join(name).join(path)));
+        let unified = self.unified.iter().map(move |root| (UNIFIED_MAGIC, "", root.join(path)));
+        let legacy = LEGACY_CONTROLLERS
+            .iter()
+            .map(move |name| (LEGACY_MAGIC, *name, Path::new(ROOT).join(name).join(path)));
         let legacy = legacy.filter(|_| self.version != Version::V2);
-        let there = unified.chain(legacy).filter(|(_, directory)| directory.is_dir());
-        there.filter(|(name, _)| name.is_empty() || self.legacy(name).is_some())
+        let there = unified.chain(legacy).filter(|(magic, _, directory)| kind(directory) == Ok(*magic));
+        there.map(|(_, name, directory)| (name, directory))
     }
 
     /// Roots of all hierarchies, cgroup2 first.
@@ -140,6 +142,11 @@ impl Hierarchies {
         let legacy = LEGACY_CONTROLLERS.iter().filter_map(|controller| self.legacy(controller));
         self.unified.clone().into_iter().chain(legacy)
     }
+}
+
+/// The magic number of the file system at `path`.
+fn kind(path: &Path) -> Result<u64, Errno> {
+    statfs(path).map(|stat| stat.f_type as u64)
 }
 
 /// The path in cgroup2 that a table of a process's groups names (cgroups(7), "/proc files").

@@ -583,10 +583,30 @@ fn apply(directory: &Path, settings: &[Setting]) -> Result<()> {
         if !setting.instead.is_empty() && !file.exists() {
             file = directory.join(setting.instead);
         }
-        if setting.optional && !file.exists() { Ok(()) } else { write_setting(&file, &setting.value) }
+        if setting.optional && !file.exists() {
+            return Ok(());
+        }
+        write_setting(&file, &setting.value).map_err(|error| about_real_time(error, setting, directory))
     };
     let refused: Vec<&Setting> = settings.iter().filter(|setting| write(setting).is_err()).collect();
     refused.into_iter().try_for_each(write)
+}
+
+/// A group has as much real time to give as was set, which is none in one that nobody has set anything in, and the
+/// kernel's answer does not say so.
+fn about_real_time(error: Error, setting: &Setting, directory: &Path) -> Error {
+    if setting.file != "cpu.rt_runtime_us" || error.os_error() != Some(Errno::INVAL.raw_os_error()) {
+        return error;
+    }
+    let above = directory.parent().unwrap_or(directory).join(&*setting.file);
+    let there = std::fs::read_to_string(&above).unwrap_or_default();
+    let cause = format!(
+        "the group above has {} microseconds of real time for all groups in it (hint: write more to `{}`, or name \
+         another group in linux.cgroupsPath)",
+        there.trim(),
+        above.display()
+    );
+    Error::caused(Kind::System, cause, error).at_field("linux.resources.cpu.realtimeRuntime")
 }
 
 /// One `write`, since the kernel takes each as a whole value.

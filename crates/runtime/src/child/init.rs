@@ -16,7 +16,10 @@ use holm_sys::rustix::thread::move_into_link_name_space;
 use holm_sys::{interface, mount, process};
 
 use super::finish::{self, Descriptors};
-use super::{await_parent, become_root, enter_groups, meet_parent, mounts, outer, report, terminal};
+use super::{
+    await_parent, become_root, enter_groups, leave_session_keyring, meet_parent, mounts, outer, report,
+    terminal,
+};
 use crate::namespaces::NamespacePlan;
 use crate::process::{ProcessPlan, Stdio};
 use crate::rootfs::{RootPlan, Source};
@@ -84,7 +87,7 @@ impl Init<'_> {
         process::close_all_but(self.kept).at(Step::CloseDescriptors)?;
         process::reset_signals();
         if self.new_keyring {
-            process::leave_session_keyring();
+            leave_session_keyring(self.process.key_label.as_deref())?;
         }
         Ok(())
     }

@@ -9,18 +9,20 @@
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use holm_sys::process::Namespaces;
+use holm_sys::process::{Descriptors as Table, Namespaces};
+use holm_sys::rustix::event::{PollFd, PollFlags, poll};
 use holm_sys::rustix::fs::{CWD, Mode, OFlags, openat};
 use holm_sys::rustix::process::{DumpableBehavior, set_dumpable_behavior, setsid};
 use holm_sys::rustix::thread::{
     CapabilitySet as Bits, CapabilitySets, ThreadNameSpaceType, capabilities, move_into_thread_name_spaces,
     set_capabilities,
 };
-use holm_sys::{process, socket};
+use holm_sys::{Errno, process, socket};
 
 use super::finish::{self, Descriptors};
-use super::{await_parent, become_root, enter_groups, report, terminal};
+use super::{await_parent, become_root, enter_groups, leave_session_keyring, report, terminal};
 use crate::process::{ProcessPlan, Stdio};
+use crate::seccomp::Program;
 use crate::step::{At, Failure, Step, encode_process};
 
 /// Everything that a joining process needs.
@@ -56,7 +58,7 @@ impl Join<'_> {
         process::close_all_but(self.kept).at(Step::CloseDescriptors)?;
         set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Step::Dumpable)?;
         process::reset_signals();
-        process::leave_session_keyring();
+        leave_session_keyring(self.process.key_label.as_deref())?;
         enter_groups(self.groups)?;
         await_parent(self.sync)?;
         move_into_thread_name_spaces(self.target, self.namespaces).at(Step::JoinNamespaces)?;
@@ -65,10 +67,31 @@ impl Join<'_> {
             set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Step::Dumpable)?;
         }
         self.limit_rights()?;
-        let born_inside = process::clone_sibling(Namespaces::NONE, || report(self.sync, self.steps()))
-            .at(Step::BearInside)?;
+        let descriptors = if self.lends_listener() { Table::Shared } else { Table::Copied };
+        let born_inside =
+            process::clone_sibling(Namespaces::NONE, descriptors, || report(self.sync, self.steps()))
+                .at(Step::BearInside)?;
+        if self.lends_listener() {
+            // For whoever takes the listener out of it. Nobody inside sees this process.
+            set_dumpable_behavior(DumpableBehavior::Dumpable).at(Step::Dumpable)?;
+        }
         let packet = encode_process(born_inside.pid.as_raw_nonzero().get());
-        socket::send_descriptor(self.sync, &packet, born_inside.pidfd.as_fd()).at(Step::BearInside)
+        socket::send_descriptor(self.sync, &packet, born_inside.pidfd.as_fd()).at(Step::BearInside)?;
+        if self.lends_listener() { self.stay() } else { Ok(()) }
+    }
+
+    /// Whether the listener of the second stage's filter is taken out of this stage, which shares its descriptors: the
+    /// second may not be traced, not even by a parent that has no rights on the host.
+    pub fn lends_listener(&self) -> bool {
+        self.process.seccomp.as_ref().is_some_and(Program::has_listener)
+    }
+
+    /// Until the parent has the listener and ends this process, or has ended itself.
+    fn stay(&self) -> Result<(), Failure> {
+        while let Err(Errno::INTR) =
+            poll(&mut [PollFd::from_borrowed_fd(self.sync, PollFlags::empty())], None)
+        {}
+        Ok(())
     }
 
     /// Whoever inside may trace processes gets hold of the second stage before it is done: it is born with no
@@ -88,6 +111,10 @@ impl Join<'_> {
 
     /// The second stage.
     fn steps(&self) -> Result<std::convert::Infallible, Failure> {
+        if self.lends_listener() {
+            // What is closed here the first stage may still need.
+            await_parent(self.sync)?;
+        }
         setsid().at(Step::Session)?;
         let descriptors = self.open_stdio()?;
         finish::run(self.process, &descriptors, self.sync, self.proc)

@@ -14,6 +14,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use holm_sys::Errno;
 use holm_sys::process;
+use holm_sys::rustix::fs::{CWD, Mode, OFlags, openat};
 use holm_sys::rustix::io::{read, write};
 use holm_sys::rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
@@ -29,6 +30,19 @@ fn report(sync: BorrowedFd<'_>, result: Result<std::convert::Infallible, Failure
     // If the parent is gone nobody is left to tell. Plain `write`, since that is what a seccomp filter lets through.
     let _ = write(sync, &failure.encode());
     1
+}
+
+/// Leaves the caller's session keyring for a new one with a label that the program may use, while the host's `/proc` is
+/// there to say so.
+fn leave_session_keyring(label: Option<&[u8]>) -> Result<(), Failure> {
+    if let Some(label) = label {
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        let file =
+            openat(CWD, c"/proc/thread-self/attr/keycreate", flags, Mode::empty()).at(Step::KeyLabel)?;
+        write(&file, label).at(Step::KeyLabel)?;
+    }
+    process::leave_session_keyring();
+    Ok(())
 }
 
 /// Enters the v1 groups. A lone thread that writes itself to `tasks` is the one case in which the kernel needs

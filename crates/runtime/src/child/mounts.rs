@@ -228,7 +228,7 @@ pub(super) fn write_in_proc(proc: Option<BorrowedFd<'_>>, path: &CStr, value: &[
 
 /// Covers paths: a file with `/dev/null`, a folder with an empty read-only file system.
 pub(super) fn cover_paths(plan: &RootPlan, root: BorrowedFd<'_>) -> Result<(), Failure> {
-    let mut covers = Covers::default();
+    let mut covers = Covers { label: plan.label.as_deref(), ..Covers::default() };
     for (index, path) in plan.masked.iter().enumerate() {
         covers.cover(root, path, plan.null.as_ref()).at_index(Step::MaskPath, index)?;
     }
@@ -239,6 +239,8 @@ pub(super) fn cover_paths(plan: &RootPlan, root: BorrowedFd<'_>) -> Result<(), F
 /// cannot be copied by another mount namespace than its maker's.
 #[derive(Default)]
 struct Covers<'a> {
+    /// Of SELinux's.
+    label: Option<&'a CStr>,
     null: Option<&'a OwnedFd>,
     empty: Option<OwnedFd>,
 }
@@ -270,14 +272,14 @@ impl<'a> Covers<'a> {
         if let Some(empty) = &self.empty {
             return mount::attach(mount::clone_tree(empty.as_fd(), c"", false)?.as_fd(), target);
         }
-        let empty = empty_folder()?;
+        let empty = empty_folder(self.label)?;
         mount::attach(empty.as_fd(), target)?;
         self.empty = Some(empty);
         Ok(())
     }
 }
 
-fn empty_folder() -> Result<OwnedFd, Errno> {
+fn empty_folder(label: Option<&CStr>) -> Result<OwnedFd, Errno> {
     let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
         | MountAttrFlags::MOUNT_ATTR_NOSUID
         | MountAttrFlags::MOUNT_ATTR_NODEV;
@@ -285,8 +287,10 @@ fn empty_folder() -> Result<OwnedFd, Errno> {
         FsOption::Value(c"size", c"0"),
         FsOption::Value(c"nr_inodes", c"1"),
         FsOption::Value(c"mode", c"755"),
+        FsOption::Value(c"context", label.unwrap_or_default()),
     ];
-    mount::new_mount(c"tmpfs", &options, attributes)
+    let count = if label.is_some() { options.len() } else { options.len() - 1 };
+    mount::new_mount(c"tmpfs", &options[..count], attributes)
 }
 
 /// Whether a descriptor is the character device of that number: the image may hold anything there.

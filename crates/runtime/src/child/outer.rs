@@ -6,7 +6,7 @@
 //! the identity changes, since their file belongs to who this process was. The container's first process is a
 //! sibling, born inside everything.
 
-use holm_sys::process::{self, Namespaces};
+use holm_sys::process::{self, Descriptors, Namespaces};
 use holm_sys::rustix::fs::{CWD, Mode, OFlags, openat};
 use holm_sys::rustix::io::write;
 use holm_sys::rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -39,7 +39,8 @@ fn steps(init: &Init<'_>) -> Result<(), Failure> {
     }
     join_refused(init, refused)?;
     let made = plan.made.without(Namespaces::USER).without(Namespaces::TIME);
-    let first = process::clone_sibling(made, || report(init.sync, init.steps())).at(Step::BearInside)?;
+    let first = process::clone_sibling(made, Descriptors::Copied, || report(init.sync, init.steps()));
+    let first = first.at(Step::BearInside)?;
     let packet = encode_process(first.pid.as_raw_nonzero().get());
     socket::send_descriptor(init.sync, &packet, first.pidfd.as_fd()).at(Step::BearInside)
 }

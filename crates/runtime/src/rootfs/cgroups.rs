@@ -13,7 +13,7 @@ use holm_sys::rustix::fs::{CWD, Mode, mkdirat};
 use holm_sys::rustix::mount::MountAttrFlags;
 
 use super::options::MountOptions;
-use super::{Audience, MountPlan, Source, Target, attribute_bits, in_namespace, path_string};
+use super::{Audience, MountPlan, Source, Target, attribute_bits, c_string, in_namespace, path_string};
 use crate::cgroup::Hierarchies;
 use crate::error::{Context, Error, Kind, Result};
 
@@ -23,6 +23,7 @@ pub(super) fn prepare(
     mount: &Mount,
     options: &MountOptions,
     audience: &Audience<'_>,
+    label: Option<&str>,
 ) -> Result<()> {
     let destination = mount.destination();
     let Some(group) = audience.group else { return Ok(()) };
@@ -33,16 +34,15 @@ pub(super) fn prepare(
         return Ok(());
     }
     let attributes = MountAttrFlags::from_bits_retain(attribute_bits(options));
-    let tmpfs = new_mount(
-        c"tmpfs",
-        &[
-            FsOption::Value(c"mode", c"755"),
-            FsOption::Value(c"size", c"64k"),
-            FsOption::Value(c"source", c"cgroup"),
-        ],
-        attributes & !MountAttrFlags::MOUNT_ATTR_RDONLY,
-    )
-    .context(|| "make the file system for `/sys/fs/cgroup`")?;
+    let label = label.map(c_string).transpose()?;
+    let mut data = vec![
+        FsOption::Value(c"mode", c"755"),
+        FsOption::Value(c"size", c"64k"),
+        FsOption::Value(c"source", c"cgroup"),
+    ];
+    data.extend(label.as_deref().map(|label| FsOption::Value(c"context", label)));
+    let tmpfs = new_mount(c"tmpfs", &data, attributes & !MountAttrFlags::MOUNT_ATTR_RDONLY)
+        .context(|| "make the file system for `/sys/fs/cgroup`")?;
     for (folder, _) in folders {
         mkdirat(&tmpfs, *folder, Mode::from_raw_mode(0o555)).context(|| format!("make folder `{folder}`"))?;
     }

@@ -29,6 +29,7 @@ use holm_sys::mount::{AttributeChange, FsOption, clone_peer_tree, clone_tree, ne
 use holm_sys::rustix::fs::{CWD, FileType, Mode, OFlags, PROC_SUPER_MAGIC, fstat, fstatfs, makedev, openat};
 use holm_sys::rustix::mount::MountAttrFlags;
 
+use crate::attributes;
 use crate::cgroup::Group;
 use crate::error::{Context, Error, Kind, Result};
 use crate::maps::Maps;
@@ -83,6 +84,8 @@ pub(crate) struct RootPlan {
     pub read_only_dev: Option<usize>,
     /// Propagation of the root at the end.
     pub propagation: Option<(u64, bool)>,
+    /// Label of SELinux's of what is mounted.
+    pub label: Option<CString>,
 }
 
 /// One mount.
@@ -171,8 +174,10 @@ impl RootPlan {
         let propagation = propagation(spec)?;
         let path = root.path();
         let (root, place) = mount_root(root, propagation)?;
+        let label = attributes::mount_label(spec)?;
+        let mounts = Vec::new();
         let mut preparation =
-            Preparation { root: root.as_fd(), path, spec, audience, mounts: Vec::new(), read_only_dev: None };
+            Preparation { root: root.as_fd(), path, spec, audience, label, mounts, read_only_dev: None };
         for (index, mount) in spec.mounts().iter().flatten().enumerate() {
             let mount = named_from_inside(mount, path);
             preparation.add(&mount).map_err(|error| error.at_field(format!("mounts[{index}]")))?;
@@ -196,6 +201,7 @@ impl RootPlan {
             read_only: spec.root().as_ref().and_then(|root| root.readonly()).unwrap_or(false),
             read_only_dev,
             propagation,
+            label: label.map(c_string).transpose()?,
         })
     }
 
@@ -278,6 +284,11 @@ fn null_device() -> Result<OwnedFd> {
     clone_tree(null.as_fd(), c"", false).context(|| "bind `/dev/null`")
 }
 
+/// Option by which a file system gets a label of SELinux's.
+const CONTEXT: &str = "context";
+/// What gets none: what is there already, and what the kernel has made, with labels that its policy says.
+const UNLABELLED: [&str; 7] = ["bind", "none", "proc", "sysfs", "mqueue", "cgroup", "cgroup2"];
+
 /// Mounts being prepared.
 struct Preparation<'a> {
     root: BorrowedFd<'a>,
@@ -285,19 +296,24 @@ struct Preparation<'a> {
     path: Option<&'a Path>,
     spec: &'a Spec,
     audience: &'a Audience<'a>,
+    /// Label of SELinux's.
+    label: Option<&'a str>,
     mounts: Vec<MountPlan>,
     read_only_dev: Option<usize>,
 }
 
 impl Preparation<'_> {
     fn add(&mut self, mount: &Mount) -> Result<()> {
-        let options = MountOptions::parse(mount.options().iter().flatten());
+        let mut options = MountOptions::parse(mount.options().iter().flatten());
         let destination = mount.destination();
         let kind = if options.bind { "bind" } else { mount.typ().as_deref().unwrap_or("none") };
+        if let Some(label) = self.label.filter(|_| !UNLABELLED.contains(&kind)) {
+            options.data.push((CONTEXT.to_owned(), Some(label.to_owned())));
+        }
         let source = match kind {
             "bind" | "none" => self.bind(mount, &options)?,
             "cgroup" => {
-                return cgroups::prepare(&mut self.mounts, mount, &options, self.audience);
+                return cgroups::prepare(&mut self.mounts, mount, &options, self.audience, self.label);
             }
             "cgroup2" => cgroups::unified(mount, &options, self.audience)?,
             "proc" | "sysfs" | "mqueue" => in_namespace(kind, mount, &options)?,

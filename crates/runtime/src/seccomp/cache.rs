@@ -43,7 +43,7 @@ const INSTRUCTION: usize = 8;
 const CHECKSUM: usize = 32;
 const LARGEST: usize = HEADER + MAX_INSTRUCTIONS * INSTRUCTION + CHECKSUM;
 
-/// SHA-256 of an OCI document as its serialisation has it. It is written as hexadecimal digits.
+/// SHA-256 of an OCI document, as its text is or as its serialisation has it. It is written as hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DocumentDigest([u8; 32]);
 
@@ -51,7 +51,12 @@ impl DocumentDigest {
     /// Computes it.
     #[must_use]
     pub fn of(document: &LinuxSeccomp) -> Self {
-        let text = serde_json::to_vec(document).expect("it was read from JSON");
+        Self::of_text(&serde_json::to_vec(document).expect("it was read from JSON"))
+    }
+
+    /// Computes it from what is written.
+    #[must_use]
+    pub fn of_text(text: &[u8]) -> Self {
         Self(Sha256::digest(text).into())
     }
 }

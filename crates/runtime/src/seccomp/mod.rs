@@ -32,7 +32,10 @@ mod syscalls;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::path::Path;
+
+use crate::json_path::value_of;
 
 pub use architecture::Architecture;
 pub use cache::DocumentDigest;
@@ -54,22 +57,54 @@ pub struct ContainerFilter {
     pub document: DocumentDigest,
 }
 
+/// What is known of a configuration's filter before the configuration is read.
+#[derive(Clone, Debug)]
+pub struct Foreknown {
+    document: DocumentDigest,
+    program: Option<Program>,
+}
+
+impl From<DocumentDigest> for Foreknown {
+    fn from(document: DocumentDigest) -> Self {
+        Self { document, program: None }
+    }
+}
+
+impl Foreknown {
+    /// Looks into the text of a configuration. If `cache` has the program of its filter, the rules are taken out of the
+    /// text: they are most of it, and nobody needs them. `digest` is that of the filter's document, if it was
+    /// computed before.
+    pub fn take(text: &mut Cow<'_, [u8]>, digest: Option<DocumentDigest>, cache: &Path) -> Option<Self> {
+        let filter = value_of(text, &["linux", "seccomp"])?;
+        let document = digest.unwrap_or_else(|| DocumentDigest::of_text(&text[filter.clone()]));
+        let program = cache::load(cache, &cache::Key::of_oci(&document));
+        if program.is_some()
+            && let Some(rules) = value_of(&text[filter.clone()], &["syscalls"])
+        {
+            let start = filter.start + rules.start;
+            text.to_mut().drain(start + 1..filter.start + rules.end - 1);
+        }
+        Some(Self { document, program })
+    }
+}
+
 /// The filter of an OCI configuration; `None` if it has none. From `cache` if there is one that has it, else kept
-/// there. `known` is the digest of the document, if it was computed before.
+/// there.
 ///
 /// # Errors
 /// A document that makes no sense, or a program that is too large.
 pub fn container_filter(
     spec: &holm_spec::runtime::Spec,
-    known: Option<DocumentDigest>,
+    known: Option<Foreknown>,
     cache: &Path,
 ) -> crate::Result<Option<ContainerFilter>> {
     let document = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
     let Some(document) = document else { return Ok(None) };
-    let digest = known.unwrap_or_else(|| DocumentDigest::of(document));
+    let Foreknown { document: digest, program } =
+        known.unwrap_or_else(|| DocumentDigest::of(document).into());
     let key = cache::Key::of_oci(&digest);
     // What is in the cache made sense when it was compiled, and nothing that it was made from has changed.
-    let program = match cache::load(cache, &key) {
+    let program = match program.or_else(|| cache::load(cache, &key)) {
         Some(program) => program,
         None => compile_and_keep(document, cache, &key).map_err(|error| {
             crate::Error::caused(crate::Kind::Invalid, "compile the filter", error).at_field("linux.seccomp")

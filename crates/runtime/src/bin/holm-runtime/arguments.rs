@@ -1,5 +1,7 @@
 //! The command line: runc's, with its habits.
 
+pub mod plain;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,6 +14,7 @@ use holm_sys::rustix::process::geteuid;
 use crate::command::{self, Command};
 use crate::log::{Format, Log};
 use crate::talk;
+use plain::Plain;
 
 /// The OCI runtime of Holm, with runc's command line
 #[derive(Debug, Parser)]
@@ -65,6 +68,21 @@ pub struct Global {
 }
 
 impl Global {
+    /// Reads what is plain.
+    pub fn read(mut plain: Plain<'_>) -> Option<Self> {
+        let global = Self {
+            debug: plain.switch("debug"),
+            log: plain.path("log"),
+            log_format: plain.text("log-format").unwrap_or_else(|| "text".to_owned()),
+            root: plain.path("root"),
+            systemd_cgroup: plain.switch("systemd-cgroup"),
+            rootless: "auto".to_owned(),
+            criu: None,
+            version: false,
+        };
+        plain.others().map(|_| global)
+    }
+
     /// Where errors go.
     pub fn log(&self) -> Result<Log> {
         let format = Format::named(&self.log_format)?;
@@ -283,6 +301,14 @@ mod tests {
             "r --root=list list --format json",
             "r run -b /b --pid-file p --preserve-fds 3 --detach box",
             "r exec -t -e A=1 --env B=2 --user 1:2 -g 3 box sh -c true",
+            "r --root /x create --bundle /b --no-pivot --console-socket=/s --pid-file p --preserve-fds 2 box",
+            "r --systemd-cgroup --log=/l create box --no-new-keyring --pidfd-socket s",
+            "r --debug run --keep --no-subreaper --bundle=/b box",
+            "r exec --tty --detach --process p --pid-file=/p --console-socket s --pidfd-socket=t box",
+            "r exec --env A=1 --env B= --cap A --cap B --cgroup a --cgroup=b:c --additional-gids 3 box sh --tty -c",
+            "r exec --cwd / --user 1:2 --process-label a --apparmor b --preserve-fds 1 --ignore-paused box true",
+            "r exec --no-new-privs=false box true",
+            "r exec box",
             "r update --memory 5m --cpu-shares 3 box",
             "r kill --all box 9",
             "r delete -f box",
@@ -306,6 +332,15 @@ mod tests {
             "r stat box",
             "r state",
             "r state --no box",
+            "r create --bundle /a --bundle /b box",
+            "r create --bundle",
+            "r create --root /x box",
+            "r create one two",
+            "r create --tty box",
+            "r create --preserve-fds x box",
+            "r --version=1 create box",
+            "r exec --additional-gids x box",
+            "r exec",
         ] {
             let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
             assert!(Command::read(&words).is_none(), "{line}");

@@ -1,5 +1,6 @@
 //! What `create` and `run` have in common: from a bundle to a process that is held or runs.
 
+use std::mem::ManuallyDrop;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -21,6 +22,7 @@ use holm_spec::runtime::{LinuxNamespaceType, Process, Spec};
 use holm_sys::process::Child;
 
 use crate::arguments::Global;
+use crate::arguments::plain::Plain;
 use crate::command::state::document;
 use crate::console;
 use crate::groups::Groups;
@@ -52,13 +54,27 @@ pub struct Options {
     pub preserve_fds: u32,
 }
 
+impl Options {
+    /// Takes what is plain.
+    pub fn read(plain: &mut Plain<'_>) -> Option<Self> {
+        Some(Self {
+            bundle: plain.path("bundle").unwrap_or_else(|| ".".into()),
+            console_socket: plain.path("console-socket"),
+            pidfd_socket: plain.path("pidfd-socket"),
+            pid_file: plain.path("pid-file"),
+            no_pivot: plain.switch("no-pivot"),
+            no_new_keyring: plain.switch("no-new-keyring"),
+            preserve_fds: plain.number("preserve-fds", 0)?,
+        })
+    }
+}
+
 /// A container whose first process is there and held until it is started.
 pub struct Launched {
     pub container: Container,
     pub process: Child,
     /// Master of the terminal, unless it was sent away.
     pub terminal: Option<OwnedFd>,
-    pub spec: Spec,
 }
 
 /// Whether the caller waits for the process.
@@ -76,14 +92,14 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
     let preserved = preserved_descriptors(options.preserve_fds);
     let pid_file = options.pid_file.as_deref().map(std::path::absolute).transpose();
     let pid_file = pid_file.map_err(|error| Error::system("find the pid file", error))?;
-    let mut bundle = Bundle::load(&options.bundle)?;
+    let containers = global.containers()?;
+    let mut bundle = ManuallyDrop::new(Bundle::load(&options.bundle, &containers.seccomp_cache())?);
     pass_on_listeners(&mut bundle.spec, &preserved);
     if !bundle.unknown_capabilities.is_empty() {
         let names = bundle.unknown_capabilities.join(" ");
         crate::talk::warn(&format!("ignoring unknown or unavailable capabilities: [{names}]"));
     }
     warn_of_ambient(bundle.spec.process().as_ref());
-    let containers = global.containers()?;
     let terminal = check_terminal(&bundle.spec, options.console_socket.as_deref(), mode)?;
     let root = bundle.root()?;
     let claim = containers.claim(id)?;
@@ -93,7 +109,7 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
     warn_of_orphans(&bundle.spec, &groups);
     rootless::enter(&mut bundle.spec)?;
     let spec = &bundle.spec;
-    let seccomp = seccomp::container_filter(spec, None, &containers.seccomp_cache())?;
+    let seccomp = seccomp::container_filter(spec, bundle.filter.clone(), &containers.seccomp_cache())?;
     // Also for `run`: a program must not run before it is written down that it does.
     let hold = Some(claim.make_hold()?);
     let meets = [Point::Prestart, Point::CreateRuntime, Point::CreateContainer]
@@ -165,7 +181,7 @@ pub fn launch(id: &str, options: &Options, mode: Mode, global: &Global) -> Resul
     }
     groups.keep();
     placement.keep();
-    Ok(Launched { container, process: process.keep(), terminal, spec: bundle.spec })
+    Ok(Launched { container, process: process.keep(), terminal })
 }
 
 /// Access to files that the process gives up, as far as this kernel can make it.

@@ -26,9 +26,7 @@ use arguments::Arguments;
 
 fn main() -> ExitCode {
     let words = arguments::normalize(std::env::args_os().collect());
-    if protect::is_needed(&words)
-        && let Err(error) = protect::run_from_read_only_copy()
-    {
+    if let Err(error) = protect::ensure(&words) {
         return log::Log::default().failure(&error, 1);
     }
     let (global, command) = match Arguments::parse(words) {

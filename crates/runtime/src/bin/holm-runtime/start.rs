@@ -17,13 +17,11 @@ use crate::console;
 use crate::readiness::Readiness;
 
 /// Runs the hooks that come first, releases the process, and runs those that come then. A failure ends the
-/// container, as the specification demands, but for that of whoever comes too late. Without `spec` there are none.
-/// Whoever waits for the program's readiness gets it from what is returned.
-pub fn start(
-    containers: &Containers,
-    container: &Container,
-    spec: Option<&Spec>,
-) -> Result<Option<Readiness>> {
+/// container, as the specification demands, but for that of whoever comes too late. Whoever waits for the program's
+/// readiness gets it from what is returned.
+pub fn start(containers: &Containers, container: &Container) -> Result<Option<Readiness>> {
+    let spec = container.spec_with_hooks(&[Point::StartContainer, Point::Poststart])?;
+    let spec = spec.as_ref();
     let _alone = container.lock()?;
     check_created(container)?;
     let readiness = Readiness::listen(container)?;
@@ -90,7 +88,8 @@ fn run_inside(
     let failed = |errno| Error::system("make a pipe to the hook", errno);
     let (input, feed) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
     let [_, output, error] = crate::launch::standard_streams();
-    let filter = seccomp::container_filter(spec, container.seccomp(), &containers.seccomp_cache())?;
+    let known = container.seccomp().map(Into::into);
+    let filter = seccomp::container_filter(spec, known, &containers.seccomp_cache())?;
     let exec = Exec {
         spec,
         target: target.as_fd(),
@@ -137,6 +136,7 @@ pub fn bundle_of(container: &Container, spec: &Spec) -> Bundle {
         spec: spec.clone(),
         document: Vec::new(),
         unknown_capabilities: Vec::new(),
+        filter: None,
     }
 }
 

@@ -180,7 +180,7 @@ fn a_container_gets_its_own_filter_with_and_without_the_cache() {
         let mut spec = Spec::default();
         spec.linux_mut().as_mut().unwrap().set_seccomp(Some(document));
         let fresh = container_filter(&spec, None, directory.path()).unwrap().unwrap();
-        let again = container_filter(&spec, Some(fresh.document), directory.path()).unwrap().unwrap();
+        let again = container_filter(&spec, Some(fresh.document.into()), directory.path()).unwrap().unwrap();
         assert_eq!((&fresh.program, fresh.document), (&again.program, again.document));
         seen.push(fresh);
     }

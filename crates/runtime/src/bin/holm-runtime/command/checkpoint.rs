@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use holm_runtime::cgroup::{self, Hierarchies};
 use holm_runtime::checkpoint::{Dump, GroupMode, Settings, dump};
 use holm_runtime::state::{Container, Status};
-use holm_runtime::{Error, Result};
+use holm_runtime::{Error, Kind, Result};
 use holm_sys::process::adopt_descriptor;
 use holm_sys::rustix::fs::{OFlags, fcntl_getfl};
 
@@ -114,6 +114,7 @@ pub fn run(args: &Args, global: &Global) -> Result<u8> {
         let message = format!("Container cannot be checkpointed in {} state", status.name());
         return Err(Error::invalid(message));
     }
+    check_readiness(&container)?;
     let settings = args.common.settings()?;
     make_images(&settings.images)?;
     check_parent(&settings.images, args.parent_path.as_deref())?;
@@ -137,6 +138,16 @@ pub fn run(args: &Args, global: &Global) -> Result<u8> {
         bury(&container)?;
     }
     Ok(0)
+}
+
+/// The mount of its socket is no part of its configuration, so `restore` could not bring it back.
+fn check_readiness(container: &Container) -> Result<()> {
+    if !container.notify().exists() {
+        return Ok(());
+    }
+    let message = "a container that was created with NOTIFY_SOCKET in the environment cannot be checkpointed: its mount \
+                   on /run/notify cannot be restored (hint: create it without that variable)";
+    Err(Error::new(Kind::Unsupported, message))
 }
 
 fn make_images(directory: &Path) -> Result<()> {

@@ -3,6 +3,7 @@
 use holm_runtime::Result;
 
 use crate::arguments::Global;
+use crate::arguments::plain::Plain;
 use crate::launch::{Mode, Options, launch};
 
 /// Create a container
@@ -16,6 +17,17 @@ pub struct Args {
     pub launch: Options,
 }
 
+impl Args {
+    /// Reads what is plain.
+    pub fn read(mut plain: Plain<'_>) -> Option<Self> {
+        let launch = Options::read(&mut plain)?;
+        let [id] = plain.others()?.try_into().ok()?;
+        Some(Self { id, launch })
+    }
+}
+
 pub fn run(args: &Args, global: &Global) -> Result<u8> {
-    launch(&args.id, &args.launch, Mode::Detach, global).map(|_| 0)
+    launch(&args.id, &args.launch, Mode::Detach, global)?;
+    // As in `exec`: nothing is taken apart.
+    std::process::exit(0)
 }

@@ -14,6 +14,7 @@ use holm_sys::file::read_limited;
 use holm_sys::process::Child;
 
 use crate::arguments::Global;
+use crate::arguments::plain::Plain;
 use crate::console;
 use crate::foreground::{self, Signals};
 use crate::launch::{
@@ -87,6 +88,35 @@ pub struct Args {
     pub id_and_command: Vec<String>,
 }
 
+impl Args {
+    /// Reads what is plain.
+    pub fn read(mut plain: Plain<'_>) -> Option<Self> {
+        let groups = plain.list("additional-gids");
+        let args = Self {
+            console_socket: plain.path("console-socket"),
+            pidfd_socket: plain.path("pidfd-socket"),
+            cwd: plain.path("cwd"),
+            env: plain.list("env"),
+            tty: plain.switch("tty"),
+            user: plain.text("user"),
+            additional_gids: groups.iter().map(|group| group.parse().ok()).collect::<Option<_>>()?,
+            process: plain.path("process"),
+            detach: plain.switch("detach"),
+            pid_file: plain.path("pid-file"),
+            process_label: plain.text("process-label"),
+            apparmor: plain.text("apparmor"),
+            no_new_privs: None,
+            cap: plain.list("cap"),
+            preserve_fds: plain.number("preserve-fds", 0)?,
+            cgroup: plain.list("cgroup"),
+            ignore_paused: plain.switch("ignore-paused"),
+            id_and_command: Vec::new(),
+        };
+        let id_and_command = plain.others().filter(|words| !words.is_empty())?;
+        Some(Self { id_and_command, ..args })
+    }
+}
+
 pub fn run(args: &Args, global: &Global) -> Result<u8> {
     exec(args, global).map_err(|error| Error::caused(Kind::System, "exec failed", error))
 }
@@ -97,7 +127,7 @@ fn exec(args: &Args, global: &Global) -> Result<u8> {
     let containers = global.containers()?;
     let container = containers.get(id)?;
     let target = target(&container, args)?;
-    let spec = container.spec()?;
+    let (spec, filter) = container.spec_and_filter(&containers.seccomp_cache())?;
     let process = process(args, command, &spec)?;
     let terminal = process.terminal().unwrap_or(false);
     check_terminal(args, terminal)?;
@@ -105,7 +135,7 @@ fn exec(args: &Args, global: &Global) -> Result<u8> {
     let group = container.join_group(&sub_groups(args)?).map_err(|error| {
         Error::caused(error.kind(), "adding pid of the process to cgroups of the container", error)
     })?;
-    let seccomp = seccomp::container_filter(&spec, container.seccomp(), &containers.seccomp_cache())?;
+    let seccomp = seccomp::container_filter(&spec, filter, &containers.seccomp_cache())?;
     warn_of_ambient(Some(&process));
     let affinity = process_affinity(&process)?;
     say_affinity(&affinity, global);
@@ -150,10 +180,13 @@ fn exec(args: &Args, global: &Global) -> Result<u8> {
         write_pid_file(file, guard.child())?;
     }
     let child = guard.keep();
-    match signals {
-        Some(signals) => foreground::wait(&signals, &child, terminal.as_ref(), None),
-        None => Ok(0),
-    }
+    let code = match signals {
+        Some(signals) => foreground::wait(&signals, &child, terminal.as_ref(), None)?,
+        None => 0,
+    };
+    // All that is held goes with this process. To take it apart is to touch pages that are shared since the child was
+    // made, and the kernel has a fault's work with each.
+    std::process::exit(code.into())
 }
 
 /// A process that says nothing of its own gives up what the container's first does.

@@ -23,7 +23,7 @@ use std::ffi::OsString;
 use clap::{Args as _, FromArgMatches as _};
 use holm_runtime::Result;
 
-use crate::arguments::Global;
+use crate::arguments::{Global, plain};
 
 /// Declares the commands, each with the module that holds its options and has its name.
 macro_rules! commands {
@@ -87,10 +87,25 @@ impl Command {
     /// Reads a command line without the parsers of the other commands, which would be most of the work; `None` where
     /// all of them are needed.
     pub fn read(words: &[OsString]) -> Option<(Global, Self)> {
+        if let Some(read) = Self::read_plain(words) {
+            return Some(read);
+        }
         // Whether it is the command, or the value of an option, shows when it is read.
         let mut names = words.iter().skip(1).filter_map(|word| word.to_str());
         let name = names.find(|word| Self::NAMES.contains(word))?;
         Self::read_as(name, words)
+    }
+
+    /// Those that engines call for each container and each health check need no parser if they are plain.
+    fn read_plain(words: &[OsString]) -> Option<(Global, Self)> {
+        let (global, name, own) = plain::read(words)?;
+        let command = match name {
+            "create" => create::Args::read(own).map(Self::Create),
+            "exec" => exec::Args::read(own).map(Self::Exec),
+            "run" => run::Args::read(own).map(Self::Run),
+            _ => None,
+        };
+        Some((Global::read(global)?, command?))
     }
 
     /// The exit code of a failure of the runtime.

@@ -79,14 +79,15 @@ fn bring_back(args: &Args, mode: Mode, global: &Global) -> Result<Restored> {
     let pid_file = args.pid_file.as_deref().map(std::path::absolute).transpose();
     let pid_file = pid_file.map_err(|error| Error::system("find the pid file", error))?;
     let settings = args.common.settings()?;
-    let bundle = Bundle::load(&args.bundle)?;
+    let containers = global.containers()?;
+    let bundle = Bundle::load(&args.bundle, &containers.seccomp_cache())?;
     launch::check_terminal(&bundle.spec, args.console_socket.as_deref(), mode)?;
     if bundle.spec.linux().as_ref().is_some_and(|linux| linux.intel_rdt().is_some()) {
         let error = Error::new(Kind::Unsupported, "it is not supported for what is restored");
         return Err(error.at_field("linux.intelRdt"));
     }
     let root = bundle.root()?;
-    let claim = global.containers()?.claim(&args.id)?;
+    let claim = containers.claim(&args.id)?;
     let groups = Groups::make(&args.id, &bundle, &claim, global.systemd_cgroup)?;
     groups.guard_devices()?;
     let mut witness = Witness {

@@ -7,6 +7,7 @@ use holm_runtime::state::Container;
 
 use super::delete::destroy;
 use crate::arguments::Global;
+use crate::arguments::plain::Plain;
 use crate::foreground::{self, Signals};
 use crate::launch::{Mode, Options, launch};
 use crate::readiness::Readiness;
@@ -33,11 +34,22 @@ pub struct Args {
     pub no_subreaper: bool,
 }
 
+impl Args {
+    /// Reads what is plain.
+    pub fn read(mut plain: Plain<'_>) -> Option<Self> {
+        let launch = Options::read(&mut plain)?;
+        let (detach, keep) = (plain.switch("detach"), plain.switch("keep"));
+        let no_subreaper = plain.switch("no-subreaper");
+        let [id] = plain.others()?.try_into().ok()?;
+        Some(Self { id, launch, detach, keep, no_subreaper })
+    }
+}
+
 pub fn run(args: &Args, global: &Global) -> Result<u8> {
     let mode = if args.detach { Mode::Detach } else { Mode::Foreground };
     let signals = (mode == Mode::Foreground).then(Signals::hold).transpose()?;
     let launched = launch(&args.id, &args.launch, mode, global)?;
-    let started = start::start(&global.containers()?, &launched.container, Some(&launched.spec));
+    let started = start::start(&global.containers()?, &launched.container);
     let readiness = started.inspect_err(|_| clean(&launched.container))?;
     let Some(signals) = signals else {
         let wait = |readiness: Readiness| {

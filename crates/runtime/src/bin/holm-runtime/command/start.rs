@@ -3,7 +3,6 @@
 use std::os::fd::AsFd;
 
 use holm_runtime::Result;
-use holm_runtime::hooks::Point;
 
 use crate::arguments::Global;
 
@@ -18,8 +17,7 @@ pub struct Args {
 pub fn run(args: &Args, global: &Global) -> Result<u8> {
     let containers = global.containers()?;
     let container = containers.get(&args.id)?;
-    let spec = container.spec_with_hooks(&[Point::StartContainer, Point::Poststart])?;
-    let readiness = crate::start::start(&containers, &container, spec.as_ref())?;
+    let readiness = crate::start::start(&containers, &container)?;
     if let (Some(readiness), Some(process)) = (readiness, container.process()) {
         readiness.wait(process.as_fd(), container.record.pid)?;
     }
