@@ -4,13 +4,16 @@
 //! an image of the layers below, without a name -> a workload of it, which runs -> the layer -> workload and image go
 //! <root>/builds/caches/<hex>    a directory that commands share (`RUN --mount=type=cache`), and `<hex>.lock` beside it
 //! <root>/builds/scans/<hex>     what the files of a context hold (`holm_build::solve`)
-//! <run>/builds/<random>         a secret, as the command may see it
+//! <run>/builds/<name>/          a step that runs, by the name of its workload: `lock`, which its build holds; `images`, that are
+//!                               there for it alone; secrets as its command may see them
 //! ```
+//! Of a build that was killed the next command removes the workload with all that belongs to its step.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use holm_build::dockerfile::{Network, Sharing};
 use holm_build::solve::{
@@ -18,14 +21,17 @@ use holm_build::solve::{
 };
 use holm_runtime::user::{Identity, read_in_root};
 use holm_spec::digest::encode_hex;
+use holm_spec::files::LayerForm;
 use holm_spec::log::Driver;
 use holm_spec::workload::Isolation;
 use holm_spec::{Digest, Id, platform::Platform, signal};
 use holm_store::{BuiltLayer, Image};
-use holm_sys::file::{ensure_directory, random_bytes};
+use holm_sys::file::{ensure_directory, random_bytes, remove_tree};
+use holm_sys::in_root;
 use holm_sys::lock::{Lock, Mode};
 use holm_sys::process::read_signal;
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{OFlags, ResolveFlags};
 use serde_json::json;
 
 use crate::files::{connect, pipe};
@@ -37,11 +43,17 @@ use crate::{Engine, Error, Kind, Result};
 
 /// What workloads of builds are labelled with.
 const LABEL: &str = "holm.build";
+/// What the names of their workloads begin with.
+const PREFIX: &str = "build-";
+/// How long another build may have a cache that this one wants for itself.
+const PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How a build runs here.
 pub struct BuildSurroundings<'a> {
     /// Container or virtual machine.
     pub isolation: Isolation,
+    /// What commands reach that do not say.
+    pub network: NetworkChoice,
     /// Fetches an image that is not here.
     pub fetch: &'a dyn Fn(&str) -> std::result::Result<(), String>,
     /// A descriptor of [`crate::signals`]: whatever it reads ends the build.
@@ -56,6 +68,46 @@ impl Engine {
 
     fn builds(&self) -> PathBuf {
         self.layout.root.join("builds")
+    }
+
+    fn build_steps(&self) -> PathBuf {
+        self.layout.run.join("builds")
+    }
+
+    /// Removes what a step had. What cannot be removed now is reached by nothing.
+    fn end_step(&self, directory: &Path, images: &[Digest]) {
+        if let (Ok(users), Ok(exclusive)) = (self.image_users(), self.store.exclusive()) {
+            for image in images {
+                let _ = exclusive.remove(&image.to_string(), false, &users);
+            }
+        }
+        let _ = remove_tree(directory);
+    }
+
+    /// Removes what steps of builds have left that were killed; a line each.
+    pub(crate) fn end_abandoned_steps(&self) -> Vec<String> {
+        let mut done = Vec::new();
+        for entry in fs::read_dir(self.build_steps()).into_iter().flatten().flatten() {
+            let (directory, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+            let lock = directory.join(LOCK);
+            // Without a lock it is being made.
+            let Some(_lock) =
+                lock.exists().then(|| Lock::try_acquire(&lock, Mode::Exclusive).ok()).flatten().flatten()
+            else {
+                continue;
+            };
+            if let Ok(id) = self.find(&name)
+                && let Err(error) = self.remove(&id, true, true)
+            {
+                done.push(format!("could not remove what a killed build has left, `{name}`: {error}"));
+                continue;
+            }
+            let images = fs::read_to_string(directory.join(IMAGES)).unwrap_or_default();
+            let images: Vec<Digest> = images.lines().filter_map(|line| line.parse().ok()).collect();
+            self.end_step(&directory, &images);
+            done.push(format!("removed `{name}`, a step of a build that was killed"));
+        }
+        done
     }
 
     /// Builds an image.
@@ -78,12 +130,36 @@ struct Runner<'a> {
 }
 
 /// What a step has beside its workload, until it is over.
-#[derive(Default)]
 struct Aside {
-    files: Vec<PathBuf>,
+    /// The workload's name.
+    name: String,
+    directory: PathBuf,
     images: Vec<Digest>,
-    _locks: Vec<Lock>,
+    secrets: usize,
+    /// Of the directory, and of caches.
+    locks: Vec<Lock>,
 }
+
+impl Aside {
+    fn begin(engine: &Engine) -> Result<Self> {
+        let name = format!("{PREFIX}{}", encode_hex(&random_bytes::<8>()));
+        let directory = engine.build_steps().join(&name);
+        ensure_directory(&directory, 0o700)
+            .map_err(|error| Error::io(format!("make `{}`", directory.display()), error))?;
+        let lock = Lock::create_held(&directory, LOCK)?;
+        Ok(Self { name, directory, images: Vec::new(), secrets: 0, locks: vec![lock] })
+    }
+
+    fn note_image(&mut self, id: Digest) -> Result<()> {
+        self.images.push(id);
+        let text: String = self.images.iter().map(|id| format!("{id}\n")).collect();
+        let path = self.directory.join(IMAGES);
+        fs::write(&path, text).map_err(|error| Error::io(format!("write `{}`", path.display()), error))
+    }
+}
+
+const LOCK: &str = "lock";
+const IMAGES: &str = "images";
 
 fn told(error: &Error) -> String {
     let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
@@ -127,9 +203,9 @@ impl StepRunner for Runner<'_> {
         if step.layers.is_empty() {
             return Err("there are no files yet that a command could be one of".to_owned());
         }
-        let mut aside = Aside::default();
+        let mut aside = Aside::begin(self.engine).map_err(|error| told(&error))?;
         let ran = self.run_beside(step, key, output, &mut aside);
-        self.clean(&aside);
+        self.engine.end_step(&aside.directory, &aside.images);
         ran.map_err(|error| told(&error))
     }
 }
@@ -144,6 +220,7 @@ impl Runner<'_> {
     ) -> Result<Ran> {
         let image = self.unnamed_image(&step.layers, aside)?;
         let mut request = self.request(step, &image);
+        request.name = Some(aside.name.clone());
         for mount in &step.mounts {
             self.mount(mount, &mut request, aside)?;
         }
@@ -166,7 +243,7 @@ impl Runner<'_> {
             "rootfs": { "type": "layers", "diff_ids": diff_ids },
         });
         let id = self.engine.store.assemble(layers, &config, &[])?;
-        aside.images.push(id);
+        aside.note_image(id)?;
         Ok(id)
     }
 
@@ -181,7 +258,7 @@ impl Runner<'_> {
             workdir: Some(step.directory.clone()).filter(|directory| !directory.is_empty()),
             user: Some(step.user.clone()).filter(|user| !user.is_empty()),
             network: match step.network {
-                Network::Default => NetworkChoice::Default,
+                Network::Default => self.surroundings.network.clone(),
                 Network::None => NetworkChoice::None,
                 Network::Host => NetworkChoice::Host,
             },
@@ -241,10 +318,10 @@ impl Runner<'_> {
             let directory = caches.join(format!("{name}-{number}"));
             let lock = caches.join(format!("{name}-{number}.lock"));
             match sharing {
-                Sharing::Shared => aside._locks.push(Lock::acquire(&lock, Mode::Shared)?),
-                Sharing::Locked => aside._locks.push(Lock::acquire(&lock, Mode::Exclusive)?),
+                Sharing::Shared => aside.locks.push(Lock::acquire_within(&lock, Mode::Shared, PATIENCE)?),
+                Sharing::Locked => aside.locks.push(Lock::acquire_within(&lock, Mode::Exclusive, PATIENCE)?),
                 Sharing::Private => match Lock::try_acquire(&lock, Mode::Exclusive)? {
-                    Some(lock) => aside._locks.push(lock),
+                    Some(lock) => aside.locks.push(lock),
                     None => continue,
                 },
             }
@@ -259,18 +336,10 @@ impl Runner<'_> {
     }
 
     /// A copy of a secret that its command may read, in memory.
-    fn secret(
-        &self,
-        path: &std::path::Path,
-        mode: u32,
-        owner: (u32, u32),
-        aside: &mut Aside,
-    ) -> Result<PathBuf> {
+    fn secret(&self, path: &Path, mode: u32, owner: (u32, u32), aside: &mut Aside) -> Result<PathBuf> {
         let failed = |error| Error::io(format!("hand on the secret `{}`", path.display()), error);
-        let directory = self.engine.layout.run.join("builds");
-        ensure_directory(&directory, 0o700).map_err(failed)?;
-        let copy = directory.join(encode_hex(&random_bytes::<16>()));
-        aside.files.push(copy.clone());
+        aside.secrets += 1;
+        let copy = aside.directory.join(format!("secret{}", aside.secrets));
         let content = fs::read(path).map_err(failed)?;
         fs::write(&copy, content).map_err(failed)?;
         let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
@@ -312,31 +381,38 @@ impl Runner<'_> {
         Ok(!ready[1].revents().is_empty() && read_signal(signals).is_some())
     }
 
+    /// Directories that are made only because something is mounted below them.
+    fn stubs(&self, step: &RunStep) -> Result<Vec<String>> {
+        if step.mounts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let below: Vec<Digest> = step.layers.iter().map(|layer| layer.diff_id).collect();
+        let root = self.engine.layers_root(&below)?;
+        let is_there = |path: &&Path| {
+            let path = path.as_os_str().as_encoded_bytes();
+            in_root::open(root.as_fd(), path, OFlags::PATH, ResolveFlags::NO_MAGICLINKS).is_ok()
+        };
+        let above = |mount: &StepMount| {
+            let above = Path::new(&mount.target).ancestors().skip(1);
+            let made = above.take_while(|path| !is_there(path));
+            made.map(|path| path.to_string_lossy().into_owned()).collect::<Vec<_>>()
+        };
+        Ok(step.mounts.iter().flat_map(above).collect())
+    }
+
     fn layer(&self, id: &Id, step: &RunStep, key: &Digest) -> Result<BuiltLayer> {
         let files = self.engine.files(id)?;
         let below: Vec<Digest> = step.layers.iter().map(|layer| layer.diff_id).collect();
+        let form = LayerForm { latest: step.latest, stubs: self.stubs(step)? };
         let (output, input) = pipe()?;
         connect(
-            || files.layer(output),
+            || files.layer(form, output),
             || Ok(self.engine.store.make_step(key, fs::File::from(input), &below, step.created)?),
         )
     }
-
-    /// What cannot be removed now is reached by nothing.
-    fn clean(&self, aside: &Aside) {
-        for file in &aside.files {
-            let _ = fs::remove_file(file);
-        }
-        let (Ok(users), Ok(exclusive)) = (self.engine.image_users(), self.engine.store.exclusive()) else {
-            return;
-        };
-        for image in &aside.images {
-            let _ = exclusive.remove(&image.to_string(), false, &users);
-        }
-    }
 }
 
-fn ensure_is_new(directory: &std::path::Path) -> std::io::Result<bool> {
+fn ensure_is_new(directory: &Path) -> std::io::Result<bool> {
     match fs::create_dir(directory) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),

@@ -39,6 +39,7 @@ impl Engine {
         for name in names_in(&self.layout.sandboxes()) {
             note(&mut done, &name, self.repair_sandbox_entry(&name));
         }
+        done.extend(self.end_abandoned_steps());
         for name in names_in(&self.layout.workloads()) {
             note(&mut done, &name, self.repair_workload_entry(&name));
         }

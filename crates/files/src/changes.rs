@@ -8,14 +8,14 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use holm_spec::files::{Change, ChangeKind};
+use holm_spec::files::{Change, ChangeKind, LayerForm};
 use holm_sys::in_root;
 use holm_tar::{Entry, EntryKind, shown};
-use rustix::fs::{FileType, OFlags, ResolveFlags, Stat, fgetxattr, fstat};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat, fgetxattr, fstat, openat};
 use rustix::io::Errno;
 
 use crate::pack::{Packer, entry_of};
-use crate::walk::{self, DIRECTORY, Found, failed, walk};
+use crate::walk::{DIRECTORY, Found, failed, names, walk};
 use crate::{Error, Result};
 
 /// How names of a layer begin that hide something.
@@ -63,8 +63,13 @@ pub fn changes(upper: BorrowedFd<'_>, lower: BorrowedFd<'_>, ignored: &[String])
 }
 
 /// Packs what is not as the image has it as a layer.
-pub fn layer(upper: BorrowedFd<'_>, ignored: &[String], output: &mut dyn Write) -> Result<()> {
-    let mut packer = Packer::new(output);
+pub fn layer(
+    upper: BorrowedFd<'_>,
+    ignored: &[String],
+    form: &LayerForm,
+    output: &mut dyn Write,
+) -> Result<()> {
+    let mut packer = Packer::new(output).no_later_than(form.latest);
     walk(open(upper)?, &mut |found| {
         if is_ignored(ignored, found.path) {
             return Ok(false);
@@ -79,6 +84,9 @@ pub fn layer(upper: BorrowedFd<'_>, ignored: &[String], output: &mut dyn Write) 
             packer.write(&whiteout(found, &[WHITEOUT, found.name.to_bytes()].concat()))?;
             return Ok(false);
         }
+        if is_stub(found, ignored, &form.stubs)? {
+            return Ok(false);
+        }
         packer.found(found.path.to_vec(), found)?;
         if is_opaque(found)? {
             packer.write(&whiteout(found, &[found.name.to_bytes(), b"/", OPAQUE].concat()))?;
@@ -86,6 +94,38 @@ pub fn layer(upper: BorrowedFd<'_>, ignored: &[String], output: &mut dyn Write) 
         Ok(true)
     })?;
     packer.finish()
+}
+
+/// Whether a directory is only there for what was mounted below it.
+fn is_stub(found: &Found<'_>, ignored: &[String], stubs: &[String]) -> Result<bool> {
+    if found.file_type() != FileType::Directory || !is_ignored(stubs, found.path) {
+        return Ok(false);
+    }
+    let failed = |errno| failed("read directory", found.path, errno);
+    let directory = found.open_directory().map_err(failed)?;
+    is_hollow(directory.as_fd(), found.path, ignored, stubs).map_err(failed)
+}
+
+fn is_hollow(
+    directory: BorrowedFd<'_>,
+    path: &[u8],
+    ignored: &[String],
+    stubs: &[String],
+) -> std::result::Result<bool, Errno> {
+    for name in names(directory)? {
+        let path = [path, b"/", name.to_bytes()].concat();
+        if is_ignored(ignored, &path) {
+            continue;
+        }
+        if !is_ignored(stubs, &path) {
+            return Ok(false);
+        }
+        let inner = openat(directory, &name, DIRECTORY, Mode::empty())?;
+        if !is_hollow(inner.as_fd(), &path, ignored, stubs)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// An empty file in the place of what was found.
@@ -150,12 +190,11 @@ fn is_same_directory(before: &Stat, after: &Stat) -> bool {
 fn hidden(lower: BorrowedFd<'_>, found: &Found<'_>) -> Result<Vec<Vec<u8>>> {
     let reading = |errno| failed("read directory", found.path, errno);
     let before = match in_root::open(lower, found.path, DIRECTORY, ResolveFlags::NO_SYMLINKS) {
-        Ok(directory) => walk::names(directory.as_fd()).map_err(reading)?,
+        Ok(directory) => names(directory.as_fd()).map_err(reading)?,
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(Vec::new()),
         Err(errno) => return Err(reading(errno)),
     };
-    let after =
-        found.open_directory().and_then(|directory| walk::names(directory.as_fd())).map_err(reading)?;
+    let after = found.open_directory().and_then(|directory| names(directory.as_fd())).map_err(reading)?;
     let after: BTreeSet<_> = after.iter().collect();
     let gone = before.iter().filter(|name| !after.contains(name));
     Ok(gone.map(|name| [found.path, b"/", name.to_bytes()].concat()).collect())

@@ -54,7 +54,7 @@ pub fn perform(task: &Task, view: &View, input: &mut dyn Read, output: &mut dyn 
             let changes = changes::changes(upper, lower, ignored)?;
             changes.iter().try_for_each(|change| write_line(output, change))
         }
-        Task::Layer { ignored } => changes::layer(view.layers()?.0, ignored, output),
+        Task::Layer { ignored, form } => changes::layer(view.layers()?.0, ignored, form, output),
     }
 }
 

@@ -100,12 +100,19 @@ pub struct Packer<'a> {
     /// Files with several names that were packed, by device and inode.
     names: HashMap<(u64, u64), Vec<u8>>,
     buffer: Vec<u8>,
+    /// No entry says that it changed later than then, in seconds.
+    latest: Option<i64>,
 }
 
 impl<'a> Packer<'a> {
     /// A packer whose archive is still empty.
     pub fn new(output: &'a mut dyn Write) -> Self {
-        Self { writer: Writer::new(output), names: HashMap::new(), buffer: vec![0; CHUNK] }
+        Self { writer: Writer::new(output), names: HashMap::new(), buffer: vec![0; CHUNK], latest: None }
+    }
+
+    /// The same, with no time later than that, in seconds.
+    pub fn no_later_than(self, latest: Option<i64>) -> Self {
+        Self { latest, ..self }
     }
 
     /// Packs something that a walk found, under a name.
@@ -195,6 +202,10 @@ impl<'a> Packer<'a> {
 
     /// Writes an entry without data.
     pub fn write(&mut self, entry: &Entry) -> Result<()> {
+        if let Some(latest) = self.latest.filter(|latest| entry.mtime.seconds >= *latest) {
+            let earlier = Entry { mtime: Mtime { seconds: latest, nanoseconds: 0 }, ..entry.clone() };
+            return self.writer.entry(&earlier).map_err(|error| written(&entry.path, error));
+        }
         self.writer.entry(entry).map_err(|error| written(&entry.path, error))
     }
 

@@ -9,7 +9,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown, symlink
 use std::path::Path;
 
 use holm_files::{View, perform};
-use holm_spec::files::{FailureKind, Task, Unpack};
+use holm_spec::files::{FailureKind, LayerForm, Task, Unpack};
 use holm_tar::{Entry, EntryKind, Writer};
 use rustix::fs::{CWD, FileType, Mode, XattrFlags, mknodat, setxattr};
 
@@ -278,7 +278,7 @@ fn changes_are_told_and_become_a_layer() {
         lines,
         ["C /etc", "C /etc/a", "D /etc/b", "D /gone", "A /new", "C /whole", "C /whole/x", "D /whole/y"]
     );
-    let layer = run(Task::Layer { ignored });
+    let layer = run(Task::Layer { ignored, form: LayerForm::default() });
     let mut reader = holm_tar::Reader::new(layer.as_slice(), 1 << 20);
     let mut names = Vec::new();
     while let Some(entry) = reader.next().unwrap() {
@@ -301,6 +301,11 @@ fn changes_are_told_and_become_a_layer() {
         ]
     );
     fs::write(upper.join(".wh.trap"), "").unwrap();
-    let error = perform(&Task::Layer { ignored: Vec::new() }, &view, &mut std::io::empty(), &mut Vec::new());
+    let error = perform(
+        &Task::Layer { ignored: Vec::new(), form: LayerForm::default() },
+        &view,
+        &mut std::io::empty(),
+        &mut Vec::new(),
+    );
     assert!(error.unwrap_err().to_string().contains("`.wh.`"));
 }

@@ -50,7 +50,21 @@ pub enum Task {
     Layer {
         /// Paths that do not count: where something was mounted.
         ignored: Vec<String>,
+        /// How the layer is to be.
+        #[serde(default)]
+        form: LayerForm,
     },
+}
+
+/// How a layer is to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LayerForm {
+    /// Seconds since 1970: nothing says that it changed later.
+    pub latest: Option<i64>,
+    /// Directories that do not count if nothing is in them: those above places where something was mounted, which were made for
+    /// that.
+    pub stubs: Vec<String>,
 }
 
 /// How an archive is unpacked.

@@ -1,6 +1,9 @@
-//! `build --check` with base images that are here.
+//! `build`: images from Dockerfiles, and what of them is made again; `--check` with base images that are here.
 
-use holm_tests::{Holm, tarball};
+use std::process::Command;
+
+use holm_tests::{Call, Holm, eventually, host, tarball};
+use rustix::process::Signal;
 
 #[test]
 fn a_check_knows_the_variables_of_images_that_are_here() {
@@ -22,5 +25,285 @@ fn a_check_knows_the_variables_of_images_that_are_here() {
             "" => assert_eq!(told.ok(), "no warnings", "{dockerfile}"),
             warnings => assert!(told.expect_code(1).out().contains(warnings), "{dockerfile}"),
         }
+    }
+}
+
+/// A directory with a Dockerfile and other files, and an installation with the image `base`.
+struct Site {
+    holm: Holm,
+}
+
+impl Site {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let site = Self { holm: Holm::new() };
+        site.write(files);
+        site
+    }
+
+    fn write(&self, files: &[(&str, &str)]) {
+        for (path, text) in files {
+            let path = self.holm.scratch("context").join(path);
+            std::fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+            std::fs::write(path, text).expect("a file");
+        }
+    }
+
+    fn context(&self) -> String {
+        self.holm.scratch("context").to_string_lossy().into_owned()
+    }
+
+    fn call(&self, flags: &[&str]) -> Call {
+        self.holm.call([&["build"], flags, &[&self.context()]].concat())
+    }
+
+    /// Builds; what was said.
+    #[track_caller]
+    fn build(&self, flags: &[&str]) -> String {
+        let outcome = self.call(flags).run();
+        outcome.expect_code(0);
+        outcome.err()
+    }
+
+    /// The id that a build gives.
+    #[track_caller]
+    fn id(&self, flags: &[&str]) -> String {
+        self.call(&[&["-q"], flags].concat()).run().ok()
+    }
+
+    #[track_caller]
+    fn sh(&self, image: &str, script: &str) -> String {
+        self.holm.ok(["run", "--rm", "--entrypoint", "sh", image, "-c", script])
+    }
+
+    fn cached(said: &str) -> usize {
+        said.lines().filter(|line| line.ends_with(" CACHED")).count()
+    }
+}
+
+const WHOLE: &str = r#"FROM base AS build
+ARG VERSION=1
+RUN echo "version $VERSION" >/out.txt
+WORKDIR /app
+COPY src/ ./
+COPY --chown=app:extra --chmod=640 one.txt renamed.txt
+FROM base
+ENV A=1 B="2 3"
+COPY --from=build /out.txt /app /data/
+COPY <<FILE /etc/motd
+hello $A
+FILE
+USER app
+WORKDIR work
+EXPOSE 80 443/udp
+VOLUME /state
+LABEL x=y
+STOPSIGNAL SIGINT
+HEALTHCHECK --interval=5s CMD true
+ENTRYPOINT ["cat"]
+CMD ["/data/out.txt"]
+"#;
+
+#[test]
+fn a_dockerfile_becomes_an_image() {
+    let files = [("Dockerfile", WHOLE), ("src/a", "a"), ("src/deep/b", "b"), ("one.txt", "one")];
+    let site = Site::new(&files);
+    let said = site.build(&["-t", "app:1", "-t", "other", "--build-arg", "VERSION=7", "--label", "z=w"]);
+    assert!(said.contains("[build 2/5] RUN echo") && said.contains("named app:1"), "{said}");
+    assert_eq!(site.holm.ok(["run", "--rm", "app:1"]), "version 7");
+    assert_eq!(
+        site.sh("other", "cd /data; ls -lR | tr -s ' ' | cut -d' ' -f1,3,4,9 | sed 's/ *$//'; cat deep/b /etc/motd; pwd; id -un; ls -ld /work | cut -d' ' -f1; echo $B"),
+        ".:\ntotal\n-rw-r--r-- root root a\ndrwxr-xr-x root root deep\n-rw-r--r-- root root out.txt\n\
+        -rw-r----- app extra renamed.txt\n\n./deep:\ntotal\n-rw-r--r-- root root b\nbhello 1\n/data\napp\ndrwxr-xr-x\n2 3"
+    );
+    let about = site.holm.ok([
+        "image", "inspect", "app:1", "-f",
+        "{{.Config.WorkingDir}} {{json .Config.ExposedPorts}} {{json .Config.Volumes}} {{json .Config.Labels}} {{.Config.StopSignal}} {{json .Config.Healthcheck}}",
+    ]);
+    assert_eq!(
+        about,
+        r#"/work {"443/udp":{},"80/tcp":{}} {"/state":{}} {"x":"y","z":"w"} SIGINT {"Interval":5000000000,"Test":["CMD-SHELL","true"]}"#
+    );
+    assert_eq!(site.holm.workloads(), Vec::<String>::new());
+}
+
+#[test]
+fn only_what_changed_is_made_again() {
+    let dockerfile = "FROM base\nRUN cat /proc/sys/kernel/random/uuid >/first\nCOPY one.txt /\nCOPY two.txt /\nRUN cat /proc/sys/kernel/random/uuid >/last\nENV A=1\n";
+    let site = Site::new(&[("Dockerfile", dockerfile), ("one.txt", "1"), ("two.txt", "2")]);
+    let first = site.id(&["-t", "app"]);
+    assert_eq!(site.id(&[]), first, "the same steps make the same image");
+    let said = site.build(&[]);
+    assert_eq!((Site::cached(&said), said.contains("0 steps made, 4 cached")), (5, true), "{said}");
+    // Times are not what a file is.
+    site.write(&[("one.txt", "1")]);
+    assert_eq!(site.id(&[]), first);
+    site.write(&[("two.txt", "changed")]);
+    let said = site.build(&["-t", "new"]);
+    assert!(said.contains("2 steps made, 2 cached"), "{said}");
+    assert_eq!(site.sh("new", "cat /first"), site.sh("app", "cat /first"));
+    assert_ne!(site.sh("new", "cat /last"), site.sh("app", "cat /last"));
+    let said = site.build(&["--no-cache"]);
+    assert!(said.contains("4 steps made, 0 cached"), "{said}");
+    // What a command cannot see makes nothing anew; what it sees does.
+    site.write(&[("Dockerfile", &dockerfile.replace("FROM base\n", "FROM base\nLABEL a=b\n"))]);
+    assert!(site.build(&[]).contains("0 steps made, 4 cached"));
+    site.write(&[("Dockerfile", &dockerfile.replace("FROM base\n", "FROM base\nENV A=b\n"))]);
+    assert!(site.build(&[]).contains("4 steps made, 0 cached"));
+    // A layer of its own outlives its base.
+    let linked = "ARG BASE=base\nFROM $BASE\nCOPY --link one.txt /linked/\n";
+    site.write(&[("Dockerfile", linked)]);
+    site.build(&[]);
+    assert!(site.build(&["--build-arg", "BASE=new", "-t", "linked"]).contains("0 steps made, 1 cached"));
+    assert_eq!(site.sh("linked", "cat /linked/one.txt /two.txt"), "1changed");
+}
+
+#[test]
+fn what_fails_is_told_with_its_line_and_leaves_nothing() {
+    let site = Site::new(&[("Dockerfile", "FROM base\nRUN echo one; \\\n    echo two >&2; exit 3\n")]);
+    let images = site.holm.ok(["images", "-a", "-q"]);
+    let outcome = site.call(&["-t", "app"]).run();
+    outcome.expect_code(1);
+    let said = outcome.err();
+    assert!(said.contains(" one\n") && said.contains(" two\n"), "{said}");
+    assert!(
+        said.contains("Dockerfile:2:1: the command ended with exit code 3\n   2 | RUN echo one"),
+        "{said}"
+    );
+    for (dockerfile, words) in [
+        (
+            "FROM base\nCOPY absent /\n",
+            "Dockerfile:2:1: `absent` is not there, or left out by the ignore file",
+        ),
+        ("FROM base\nCOPY ../../etc/passwd /\n", "is not there"),
+        ("FROM base\nCOPY d /etc/passwd\n", "is there and no directory"),
+        ("FROM base\nCOPY d/file /etc\nCOPY d /etc/file\n", "`/etc/file` is there and no directory"),
+        ("FROM base\nCOPY --chown=nobody-knows d /d\n", "`nobody-knows` is not in the image's /etc/passwd"),
+        ("FROM base\nRUN --mount=type=secret,id=token,required=true true\n", "secret `token` is not given"),
+        ("FROM scratch\nENV A=1\n", "the image has no files"),
+        ("FROM scratch\nRUN true\n", "no files yet"),
+        ("FROM base\nADD https://example.org/x /\n", "downloads are not there yet"),
+        ("FROM nothing-here\n", "Dockerfile:1:6:"),
+    ] {
+        site.write(&[("Dockerfile", dockerfile), ("d/file", "x")]);
+        let outcome = site.call(&["-t", "app"]).run();
+        outcome.expect_code(1);
+        assert!(outcome.err().contains(words), "{dockerfile}: {}", outcome.err());
+    }
+    assert_eq!(site.holm.ok(["images", "-a", "-q"]), images, "nothing is tagged or left");
+    assert_eq!(site.holm.workloads(), Vec::<String>::new());
+}
+
+#[test]
+fn secrets_and_caches_are_no_part_of_the_image() {
+    let dockerfile = "FROM base\n\
+        RUN --mount=type=secret,id=token --mount=type=secret,id=other,target=/deep/er,uid=1000,mode=0440 \
+        cat /run/secrets/token; ls -ln /deep/er | tr -s ' '\n\
+        RUN --mount=type=cache,target=/cache --mount=type=tmpfs,target=/mem echo x >>/cache/n; cat /cache/n; touch /mem/x\n\
+        RUN --mount=type=bind,source=src,target=/from --mount=type=bind,from=base,source=/etc,target=/of \
+        cat /from/a /of/plain >/got\n";
+    let site = Site::new(&[("Dockerfile", dockerfile), ("src/a", "in the context\n")]);
+    let [token, other] = ["token", "other"].map(|name| site.holm.file(name, format!("secret {name}\n")));
+    let (token, other) = (format!("id=token,src={token}"), format!("src={other},id=other"));
+    let flags = ["-t", "app", "--secret", &token, "--secret", &other];
+    let said = site.build(&flags);
+    assert!(said.contains("secret token") && said.contains("-r--r----- 1 1000 0 13 "), "{said}");
+    assert_eq!(
+        site.sh("app", "ls /run/secrets /cache /mem /from /of /deep/er 2>&1 | grep -v 'No such'; cat /got"),
+        "in the context\nnot a program"
+    );
+    let said = site.build(&[&flags[..], &["--no-cache"]].concat());
+    assert_eq!(said.lines().filter(|line| line.ends_with(" x")).count(), 2, "the cache stays: {said}");
+    let traces = Command::new("grep")
+        .args(["-rla", "secret token"])
+        .arg(site.holm.root())
+        .arg(site.holm.run_root())
+        .output();
+    assert_eq!(String::from_utf8_lossy(&traces.unwrap().stdout), "");
+}
+
+#[test]
+fn ignore_files_exclusions_and_archives() {
+    let dockerfile =
+        "FROM base\nCOPY --exclude=**/*.log . /all/\nADD files.tar.gz /unpacked/\nCOPY files.tar.gz /kept/\n";
+    let site = Site::new(&[
+        ("Dockerfile", dockerfile),
+        (".dockerignore", "secret\n*/tmp\n!keep/tmp\nDockerfile\n.dockerignore\n"),
+        ("secret", "x"),
+        ("a/tmp/x", "x"),
+        ("keep/tmp/x", "x"),
+        ("a/b.log", "x"),
+        ("a/b.txt", "x"),
+    ]);
+    let context = site.context();
+    site.holm.host_shell(&format!("mkdir -p t/in; echo packed >t/in/file; ln -s in/file t/link; tar -C t -czf {context}/files.tar.gz in link")).ok();
+    site.build(&["-t", "app"]);
+    assert_eq!(
+        site.sh("app", "cd /all; find . | sort; cat /unpacked/link; ls /kept"),
+        ".\n./a\n./a/b.txt\n./files.tar.gz\n./keep\n./keep/tmp\n./keep/tmp/x\npacked\nfiles.tar.gz"
+    );
+}
+
+#[test]
+fn directories_below_stay_as_they_are() {
+    let dockerfile = "FROM base\nRUN mkdir -m 1770 /shared && chown app:extra /shared && ln -s /shared /link && mkdir /shared/in\n\
+        COPY a /link/\nCOPY a /link/in\nADD a /new/deep/\nCOPY a /shared/b\n";
+    let site = Site::new(&[("Dockerfile", dockerfile), ("a", "text")]);
+    site.build(&["-t", "app"]);
+    assert_eq!(
+        site.sh("app", "ls -ld /link /shared /new/deep | tr -s ' ' | cut -d' ' -f1,3,4,9; find /shared | sort; cat /new/deep/a"),
+        "lrwxrwxrwx root root /link\ndrwxr-xr-x root root /new/deep\ndrwxrwx--T app extra /shared\n\
+        /shared\n/shared/a\n/shared/b\n/shared/in\n/shared/in/a\ntext"
+    );
+}
+
+#[test]
+fn images_ask_for_more_where_they_are_built_upon() {
+    let parent = "FROM base\nONBUILD COPY one.txt /\nONBUILD RUN cat /one.txt >/two.txt\n";
+    let site = Site::new(&[("Dockerfile", parent), ("one.txt", "1")]);
+    site.build(&["-t", "parent"]);
+    let child = "FROM parent AS first\nRUN echo first >/first\nFROM first AS second\nRUN exit 1\n";
+    site.write(&[("Dockerfile", child)]);
+    site.build(&["-t", "child", "--target", "first"]);
+    assert_eq!(site.sh("child", "cat /two.txt /first"), "1first");
+    assert_eq!(site.holm.ok(["image", "inspect", "child", "-f", "{{json .Config.OnBuild}}"]), "null");
+}
+
+#[test]
+fn with_a_time_of_its_own_a_build_is_the_same_anywhere() {
+    let dockerfile = "FROM scratch\nADD base.tar /\nWORKDIR /app\nRUN mkdir /made && echo x >/made/file && rm /etc/plain\nCOPY <<X /text\nx\nX\n";
+    let digests = [0, 1].map(|_| {
+        let site = Site::new(&[("Dockerfile", dockerfile)]);
+        std::fs::write(site.holm.scratch("context/base.tar"), tarball::base()).unwrap();
+        let build = site.call(&["-q", "-t", "app"]).env("SOURCE_DATE_EPOCH", "1700000000");
+        (build.run().ok(), site.holm.ok(["image", "inspect", "app", "-f", "{{.Created}} {{.RootFS.Layers}}"]))
+    });
+    assert_eq!(digests[0], digests[1]);
+    assert!(digests[0].1.starts_with("2023-11-14T22:13:20Z"), "{digests:?}");
+}
+
+/// What is left of a build that was interrupted or killed in a step goes: at once, or with the next command.
+#[test]
+fn a_build_that_is_ended_leaves_no_step_running() {
+    for signal in [Signal::INT, Signal::KILL] {
+        let site = Site::new(&[("Dockerfile", "FROM base\nRUN echo begun; sleep 1000\n")]);
+        let build = site.call(&["-t", "app"]).spawn();
+        eventually("the step runs", || site.holm.workloads().len() == 1);
+        let id = site.holm.workloads().remove(0);
+        eventually("its keeper is there", || !host::keepers(&id).is_empty());
+        build.signal(signal);
+        let outcome = build.finish();
+        if signal == Signal::INT {
+            outcome.expect_code(1);
+            assert!(outcome.err().contains("interrupted"), "{}", outcome.err());
+            assert!(host::keepers(&id).is_empty());
+        }
+        let said = site.holm.run(["ps", "-a", "-q"]);
+        assert_eq!(
+            (said.out(), said.err().contains("a step of a build that was killed")),
+            (String::new(), signal == Signal::KILL)
+        );
+        assert_eq!(site.holm.ok(["images", "-a", "-q"]).lines().count(), 1);
+        site.write(&[("Dockerfile", "FROM base\nRUN echo begun\n")]);
+        site.build(&["-t", "app"]);
     }
 }

@@ -185,7 +185,7 @@ impl Build<'_> {
                 mode: mode.take().flatten(),
                 unpacks,
                 now: build.seconds(),
-                latest: build.request.clamp.then(|| build.seconds()),
+                latest: build.latest(),
             };
             let below = root.as_ref().map(|root| root.as_fd());
             build.pack(key, &layers, &mut |output| about.write(below, output))
@@ -195,6 +195,11 @@ impl Build<'_> {
 
     fn root(&self, layers: &[BuiltLayer]) -> std::result::Result<Option<Box<dyn AsFd>>, String> {
         if layers.is_empty() { Ok(None) } else { self.runner.root(layers).map(Some) }
+    }
+
+    /// With `SOURCE_DATE_EPOCH` nothing is younger than that.
+    pub(super) fn latest(&self) -> Option<i64> {
+        self.request.clamp.then(|| self.seconds())
     }
 
     fn seconds(&self) -> i64 {

@@ -36,6 +36,7 @@ impl Build<'_> {
             directory: state.config.working_dir.clone(),
             network: if run.network == Network::Default { self.request.network } else { run.network },
             created: self.request.created,
+            latest: self.latest(),
             insecure: run.security == Security::Insecure,
             mounts: Vec::new(),
         };

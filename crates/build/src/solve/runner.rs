@@ -61,6 +61,8 @@ pub struct RunStep {
     pub network: Network,
     /// When its layer says that it was made.
     pub created: Timestamp,
+    /// Nothing in its layer is younger, in seconds since 1970.
+    pub latest: Option<i64>,
     /// It has all rights (`--security=insecure`).
     pub insecure: bool,
     /// What it sees besides.

@@ -275,6 +275,7 @@ impl Layer<'_, '_> {
             // No archive holds a socket.
             _ => return Ok(()),
         };
+        check_name(&target)?;
         self.check_place(&target, kind == EntryKind::Directory)?;
         let above = target.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at);
         self.directories(&target[..above])?;
@@ -376,6 +377,7 @@ impl Layer<'_, '_> {
     }
 
     fn unpack_entry(&mut self, mut header: Header, reader: &mut Reader<impl Read>) -> Result<(), Reason> {
+        check_name(&header.path)?;
         let above = header.path.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at);
         let path = header.path.clone();
         self.directories(&path[..above])?;
@@ -416,6 +418,15 @@ impl Layer<'_, '_> {
             left -= length as u64;
         }
         Ok(to.max(from))
+    }
+}
+
+/// In a layer such a name would hide something.
+fn check_name(path: &[u8]) -> Result<(), Reason> {
+    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    match name.starts_with(b".wh.") {
+        true => Err(format!("`{}`: a name in a layer cannot begin with `.wh.`", shown(path))),
+        false => Ok(()),
     }
 }
 

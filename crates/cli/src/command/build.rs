@@ -62,7 +62,7 @@ pub struct Args {
     /// Label of the image; may be repeated
     #[arg(long, value_name = "NAME=VALUE")]
     label: Vec<String>,
-    /// Network of RUN: default, none or host
+    /// Network of RUN: default, none, host, or the name of one
     #[arg(long, value_name = "NETWORK")]
     network: Option<String>,
     /// Make every step anew

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 
+use holm_spec::files::LayerForm;
 use holm_spec::image;
 use holm_spec::workload::{Config, Isolation};
 use holm_spec::{Digest, Id, Reference};
@@ -69,7 +70,10 @@ impl Engine {
         let _paused =
             if pause && config.isolation == Isolation::Container { Pause::begin(self, id)? } else { None };
         let (output, input) = pipe()?;
-        connect(|| files.layer(output), || Ok(self.store.commit(File::from(input), &commit)?))
+        connect(
+            || files.layer(LayerForm::default(), output),
+            || Ok(self.store.commit(File::from(input), &commit)?),
+        )
     }
 }
 

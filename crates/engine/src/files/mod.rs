@@ -22,7 +22,7 @@ use std::path::Path;
 use holm_files::View;
 use holm_runtime::layers;
 use holm_spec::Id;
-use holm_spec::files::{Change, FailureKind, Status, Task};
+use holm_spec::files::{Change, FailureKind, LayerForm, Status, Task};
 use holm_spec::rootfs::RootFs;
 use holm_spec::workload::{Config, Isolation, State};
 use holm_sys::lock::Lock;
@@ -120,8 +120,8 @@ impl Files {
     ///
     /// # Errors
     /// As [`Files::export`]; a name that begins with `.wh.`.
-    pub fn layer(&self, output: OwnedFd) -> Result<()> {
-        self.perform(&Task::Layer { ignored: self.mount_points() }, None, output)
+    pub fn layer(&self, form: LayerForm, output: OwnedFd) -> Result<()> {
+        self.perform(&Task::Layer { ignored: self.mount_points(), form }, None, output)
     }
 
     /// Carries out a task, whose input and output are these.
@@ -155,7 +155,9 @@ impl Files {
     /// Where something is mounted when the workload runs: what lies there below it, is there only for that.
     fn mount_points(&self) -> Vec<String> {
         let mounts = self.config.oci.mounts().iter().flatten();
-        mounts.map(|mount| mount.destination().to_string_lossy().into_owned()).collect()
+        let mounts = mounts.map(|mount| mount.destination().to_string_lossy().into_owned());
+        // Some are made out only at a start.
+        mounts.chain(self.config.settings.mounts.iter().map(|point| point.target.clone())).collect()
     }
 
     fn nonsense(&self, error: serde_json::Error) -> Error {

@@ -11,7 +11,7 @@ use holm_build::ignore::Ignore;
 use holm_build::solve::{Progress, Request};
 use holm_build::variables::Given;
 use holm_engine::registry::Connections;
-use holm_engine::{BuildSurroundings, Engine, signals};
+use holm_engine::{BuildSurroundings, Engine, NetworkChoice, signals};
 use holm_spec::event::EventKind;
 use holm_spec::{Reference, signal};
 
@@ -19,7 +19,7 @@ use super::Args;
 use crate::command::pull::Pull;
 use crate::command_error::CommandError;
 use crate::context::Context;
-use crate::resolve::{image, isolation};
+use crate::resolve::{image, isolation, network};
 use crate::transfer::Manner;
 
 /// A Dockerfile to be built.
@@ -34,7 +34,7 @@ pub(super) struct Input {
 /// Builds, and says what came out.
 pub(super) fn run(args: &Args, input: Input, context: &Context) -> Result<u8, CommandError> {
     let names = names(&args.tag)?;
-    let network = network(args.network.as_deref())?;
+    let (network, networks) = network(args.network.as_deref().or(context.place.network.as_deref()))?;
     let flag = |name: &str, error: String| CommandError::flag(name, error);
     let isolation =
         isolation::parse(args.isolation.as_deref(), args.vm).map_err(|error| flag("isolation", error))?;
@@ -58,8 +58,12 @@ pub(super) fn run(args: &Args, input: Input, context: &Context) -> Result<u8, Co
         scans: engine.build_scans(),
     };
     let fetch = |name: &str| fetch(name, &engine, args.quiet).map_err(|error| told_in_one(&error));
-    let surroundings =
-        BuildSurroundings { isolation, fetch: &fetch, signals: std::os::fd::AsFd::as_fd(&told) };
+    let surroundings = BuildSurroundings {
+        isolation,
+        network: networks,
+        fetch: &fetch,
+        signals: std::os::fd::AsFd::as_fd(&told),
+    };
     let mut shown = Shown::new(args.quiet);
     let built = engine.build(&request, &surroundings, &mut shown)?;
     for name in &names {
@@ -81,15 +85,15 @@ fn names(texts: &[String]) -> Result<Vec<Reference>, CommandError> {
     texts.iter().map(|text| image::reference(text)).collect()
 }
 
-fn network(text: Option<&str>) -> Result<Network, CommandError> {
-    match text {
-        None | Some("default") => Ok(Network::Default),
-        Some("none") => Ok(Network::None),
-        Some("host") => Ok(Network::Host),
-        Some(other) => {
-            Err(CommandError::flag("network", format!("`{other}` is none of default, none, host")))
-        }
-    }
+/// What `RUN` reaches: as it is said of a build, and where that is.
+fn network(text: Option<&str>) -> Result<(Network, NetworkChoice), CommandError> {
+    let texts: Vec<String> = text.filter(|text| *text != "default").map(str::to_owned).into_iter().collect();
+    let choice = network::parse_all(&texts, network::Details::default());
+    Ok(match choice.map_err(|why| CommandError::flag("network", why))? {
+        NetworkChoice::None => (Network::None, NetworkChoice::None),
+        NetworkChoice::Host => (Network::Host, NetworkChoice::Host),
+        choice => (Network::Default, choice),
+    })
 }
 
 fn pairs(flag: &str, texts: &[String]) -> Result<BTreeMap<String, String>, CommandError> {
