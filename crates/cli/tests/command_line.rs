@@ -182,8 +182,6 @@ fn what_builds_cannot_do_yet_is_refused_by_name() {
     check_answers(&[
         ("build .", 1, "holm build: read `Dockerfile`: No such file or directory\n"),
         ("build --cache-from x .", 125, "holm build: --cache-from is not supported yet\nhint: it is planned"),
-        ("build -t app@sha256:x -", 125, "holm build: "),
-        ("build --network a,b -", 125, "holm build: --network: "),
         ("build --call outline .", 125, "holm build: --call outline is not supported yet\n"),
         ("build --call check,x=y .", 125, "holm build: --call: `x=y` means nothing here\n"),
         ("build --check", 1, "holm build: PATH|- is missing\n"),

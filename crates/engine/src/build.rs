@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -30,6 +30,7 @@ use holm_sys::file::{ensure_directory, random_bytes, remove_tree};
 use holm_sys::in_root;
 use holm_sys::lock::{Lock, Mode};
 use holm_sys::process::read_signal;
+use holm_sys::signals::{Held, descriptor};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{OFlags, ResolveFlags};
 use serde_json::json;
@@ -39,14 +40,16 @@ use crate::request::{
     Below, Bind, CreateRequest, EnvChange, LogRequest, MountRequest, MountSource, NetworkChoice,
 };
 use crate::session::{Beginning, Event, Session};
-use crate::{Engine, Error, Kind, Result};
+use crate::{Created, Engine, Error, Kind, Result};
 
 /// What workloads of builds are labelled with.
 const LABEL: &str = "holm.build";
 /// What the names of their workloads begin with.
 const PREFIX: &str = "build-";
-/// How long another build may have a cache that this one wants for itself.
-const PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Until a cache that another build has is asked for again.
+const AGAIN: Duration = Duration::from_millis(50);
+/// Where secrets are, if the directory of what a boot ends is on a disk.
+const MEMORY: &str = "/dev/shm";
 
 /// How a build runs here.
 pub struct BuildSurroundings<'a> {
@@ -56,8 +59,8 @@ pub struct BuildSurroundings<'a> {
     pub network: NetworkChoice,
     /// Fetches an image that is not here.
     pub fetch: &'a dyn Fn(&str) -> std::result::Result<(), String>,
-    /// A descriptor of [`crate::signals`]: whatever it reads ends the build.
-    pub signals: BorrowedFd<'a>,
+    /// Signals that end the build. While a step runs it is ended first; otherwise they do what they do anyway.
+    pub signals: &'a [i32],
 }
 
 impl Engine {
@@ -76,12 +79,29 @@ impl Engine {
 
     /// Removes what a step had. What cannot be removed now is reached by nothing.
     fn end_step(&self, directory: &Path, images: &[Digest]) {
-        if let (Ok(users), Ok(exclusive)) = (self.image_users(), self.store.exclusive()) {
+        // Asked for behind the lock: nobody makes a workload meanwhile.
+        if let Ok(exclusive) = self.store.exclusive()
+            && let Ok(users) = self.image_users()
+        {
             for image in images {
                 let _ = exclusive.remove(&image.to_string(), false, &users);
             }
         }
+        let name = directory.file_name().unwrap_or_default().to_string_lossy();
+        let _ = remove_tree(&self.secrets_of(&name));
         let _ = remove_tree(directory);
+    }
+
+    /// Where the secrets of a step are: in memory, in whatever the other files of a boot are.
+    fn secrets_of(&self, name: &str) -> PathBuf {
+        const TMPFS: i64 = 0x0102_1994;
+        let run = self.build_steps();
+        let is_memory = rustix::fs::statfs(&self.layout.run).is_ok_and(|about| about.f_type == TMPFS);
+        if is_memory {
+            run.join(name).join("secrets")
+        } else {
+            Path::new(MEMORY).join(format!("holm-{name}"))
+        }
     }
 
     /// Removes what steps of builds have left that were killed; a line each.
@@ -138,6 +158,8 @@ struct Aside {
     secrets: usize,
     /// Of the directory, and of caches.
     locks: Vec<Lock>,
+    /// Reads signals that end the build.
+    signals: Option<OwnedFd>,
 }
 
 impl Aside {
@@ -147,7 +169,22 @@ impl Aside {
         ensure_directory(&directory, 0o700)
             .map_err(|error| Error::io(format!("make `{}`", directory.display()), error))?;
         let lock = Lock::create_held(&directory, LOCK)?;
-        Ok(Self { name, directory, images: Vec::new(), secrets: 0, locks: vec![lock] })
+        Ok(Self { name, directory, images: Vec::new(), secrets: 0, locks: vec![lock], signals: None })
+    }
+
+    /// Waits for something of the session to come; whether a signal came before. Without a session nothing is waited for.
+    fn is_interrupted(&self, session: Option<&Session>) -> Result<bool> {
+        let Some(signals) = &self.signals else { return Ok(false) };
+        let Some(session) = session else { return Ok(read_signal(signals.as_fd()).is_some()) };
+        let mut ready = [
+            PollFd::from_borrowed_fd(session.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
+        ];
+        match poll(&mut ready, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(Error::io("wait for the step", errno)),
+        }
+        Ok(!ready[1].revents().is_empty() && read_signal(signals.as_fd()).is_some())
     }
 
     fn note_image(&mut self, id: Digest) -> Result<()> {
@@ -203,7 +240,11 @@ impl StepRunner for Runner<'_> {
         if step.layers.is_empty() {
             return Err("there are no files yet that a command could be one of".to_owned());
         }
+        let failed = |errno| format!("hold signals back: {}", std::io::Error::from(errno));
+        let _held = Held::begin(self.surroundings.signals).map_err(failed)?;
+        let signals = descriptor(self.surroundings.signals).map_err(failed)?;
         let mut aside = Aside::begin(self.engine).map_err(|error| told(&error))?;
+        aside.signals = Some(signals);
         let ran = self.run_beside(step, key, output, &mut aside);
         self.engine.end_step(&aside.directory, &aside.images);
         ran.map_err(|error| told(&error))
@@ -221,12 +262,13 @@ impl Runner<'_> {
         let image = self.unnamed_image(&step.layers, aside)?;
         let mut request = self.request(step, &image);
         request.name = Some(aside.name.clone());
+        let caches = self.caches(step, aside)?;
         for mount in &step.mounts {
-            self.mount(mount, &mut request, aside)?;
+            self.mount(mount, &caches, &mut request, aside)?;
         }
         let created = self.engine.create(&request)?;
         let id = created.id;
-        let ran = self.execute(created, output).and_then(|code| match code {
+        let ran = self.execute(created, output, aside).and_then(|code| match code {
             0 => self.layer(&id, step, key).map(|layer| Ran::Layer(Box::new(layer))),
             code => Ok(Ran::Failed(code)),
         });
@@ -239,7 +281,7 @@ impl Runner<'_> {
         let Platform { os, architecture } = Platform::host();
         let diff_ids: Vec<String> = layers.iter().map(|layer| layer.diff_id.to_string()).collect();
         let config = json!({
-            "os": os, "architecture": architecture, "config": {}, "comment": LABEL,
+            "os": os, "architecture": architecture, "config": {}, "comment": aside.name,
             "rootfs": { "type": "layers", "diff_ids": diff_ids },
         });
         let id = self.engine.store.assemble(layers, &config, &[])?;
@@ -270,7 +312,13 @@ impl Runner<'_> {
         }
     }
 
-    fn mount(&self, mount: &StepMount, request: &mut CreateRequest, aside: &mut Aside) -> Result<()> {
+    fn mount(
+        &self,
+        mount: &StepMount,
+        caches: &BTreeMap<String, PathBuf>,
+        request: &mut CreateRequest,
+        aside: &mut Aside,
+    ) -> Result<()> {
         let bind = |path: PathBuf| MountSource::Bind(Bind { path, below: Below::Hidden, ..Bind::default() });
         let mut add = |source| {
             let mount = MountRequest {
@@ -284,11 +332,8 @@ impl Runner<'_> {
                 let options = size.map_or_else(String::new, |size| format!("size={size}"));
                 add(MountSource::Memory(options));
             }
-            StepSource::Cache { id, sharing, mode, owner } => {
-                add(bind(self.cache(id, *sharing, *mode, *owner, aside)?));
-            }
+            StepSource::Cache { id, .. } => add(bind(caches[id].clone())),
             StepSource::Secret { path, mode, owner } => add(bind(self.secret(path, *mode, *owner, aside)?)),
-            StepSource::Host(path) => add(bind(path.clone())),
             StepSource::Layers(layers, path) => {
                 let image = self.unnamed_image(layers, aside)?;
                 let mut whole =
@@ -301,45 +346,56 @@ impl Runner<'_> {
         Ok(())
     }
 
+    /// The directories that a step shares with others, by their ids: each once, in one order for all, at the strictest sharing that
+    /// is asked for.
+    fn caches(&self, step: &RunStep, aside: &mut Aside) -> Result<BTreeMap<String, PathBuf>> {
+        let mut wanted: BTreeMap<&str, Cache> = BTreeMap::new();
+        for mount in &step.mounts {
+            let StepSource::Cache { id, sharing, mode, owner } = &mount.source else { continue };
+            let cache = wanted.entry(id).or_insert(Cache { sharing: *sharing, mode: *mode, owner: *owner });
+            if cache.sharing == Sharing::Shared {
+                cache.sharing = *sharing;
+            }
+        }
+        let one = |(id, cache): (&str, Cache)| Ok((id.to_owned(), self.cache(id, &cache, aside)?));
+        wanted.into_iter().map(one).collect()
+    }
+
     /// A directory that builds share; a private one if another build has it and this one must be alone.
-    fn cache(
-        &self,
-        id: &str,
-        sharing: Sharing,
-        mode: u32,
-        owner: (u32, u32),
-        aside: &mut Aside,
-    ) -> Result<PathBuf> {
+    fn cache(&self, id: &str, cache: &Cache, aside: &mut Aside) -> Result<PathBuf> {
         let caches = self.engine.builds().join("caches");
         let failed = |error| Error::io(format!("make the cache `{id}`"), error);
         ensure_directory(&caches, 0o700).map_err(failed)?;
         let name = encode_hex(&Digest::of(id.as_bytes()).as_bytes()[..16]);
-        for number in 0.. {
+        let mode = if cache.sharing == Sharing::Shared { Mode::Shared } else { Mode::Exclusive };
+        let mut number = 0;
+        loop {
             let directory = caches.join(format!("{name}-{number}"));
-            let lock = caches.join(format!("{name}-{number}.lock"));
-            match sharing {
-                Sharing::Shared => aside.locks.push(Lock::acquire_within(&lock, Mode::Shared, PATIENCE)?),
-                Sharing::Locked => aside.locks.push(Lock::acquire_within(&lock, Mode::Exclusive, PATIENCE)?),
-                Sharing::Private => match Lock::try_acquire(&lock, Mode::Exclusive)? {
-                    Some(lock) => aside.locks.push(lock),
-                    None => continue,
-                },
+            match Lock::try_acquire(&caches.join(format!("{name}-{number}.lock")), mode)? {
+                Some(lock) => {
+                    aside.locks.push(lock);
+                    if ensure_is_new(&directory).map_err(failed)? {
+                        let (user, group) = cache.owner;
+                        let own = std::os::unix::fs::chown(&directory, Some(user), Some(group));
+                        let permissions = std::os::unix::fs::PermissionsExt::from_mode(cache.mode);
+                        own.and_then(|()| fs::set_permissions(&directory, permissions)).map_err(failed)?;
+                    }
+                    return Ok(directory);
+                }
+                None if cache.sharing == Sharing::Private => number += 1,
+                None if aside.is_interrupted(None)? => return Err(interrupted()),
+                None => std::thread::sleep(AGAIN),
             }
-            if ensure_is_new(&directory).map_err(failed)? {
-                let own = std::os::unix::fs::chown(&directory, Some(owner.0), Some(owner.1));
-                let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
-                own.and_then(|()| fs::set_permissions(&directory, permissions)).map_err(failed)?;
-            }
-            return Ok(directory);
         }
-        unreachable!("numbers do not end")
     }
 
     /// A copy of a secret that its command may read, in memory.
     fn secret(&self, path: &Path, mode: u32, owner: (u32, u32), aside: &mut Aside) -> Result<PathBuf> {
         let failed = |error| Error::io(format!("hand on the secret `{}`", path.display()), error);
         aside.secrets += 1;
-        let copy = aside.directory.join(format!("secret{}", aside.secrets));
+        let directory = self.engine.secrets_of(&aside.name);
+        ensure_directory(&directory, 0o700).map_err(failed)?;
+        let copy = directory.join(format!("secret{}", aside.secrets));
         let content = fs::read(path).map_err(failed)?;
         fs::write(&copy, content).map_err(failed)?;
         let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
@@ -350,13 +406,13 @@ impl Runner<'_> {
     }
 
     /// Runs a workload to its end.
-    fn execute(&self, created: crate::Created, output: &mut dyn FnMut(&[u8])) -> Result<i32> {
+    fn execute(&self, created: Created, output: &mut dyn FnMut(&[u8]), aside: &Aside) -> Result<i32> {
         let streams = holm_spec::keeper::Streams { stdin: false, stdout: true, stderr: true };
         let mut session = self.engine.start_created(created, Beginning::new(streams, None, None))?;
         loop {
-            if self.is_interrupted(&session)? {
+            if aside.is_interrupted(Some(&session))? {
                 session.signal(signal::KILL)?;
-                return Err(Error::new(Kind::Failed, "the build was interrupted"));
+                return Err(interrupted());
             }
             match session.receive()? {
                 Event::Stdout(bytes) | Event::Stderr(bytes) => output(bytes),
@@ -365,20 +421,6 @@ impl Runner<'_> {
                 Event::Taken { .. } | Event::Removed => {}
             }
         }
-    }
-
-    /// Waits for something to come; whether that is a signal.
-    fn is_interrupted(&self, session: &Session) -> Result<bool> {
-        let signals = self.surroundings.signals;
-        let mut ready = [
-            PollFd::from_borrowed_fd(session.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(signals, PollFlags::IN),
-        ];
-        match poll(&mut ready, None) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(Error::io("wait for the step", errno)),
-        }
-        Ok(!ready[1].revents().is_empty() && read_signal(signals).is_some())
     }
 
     /// Directories that are made only because something is mounted below them.
@@ -407,9 +449,28 @@ impl Runner<'_> {
         let (output, input) = pipe()?;
         connect(
             || files.layer(form, output),
-            || Ok(self.engine.store.make_step(key, fs::File::from(input), &below, step.created)?),
+            || {
+                Ok(self.engine.store.make_step(
+                    key,
+                    fs::File::from(input),
+                    &below,
+                    step.created,
+                    step.anew,
+                )?)
+            },
         )
     }
+}
+
+/// How a cache is to be.
+struct Cache {
+    sharing: Sharing,
+    mode: u32,
+    owner: (u32, u32),
+}
+
+fn interrupted() -> Error {
+    Error::new(Kind::Failed, "the build was interrupted")
 }
 
 fn ensure_is_new(directory: &Path) -> std::io::Result<bool> {

@@ -34,6 +34,7 @@ use holm_spec::files::Task;
 pub use compare::compare;
 pub use error::{Error, Result};
 pub use own::own;
+pub use pack::{Xattr, xattrs};
 pub use view::{View, root_of};
 pub use walk::{Found, names, walk};
 

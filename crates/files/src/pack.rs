@@ -229,10 +229,13 @@ pub fn entry_of(name: Vec<u8>, kind: EntryKind, stat: &Stat) -> Entry {
 }
 
 /// Name and value of an extended attribute.
-type Xattr = (Vec<u8>, Vec<u8>);
+pub type Xattr = (Vec<u8>, Vec<u8>);
 
 /// Extended attributes that belong to a file, in the order of their names.
-fn xattrs(file: BorrowedFd<'_>) -> Result<Vec<Xattr>, Errno> {
+///
+/// # Errors
+/// What reading them reports.
+pub fn xattrs(file: BorrowedFd<'_>) -> Result<Vec<Xattr>, Errno> {
     let mut list = vec![0; XATTR_LIMIT];
     let length = match flistxattr(file, &mut list) {
         Err(Errno::NOTSUP) => 0,

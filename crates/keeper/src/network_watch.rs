@@ -18,6 +18,8 @@ const SPREAD: u32 = 32;
 /// How long nothing has to be taken away until others are done with their rules: ufw takes a second to begin anew, by dozens of
 /// programs, and stops halfway if a rule comes between.
 const REST: Duration = Duration::from_millis(1500);
+/// How long that is waited for.
+const RESTLESS: Duration = Duration::from_secs(10);
 /// Until it is tried again where another process is at it.
 const AGAIN: Duration = Duration::from_millis(200);
 /// Until it is tried again where it failed.
@@ -31,6 +33,8 @@ pub(crate) struct NetworkWatch {
     pub due: Option<Instant>,
     /// When to look among the rules of others.
     pub at_rest: Option<Instant>,
+    /// Since when others are at it.
+    restless: Option<Instant>,
     /// When the last reason was heard of.
     heard: Option<SystemTime>,
 }
@@ -53,7 +57,10 @@ impl Server {
             self.networks.heard = Some(SystemTime::now());
             let spread = Duration::from_millis((std::process::id() % SPREAD).into());
             self.networks.due.get_or_insert(Instant::now() + PAUSE + spread);
-            self.networks.at_rest = Some(Instant::now() + REST + spread);
+            let now = Instant::now();
+            let first = *self.networks.restless.get_or_insert(now);
+            // Some hosts never rest.
+            self.networks.at_rest = Some((now + REST).min(first + RESTLESS) + spread);
         }
     }
 
@@ -80,6 +87,7 @@ impl Server {
         if self.networks.at_rest.take_if(|at_rest| *at_rest <= now).is_none() {
             return;
         }
+        self.networks.restless = None;
         match Networks::new(&self.layout).restore_seams() {
             Ok(Some(_)) => {}
             Ok(None) => self.networks.at_rest = Some(now + AGAIN),

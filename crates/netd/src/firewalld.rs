@@ -29,7 +29,7 @@ const PIECE: Duration = Duration::from_millis(100);
 /// Signals that end what firewalld had been told.
 const SIGNALS: [&str; 2] = [
     "type='signal',sender='org.freedesktop.DBus',member='NameOwnerChanged',arg0='org.fedoraproject.FirewallD1'",
-    "type='signal',interface='org.fedoraproject.FirewallD1',member='Reloaded'",
+    "type='signal',sender='org.fedoraproject.FirewallD1',interface='org.fedoraproject.FirewallD1',member='Reloaded'",
 ];
 
 /// A connection to the host's bus.
@@ -41,6 +41,8 @@ pub struct Firewalld {
     asked: Option<(u32, &'static str)>,
     /// The bridge is in a zone since this process said so.
     placed: bool,
+    /// It was, before firewalld was reloaded.
+    had_placed: bool,
 }
 
 impl Firewalld {
@@ -66,7 +68,13 @@ impl Firewalld {
             let call = Call { flags: NO_REPLY, signature, body, ..Connection::bus_call("AddMatch") };
             connection.send(&call)?;
         }
-        let mut firewalld = Self { connection, interface: interface.to_owned(), asked: None, placed: false };
+        let mut firewalld = Self {
+            connection,
+            interface: interface.to_owned(),
+            asked: None,
+            placed: false,
+            had_placed: false,
+        };
         firewalld.place(OWN_ZONE)?;
         firewalld.wait()?;
         Ok(firewalld)
@@ -124,7 +132,7 @@ impl Firewalld {
 
     fn take(&mut self, message: &Message) -> Result<()> {
         if message.kind == SIGNAL && begins_anew(message) {
-            self.placed = false;
+            self.had_placed |= std::mem::take(&mut self.placed);
             return self.place(OWN_ZONE);
         }
         let Some((_, zone)) = self.asked.take_if(|(serial, _)| message.answers == Some(*serial)) else {
@@ -145,7 +153,9 @@ impl Firewalld {
         match kind {
             _ if is_absent => {}
             "INVALID_ZONE" if zone == OWN_ZONE => return self.place(USUAL_ZONE),
-            "ZONE_ALREADY_SET" | "ALREADY_ENABLED" | "ZONE_CONFLICT" => {}
+            // It outlived a reload.
+            "ZONE_ALREADY_SET" | "ALREADY_ENABLED" => self.placed = self.had_placed,
+            "ZONE_CONFLICT" => {}
             _ => say(&format!("put `{}` into firewalld's zone `{zone}`: {text}", self.interface)),
         }
         Ok(())

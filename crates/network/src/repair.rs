@@ -106,7 +106,10 @@ impl Networks {
     /// As [`Networks::restore`].
     pub fn restore_since(&self, heard: SystemTime) -> Result<Option<Vec<String>>> {
         let mark = self.layout().network_addresses(".restored");
-        if mark.metadata().and_then(|mark| mark.modified()).is_ok_and(|begun| begun > heard) {
+        // One of the future tells that the clock was set back.
+        let is_past = |begun: &SystemTime| *begun <= SystemTime::now();
+        let begun = mark.metadata().and_then(|mark| mark.modified()).ok().filter(is_past);
+        if begun.is_some_and(|begun| begun > heard) {
             return Ok(Some(Vec::new()));
         }
         let begun = SystemTime::now();

@@ -49,8 +49,12 @@ impl Bundle {
         let mut unknown = Vec::new();
         let mut text = Cow::Borrowed(document.as_slice());
         let filter = Foreknown::take(&mut text, None, filters);
-        // An error tells the line of the whole.
-        let spec = parse(&text, &mut unknown).or_else(|_| parse(&document, &mut unknown))?;
+        // The text tells the filter only if it is read by the rules that refuse a field which comes twice. An error tells the
+        // line of the whole.
+        let (spec, filter) = match parse_as(&text, "config.json") {
+            Ok(spec) => (spec, filter),
+            Err(_) => (parse(&document, &mut unknown)?, None),
+        };
         check(&spec)?;
         check_hooks_are_named(&document, &spec)?;
         Ok(Self { directory, spec, document, filter, unknown_capabilities: unknown })

@@ -4,16 +4,13 @@
 //! then waits for the child's end of a socket (see [`crate::handshake`]): closed by `exec`, or one packet that
 //! says which step failed.
 
-use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use holm_spec::runtime::{Process, Spec};
-use holm_sys::process::{self, Child, CloneOptions, Namespaces, clone};
+use holm_sys::process::{Child, CloneOptions, Namespaces, clone};
 use holm_sys::rustix::fs::{FileType, Gid, Mode, OFlags, Uid, fchown, fstat, open};
-use holm_sys::rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use holm_sys::rustix::thread::ThreadNameSpaceType;
-use holm_sys::shared_memory::Stack;
 use holm_sys::{Errno, fail_point, socket};
 
 use crate::attributes;
@@ -28,7 +25,7 @@ use crate::namespaces::{NamespacePlan, write_oom_score};
 use crate::process::{Hold, ProcessPlan, Stdio};
 use crate::resctrl::Membership;
 use crate::rootfs::{Audience, MountPlan, Root, RootPlan, over_proc};
-use crate::rootless::{is_hosts_user_namespace, is_in_user_namespace};
+use crate::rootless::{is_host_root, is_hosts_user_namespace, is_in_user_namespace};
 use crate::seccomp::Program;
 use crate::step::{Failure, PROCEED, Step};
 use crate::user::{Identity, check_ids, read_in_root};
@@ -298,9 +295,9 @@ pub fn exec(exec: Exec<'_>, answer: &mut Answer<'_>) -> Result<Started> {
     }
     let proc = host_proc(&plan)?;
     let (ours, theirs) = socket::packet_pair().context(|| "make a socket to the process")?;
-    let theirs = ManuallyDrop::new(theirs);
     plan.keep(&exec.preserved, theirs.as_raw_fd());
     let numbers = [exec.target.as_raw_fd()].into_iter().chain(proc.as_ref().map(AsRawFd::as_raw_fd));
+    let lends_listener = !is_host_root() && plan.seccomp.as_ref().is_some_and(Program::has_listener);
     let join = Join {
         target: exec.target,
         namespaces: namespaces.kinds,
@@ -310,17 +307,16 @@ pub fn exec(exec: Exec<'_>, answer: &mut Answer<'_>) -> Result<Started> {
         stdio: exec.stdio,
         sync: theirs.as_fd(),
         proc: proc.as_ref().map(AsFd::as_fd),
+        lends_listener,
         kept: &kept(numbers, exec.group, &exec.stdio, &plan),
     };
-    let mut stack = Stack::new();
-    let child = bear(exec.group, &join, &mut stack);
-    close(theirs.as_fd());
-    let child = child?;
+    let child = bear(exec.group, &join)?;
+    drop(theirs);
     let expectation = Expectation {
         staged: true,
         is_carried: false,
-        waits: join.lends_listener(),
-        lends_listener: join.lends_listener(),
+        waits: lends_listener,
+        lends_listener,
         maps: None,
         first: &mut |child| {
             exec.group.admit(child.pid)?;
@@ -332,43 +328,25 @@ pub fn exec(exec: Exec<'_>, answer: &mut Answer<'_>) -> Result<Started> {
         answer,
         describe: &|failure| describe(failure, &plan, None),
     };
-    let started = confirm(child, ours, expectation);
-    // The first stage has protected the memory that it shares.
-    let _ = set_dumpable_behavior(DumpableBehavior::Dumpable);
-    started
+    confirm(child, ours, expectation)
 }
 
-/// Closes a descriptor that a child with this memory goes on using, by its number in a table of its own.
-fn close(descriptor: BorrowedFd<'_>) {
-    let number = u32::try_from(descriptor.as_raw_fd()).expect("a descriptor is not negative");
-    // It is open.
-    let _ = process::close_range_now(number, number);
-}
-
-/// The first stage, born in the container's group. It needs no memory of its own for the little that it does.
-fn bear<'a>(group: &Group, join: &'a Join<'_>, stack: &mut Stack<'a>) -> Result<Child> {
-    match born_in(group.birthplace(), join, stack) {
+/// The first stage, born in the container's group, with a copy of this process's memory: whoever inside gets hold of it must get hold
+/// of nothing else.
+fn bear(group: &Group, join: &Join<'_>) -> Result<Child> {
+    match born_in(group.birthplace(), join) {
         Err(Errno::BUSY) => {
             let other = group.other_birthplace()?;
             let other = other.as_ref().map(AsFd::as_fd).ok_or(Errno::BUSY);
-            let born = other.and_then(|other| born_in(Some(other), join, stack));
+            let born = other.and_then(|other| born_in(Some(other), join));
             born.context(|| "adding pid of the process to cgroups of the container")
         }
         other => other.context(|| "make a process for the container"),
     }
 }
 
-fn born_in<'a>(
-    cgroup: Option<BorrowedFd<'_>>,
-    join: &'a Join<'_>,
-    stack: &mut Stack<'a>,
-) -> Result<Child, Errno> {
-    let options = CloneOptions { namespaces: Namespaces::NONE, cgroup };
-    // The kernel lets nobody into a namespace of clocks whose memory others use.
-    if join.namespaces.contains(ThreadNameSpaceType::TIME) {
-        return clone(&options, || join.run());
-    }
-    stack.clone(&options, || join.run())
+fn born_in(cgroup: Option<BorrowedFd<'_>>, join: &Join<'_>) -> Result<Child, Errno> {
+    clone(&CloneOptions { namespaces: Namespaces::NONE, cgroup }, || join.run())
 }
 
 /// Through the host's `proc` labels are set; nobody needs it without labels.

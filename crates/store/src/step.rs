@@ -1,7 +1,8 @@
 //! What steps of builds have made: layers, found by a key that everything which went into them makes.
 //!
 //! ```text
-//! steps/<hex of the key>    StepRecord; its time of modification is when it was used last
+//! steps/<hex of the key>              StepRecord; its time of modification is when it was used last
+//! steps/<hex of the key>.<diff-id>    what a later record has replaced: a build may still be about to name its layer
 //! ```
 //! A record is a root: its layer stays until the record goes ([`Store::prune_steps`]). One that is damaged, or whose layer is,
 //! is as if it were not there, and the step is made again.
@@ -33,8 +34,8 @@ pub struct BuiltLayer {
     pub diff_id: Digest,
     /// As a manifest has it.
     pub descriptor: Descriptor,
-    /// When it was made, as RFC 3339 has it; empty where only the image tells.
-    pub created: String,
+    /// When it was made; [`Timestamp::NEVER`] where only the image tells.
+    pub created: Timestamp,
 }
 
 /// The content of a file below `steps/`.
@@ -55,7 +56,7 @@ impl StepRecord {
         BuiltLayer {
             diff_id: self.diff_id,
             descriptor: descriptor(MediaType::ImageLayer, self.tar_size, &self.diff_id),
-            created: self.created.to_string(),
+            created: self.created,
         }
     }
 
@@ -80,7 +81,8 @@ impl Store {
         Ok(Some(record.layer()))
     }
 
-    /// Makes the layer of a step from a tar archive, above these. On an error nothing is left.
+    /// Makes the layer of a step from a tar archive, above these. If another process has made it meanwhile, that one is taken,
+    /// unless `anew`. On an error nothing is left.
     ///
     /// # Errors
     /// As [`Store::import`].
@@ -90,12 +92,17 @@ impl Store {
         archive: impl Read + Send,
         below: &[Digest],
         created: Timestamp,
+        anew: bool,
     ) -> Result<BuiltLayer> {
         let ingested = Ingested::convert(self, archive, below)?;
         let in_use = self.in_use()?;
         // While nobody held on to them, the layers below may have been removed.
         self.layer_keys(below)?;
+        if !anew && let Some(layer) = self.step(key, below)? {
+            return Ok(layer);
+        }
         let layer = ingested.publish(self, &in_use)?;
+        self.keep_replaced(key, &layer.diff_id)?;
         let record = StepRecord {
             version: VERSION,
             key: *key,
@@ -166,6 +173,19 @@ impl Store {
         Ok(removed)
     }
 
+    /// Keeps the record of another layer of that key under another name.
+    fn keep_replaced(&self, key: &Digest, diff_id: &Digest) -> Result<()> {
+        let path = self.step_path(key);
+        match self.read_step(&path)? {
+            Some(record) if record.diff_id != *diff_id => {
+                let kept = path.with_extension(record.diff_id.hex());
+                std::fs::rename(&path, &kept)
+                    .map_err(|error| Error::io(format!("keep `{}`", path.display()), error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn step_path(&self, key: &Digest) -> PathBuf {
         self.paths().steps().join(key.hex())
     }
@@ -213,9 +233,10 @@ mod tests {
         let (_dir, store) = scratch();
         let [first, second] = ["first", "second"].map(|text| Digest::of(text.as_bytes()));
         assert_eq!(store.step(&first, &[]).expect("no step"), None);
-        let below = store.make_step(&first, &archive("a")[..], &[], Timestamp::default()).expect("a step");
+        let below =
+            store.make_step(&first, &archive("a")[..], &[], Timestamp::default(), false).expect("a step");
         let above = store
-            .make_step(&second, &archive("b")[..], &[below.diff_id], Timestamp::default())
+            .make_step(&second, &archive("b")[..], &[below.diff_id], Timestamp::default(), false)
             .expect("a step");
         assert_eq!(store.step(&first, &[]).expect("a step"), Some(below.clone()));
         assert_eq!(store.step(&second, &[below.diff_id]).expect("a step"), Some(above));
@@ -227,10 +248,23 @@ mod tests {
     }
 
     #[test]
+    fn what_another_build_has_made_meanwhile_stays() {
+        let (_dir, store) = scratch();
+        let (key, time) = (Digest::of(b"key"), Timestamp::default());
+        let first = store.make_step(&key, &archive("a")[..], &[], time, false).expect("a step");
+        assert_eq!(store.make_step(&key, &archive("b")[..], &[], time, false).expect("the same"), first);
+        let anew = store.make_step(&key, &archive("b")[..], &[], time, true).expect("another one");
+        assert_ne!(anew, first);
+        store.exclusive().expect("alone").repair(&[]).expect("a repair");
+        store.layer_keys(&[first.diff_id]).expect("it may be about to be named");
+        assert_eq!(store.step(&key, &[]).expect("a step"), Some(anew));
+    }
+
+    #[test]
     fn damage_is_as_if_nothing_were_there() {
         let (_dir, store) = scratch();
         let key = Digest::of(b"key");
-        store.make_step(&key, &archive("a")[..], &[], Timestamp::default()).expect("a step");
+        store.make_step(&key, &archive("a")[..], &[], Timestamp::default(), false).expect("a step");
         std::fs::write(store.step_path(&key), "nonsense").expect("written");
         assert_eq!(store.step(&key, &[]).expect("none"), None);
         store.exclusive().expect("alone").repair(&[]).expect("a repair");

@@ -23,7 +23,6 @@ pub mod netlink;
 pub mod process;
 pub mod quota;
 pub mod seccomp;
-pub mod shared_memory;
 pub mod shared_mount;
 pub mod signals;
 pub mod socket;

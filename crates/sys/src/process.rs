@@ -97,7 +97,7 @@ pub fn clone(options: &CloneOptions<'_>, child: impl FnOnce() -> i32) -> Result<
 }
 
 /// The child that `clone3` says it has made, or what it failed with.
-pub(crate) fn born(result: isize, pidfd: i32) -> Result<Child, Errno> {
+fn born(result: isize, pidfd: i32) -> Result<Child, Errno> {
     let number = i32::try_from(result).expect("clone3 gives a pid or an error number");
     match Pid::from_raw(number.max(0)) {
         // SAFETY: the kernel stored a new descriptor that nobody else owns.
@@ -154,7 +154,7 @@ pub fn clone_sibling(
 /// `struct clone_args` of linux/sched.h, version 2 (88 bytes).
 #[repr(C)]
 #[derive(Default)]
-pub(crate) struct CloneArguments {
+struct CloneArguments {
     flags: u64,
     pidfd: u64,
     child_tid: u64,
@@ -170,7 +170,7 @@ pub(crate) struct CloneArguments {
 
 impl CloneArguments {
     /// A child by `options`, whose descriptor goes to `pidfd`.
-    pub(crate) fn new(options: &CloneOptions<'_>, pidfd: &mut i32) -> Self {
+    fn new(options: &CloneOptions<'_>, pidfd: &mut i32) -> Self {
         let mut arguments = Self {
             flags: options.namespaces.bits() | libc::CLONE_PIDFD as u64,
             pidfd: std::ptr::from_mut(pidfd) as u64,
@@ -182,12 +182,6 @@ impl CloneArguments {
             arguments.cgroup = u64::try_from(cgroup.as_raw_fd()).expect("a descriptor is not negative");
         }
         arguments
-    }
-
-    /// In the caller's memory, on the stack that lies at that address.
-    pub(crate) fn share_memory(&mut self, stack: u64, size: u64) {
-        self.flags |= libc::CLONE_VM as u64;
-        (self.stack, self.stack_size) = (stack, size);
     }
 }
 

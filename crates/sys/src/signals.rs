@@ -29,6 +29,29 @@ pub fn descriptor(signals: &[i32]) -> Result<OwnedFd, Errno> {
     }
 }
 
+/// Signals that this thread does not take until this is dropped; those that came meanwhile are taken then.
+#[derive(Debug)]
+pub struct Held(u64);
+
+impl Held {
+    /// Holds `signals` back.
+    ///
+    /// # Errors
+    /// As sigprocmask(2).
+    pub fn begin(signals: &[i32]) -> Result<Self, Errno> {
+        let set = signals.iter().fold(0, |set, &number| set | bit(number));
+        let mut before = 0_u64;
+        mask(libc::SIG_BLOCK, &set, &mut before)?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let _ = mask(libc::SIG_SETMASK, &self.0, std::ptr::null_mut());
+    }
+}
+
 /// Blocks one signal for this thread. May be called in a child.
 pub fn block(signal: i32) -> Result<(), Errno> {
     block_set(bit(signal))
@@ -40,16 +63,13 @@ pub fn block_all() -> Result<(), Errno> {
 }
 
 fn block_set(set: u64) -> Result<(), Errno> {
-    // SAFETY: the kernel reads SET_SIZE bytes of `set`, which outlives the call; no old set is asked for.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_rt_sigprocmask,
-            libc::SIG_BLOCK,
-            &raw const set,
-            std::ptr::null_mut::<u64>(),
-            SET_SIZE,
-        )
-    };
+    mask(libc::SIG_BLOCK, &set, std::ptr::null_mut())
+}
+
+fn mask(how: i32, set: &u64, before: *mut u64) -> Result<(), Errno> {
+    // SAFETY: the kernel reads SET_SIZE bytes of `set` and writes as many to `before`, unless that is null; both outlive the call.
+    let result =
+        unsafe { libc::syscall(libc::SYS_rt_sigprocmask, how, std::ptr::from_ref(set), before, SET_SIZE) };
     if result == 0 { Ok(()) } else { Err(last_errno()) }
 }
 

@@ -307,3 +307,119 @@ fn a_build_that_is_ended_leaves_no_step_running() {
         site.build(&["-t", "app"]);
     }
 }
+
+/// What a Dockerfile says, somebody else may have written: it gets nothing of the host but its context.
+#[test]
+fn a_dockerfile_gets_nothing_of_the_host() {
+    let site =
+        Site::new(&[("f", "of the context\n"), (".dockerignore", "hidden\n"), ("hidden/key", "secret\n")]);
+    site.holm
+        .host_shell(&format!(
+            "cd {}; ln -s / root; ln -s hidden seen; mkdir sub; ln -s /f sub/f",
+            site.context()
+        ))
+        .ok();
+    for (dockerfile, words) in [
+        ("FROM base\nRUN --mount=type=bind,source=root,target=/host ls /host/etc/shadow\n", ""),
+        ("FROM base\nCOPY root/etc/shadow /\n", "is not there"),
+        ("FROM base\nCOPY seen /seen\n", "is not there"),
+        ("FROM base\nRUN --mount=type=bind,target=/c ls /c/hidden\n", ""),
+        ("FROM base\nRUN --security=insecure true\n", "`--allow` is not there yet"),
+        ("FROM base\nRUN --network=host true\n", "was not allowed"),
+        ("FROM --platform=linux/s390x base\nRUN true\n", "building for another machine is not there yet"),
+    ] {
+        site.write(&[("Dockerfile", dockerfile)]);
+        let outcome = site.call(&[]).run();
+        outcome.expect_code(1);
+        assert!(outcome.err().contains(words), "{dockerfile}: {}", outcome.err());
+    }
+    site.write(&[(
+        "Dockerfile",
+        "FROM base\nCOPY sub/f /got\nRUN --mount=type=bind,source=f,target=/in cat /in >>/got\n",
+    )]);
+    site.build(&["-t", "app"]);
+    assert_eq!(site.sh("app", "cat /got"), "of the context\nof the context");
+}
+
+#[test]
+fn files_of_stages_come_as_they_are() {
+    let dockerfile = "FROM base AS made\nRUN mkdir /t; cd /t; echo x >one; ln one two; chown app one; chmod 4755 one; \
+        ln -s one link; mkfifo pipe; mkdir -m 750 dir; printf 1 >\"$(printf 'a\\377')\"; printf 22 >\"$(printf 'a\\357\\277\\275')\"\n\
+        FROM base\nCOPY --from=made /t /u\nCOPY --from=made /t/one /v1.\n";
+    let site = Site::new(&[("Dockerfile", dockerfile)]);
+    site.build(&["-t", "app"]);
+    assert_eq!(
+        site.sh("app", "cd /u; ls -l one link pipe | tr -s ' ' | cut -d' ' -f1-3; ls -ld dir | cut -d' ' -f1; cat a*; [ one -ef two ] && echo same; ls -l /v1. | cut -d' ' -f1"),
+        "lrwxrwxrwx 1 root\n-rwsr-xr-x 2 app\nprw-r--r-- 1 root\ndrwxr-x---\n221same\n-rwsr-xr-x"
+    );
+}
+
+#[test]
+fn what_is_said_of_commands_and_variables() {
+    let site = Site::new(&[]);
+    for (dockerfile, template, expected) in [
+        ("FROM base\nCMD [\"x\"]\nENTRYPOINT [\"cat\"]\n", "{{json .Config.Cmd}}", r#"["x"]"#),
+        (
+            "FROM base\nCMD [\"x\"]\nONBUILD RUN true\nFROM stage\nENTRYPOINT [\"cat\"]\n",
+            "{{json .Config.Cmd}} {{json .Config.OnBuild}}",
+            "null null",
+        ),
+        (
+            "FROM base\nENV PATH=$PATH:/app\n",
+            "{{json .Config.Env}}",
+            r#"["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/app"]"#,
+        ),
+        (
+            "FROM base\nSHELL [\"/bin/sh\", \"-ec\"]\nCMD ls\n",
+            "{{json .Config.Cmd}}",
+            r#"["/bin/sh","-ec","ls"]"#,
+        ),
+        (
+            "FROM base\nMAINTAINER somebody\nUSER 1000:2000\n",
+            "{{.Author}} {{.Config.User}}",
+            "somebody 1000:2000",
+        ),
+    ] {
+        site.write(&[(
+            "Dockerfile",
+            &dockerfile.replace("FROM base\n", "FROM base AS stage\nCOPY Dockerfile /\n"),
+        )]);
+        site.build(&["-t", "app"]);
+        assert_eq!(site.holm.ok(["image", "inspect", "app", "-f", template]), expected, "{dockerfile}");
+    }
+}
+
+#[test]
+fn a_time_of_its_own_makes_other_layers() {
+    let site = Site::new(&[("Dockerfile", "FROM base\nCOPY f /\n"), ("f", "x")]);
+    let plain = site.id(&[]);
+    let id = |epoch: &str| site.call(&["-q"]).env("SOURCE_DATE_EPOCH", epoch).run().ok();
+    let (one, two) = (id("1000"), id("2000"));
+    assert!(plain != one && one != two);
+    assert_eq!(id("1000"), one);
+}
+
+/// The same steps, at the same time, on the same layers.
+#[test]
+fn builds_beside_each_other_do_not_disturb_each_other() {
+    let dockerfile = "FROM base\nARG N\nRUN echo shared >/shared\nRUN echo $N >/own\nCOPY f /\n";
+    let site = Site::new(&[("Dockerfile", dockerfile), ("f", "x")]);
+    for flags in [&["--no-cache"][..], &[]] {
+        let builds: Vec<_> = (0..6)
+            .map(|number| {
+                let (argument, name) = (format!("N={number}"), format!("app{number}"));
+                site.call(&[&["--build-arg", &argument, "-t", &name][..], flags].concat()).spawn()
+            })
+            .collect();
+        for build in builds {
+            build.finish().expect_code(0);
+        }
+        for number in 0..6 {
+            assert_eq!(site.sh(&format!("app{number}"), "cat /shared /own"), format!("shared\n{number}"));
+        }
+    }
+    let cache = "FROM base\nRUN --mount=type=cache,id=c,target=/a,sharing=locked --mount=type=cache,id=c,target=/b echo x >/a/x; cat /b/x\n";
+    site.write(&[("Dockerfile", cache)]);
+    assert!(site.build(&[]).contains(" x\n"), "one step has a cache twice");
+    assert_eq!(site.holm.workloads(), Vec::<String>::new());
+}

@@ -3,23 +3,26 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::dockerfile::{CommandLine, Healthcheck, HealthcheckOptions};
+
+/// Where programs are looked for if an image does not say, as with BuildKit.
+const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What a workload of an image is given. What nothing here knows is kept.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct ImageConfig {
     /// `user[:group]`.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
     pub user: String,
     /// Ports, each with an empty object.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "BTreeMap::is_empty")]
     pub exposed_ports: BTreeMap<String, Map<String, Value>>,
     /// `NAME=value`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<String>,
     /// In front of the arguments.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -28,13 +31,13 @@ pub struct ImageConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cmd: Option<Vec<String>>,
     /// Directories that get volumes, each with an empty object.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "BTreeMap::is_empty")]
     pub volumes: BTreeMap<String, Map<String, Value>>,
     /// Where a workload begins.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
     pub working_dir: String,
     /// Labels.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
     /// What asks it to end.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -60,6 +63,13 @@ impl ImageConfig {
         match self.env.iter_mut().find(is_same) {
             Some(there) => *there = pair,
             None => self.env.push(pair),
+        }
+    }
+
+    /// Every command finds programs.
+    pub fn ensure_path(&mut self) {
+        if !self.variables().any(|(name, _)| name == "PATH") {
+            self.env.push(format!("PATH={USUAL_PATH}"));
         }
     }
 
@@ -115,6 +125,11 @@ impl ImageConfig {
     }
 }
 
+/// Docker writes `null` for what is empty.
+fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
+}
+
 /// What an image's document says, as far as it is handed on.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -122,14 +137,19 @@ pub struct BaseDocument {
     /// When it was made.
     pub created: Option<String>,
     /// Processor.
+    #[serde(deserialize_with = "or_default")]
     pub architecture: String,
     /// Its variant.
     pub variant: Option<String>,
     /// Operating system.
+    #[serde(deserialize_with = "or_default")]
     pub os: String,
     /// What workloads are given.
     pub config: Option<ImageConfig>,
+    /// Who made it.
+    pub author: Option<String>,
     /// How it was made.
+    #[serde(deserialize_with = "or_default")]
     pub history: Vec<Value>,
 }
 
@@ -139,7 +159,7 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_kept_and_variables_stay_where_they_are() {
-        let text = r#"{"Env":["PATH=/bin","A=1"],"Cmd":["sh"],"ArgsEscaped":true}"#;
+        let text = r#"{"Env":["PATH=/bin","A=1"],"Cmd":["sh"],"ArgsEscaped":true,"Volumes":null,"Labels":null,"User":null}"#;
         let mut config: ImageConfig = serde_json::from_str(text).expect("a configuration");
         config.set_variable("PATH", "/usr/bin");
         config.set_variable("B", "x=y");

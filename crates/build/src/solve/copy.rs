@@ -161,7 +161,7 @@ impl Build<'_> {
             texts: &texts,
             exclude: &files.exclude,
         };
-        let key = key((!files.link).then_some(&state.key), &what);
+        let key = key((!files.link).then_some(&state.key), &what, self.latest());
         let exclude = Ignore::of_patterns(&files.exclude)?;
         let mode = files
             .mode
@@ -193,6 +193,22 @@ impl Build<'_> {
         made.map_err(|reason| fault(position, reason))
     }
 
+    /// Of nothing, as root, with the times of this build.
+    pub(super) fn transfer_to(&self, destination: String) -> Transfer<'static> {
+        Transfer {
+            tree: None,
+            sources: Vec::new(),
+            texts: Vec::new(),
+            destination,
+            owner: None,
+            keeps_owners: false,
+            mode: None,
+            unpacks: false,
+            now: self.seconds(),
+            latest: self.latest(),
+        }
+    }
+
     fn root(&self, layers: &[BuiltLayer]) -> std::result::Result<Option<Box<dyn AsFd>>, String> {
         if layers.is_empty() { Ok(None) } else { self.runner.root(layers).map(Some) }
     }
@@ -207,7 +223,7 @@ impl Build<'_> {
     }
 
     /// Makes a layer of an archive while it is being written.
-    fn pack(
+    pub(super) fn pack(
         &self,
         key: &Digest,
         below: &[BuiltLayer],
@@ -215,8 +231,9 @@ impl Build<'_> {
     ) -> std::result::Result<BuiltLayer, String> {
         let (reader, writer) = std::io::pipe().map_err(|error| format!("make a pipe: {error}"))?;
         let (store, below, created) = (self.store, diff_ids(below), self.request.created);
+        let anew = self.request.no_cache;
         std::thread::scope(|scope| {
-            let made = scope.spawn(move || store.make_step(key, reader, &below, created));
+            let made = scope.spawn(move || store.make_step(key, reader, &below, created, anew));
             let mut output = std::io::BufWriter::with_capacity(256 << 10, writer);
             let wrote = write(&mut output).and_then(|()| {
                 std::io::Write::flush(&mut output).map_err(|error| format!("write the layer: {error}"))
@@ -244,7 +261,7 @@ impl Build<'_> {
         let directory = path::working_directory(&state.config.working_dir, text);
         state.config.working_dir.clone_from(&directory);
         let what = Ingredients::Directory { path: &directory, user: &state.config.user };
-        let key = key(Some(&state.key), &what);
+        let key = key(Some(&state.key), &what, self.latest());
         let (layers, user) = (state.layers.clone(), state.config.user.clone());
         let made = self.step(state, key, &diff_ids(&layers), title, &mut |build, key| {
             let root = build.root(&layers)?;

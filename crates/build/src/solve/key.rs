@@ -1,6 +1,7 @@
 //! What makes the key of a step.
 
 use holm_spec::Digest;
+use holm_spec::digest::encode_hex;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -37,26 +38,30 @@ pub(super) enum Ingredients<'a> {
     },
 }
 
-/// The key of a step above the one with the key `below`, if what is below makes a difference.
-pub(super) fn key(below: Option<&Digest>, ingredients: &Ingredients<'_>) -> Digest {
+/// The key of a step above the one with the key `below`, if what is below makes a difference, in which nothing is younger than
+/// `latest`.
+pub(super) fn key(below: Option<&Digest>, ingredients: &Ingredients<'_>, latest: Option<i64>) -> Digest {
     let below = below.map(ToString::to_string);
-    Digest::of(&serde_json::to_vec(&json!({ "below": below, "what": ingredients })).expect("plain data"))
+    let all = json!({ "below": below, "what": ingredients, "latest": latest });
+    Digest::of(&serde_json::to_vec(&all).expect("plain data"))
 }
 
 /// What of sources makes a difference: names, kinds, permissions and content; not times, and not owners.
 pub(super) fn described(sources: &[Source]) -> Value {
     let entry = |entry: &Entry| {
         let digest = entry.digest.map(|digest| Digest::from_sha256(digest).to_string());
-        json!([
-            String::from_utf8_lossy(&entry.path),
-            entry.stat.st_mode,
-            String::from_utf8_lossy(&entry.link),
-            digest
-        ])
+        json!([text(&entry.path), entry.stat.st_mode, entry.stat.st_rdev, text(&entry.link), digest])
     };
-    let source = |source: &Source| {
-        json!([String::from_utf8_lossy(&source.name), source.entries.iter().map(entry).collect::<Vec<_>>()])
-    };
-    let text = Value::from(sources.iter().map(source).collect::<Vec<_>>()).to_string();
-    Digest::of(text.as_bytes()).to_string().into()
+    let source =
+        |source: &Source| json!([text(&source.name), source.entries.iter().map(entry).collect::<Vec<_>>()]);
+    let all = Value::from(sources.iter().map(source).collect::<Vec<_>>()).to_string();
+    Digest::of(all.as_bytes()).to_string().into()
+}
+
+/// Bytes as text, so that different ones stay different.
+fn text(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => format!("t{text}"),
+        Err(_) => format!("x{}", encode_hex(bytes)),
+    }
 }

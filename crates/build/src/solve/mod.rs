@@ -30,7 +30,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use holm_spec::{Digest, Reference, Timestamp};
-use holm_store::{BuiltLayer, Store};
+use holm_store::{BuiltLayer, Image, Store};
 use serde_json::json;
 
 pub use config::ImageConfig;
@@ -41,6 +41,7 @@ use crate::dockerfile::{Command, Dockerfile, Instruction, Network};
 use crate::error::{Error, Fault, Kind, Result};
 use crate::expanded::Expander;
 use crate::ignore::Ignore;
+use crate::platform::Platform;
 use crate::source::Position;
 use crate::stages::{Origin, Plan};
 use crate::variables::{Given, Globals, Variables};
@@ -160,10 +161,18 @@ impl<'a> Build<'a> {
     fn stage(&mut self, plan: &mut Plan, number: usize, globals: &Rc<Globals>) -> Result<State> {
         let dockerfile = self.request.dockerfile;
         let stage = &dockerfile.stages[number];
+        if let Some(platform) = plan.stages[number].platform.as_ref().filter(|it| **it != Platform::host()) {
+            let message =
+                format!("`FROM --platform={platform}`: building for another machine is not there yet");
+            return Err(fault(stage.span.start, message));
+        }
         let mut state = self.base(&plan.stages[number].base, stage.base.position, globals)?;
+        state.config.ensure_path();
+        let path = state.config.variables().find(|(name, _)| name == "PATH");
+        path.iter().for_each(|(name, value)| state.variables.set(name, value));
+        // What the base wants done is done now, and its configuration says it no more.
+        let expressions = state.config.on_build.take().unwrap_or_default();
         if matches!(plan.stages[number].base, Origin::Image(_)) {
-            // What the base image wants done, which its configuration says no more then.
-            let expressions = state.config.on_build.take().unwrap_or_default();
             plan.add_triggers(dockerfile, &BTreeSet::new(), number, &expressions)?;
             self.stages_before(plan, number, globals)?;
         }
@@ -181,10 +190,11 @@ impl<'a> Build<'a> {
     /// What a stage begins with.
     fn base(&mut self, origin: &Origin, position: Position, globals: &Rc<Globals>) -> Result<State> {
         match origin {
-            Origin::Scratch => Ok(State::scratch(globals, self.request.created.to_string())),
+            Origin::Scratch => Ok(State::scratch(globals)),
             Origin::Stage(number) => {
                 let base = self.stages.get(number).expect("stages are built in their order").clone();
-                Ok(State { variables: Variables::of_stage(Rc::new(base.variables.clone())), ..base })
+                let variables = Variables::of_stage(Rc::new(base.variables.clone()));
+                Ok(State { variables, has_command: false, ..base })
             }
             Origin::Image(name) => {
                 let started = Instant::now();
@@ -193,6 +203,7 @@ impl<'a> Build<'a> {
                 let image = image.inspect_err(|_| self.progress.failed());
                 let image = image.map_err(|reason| fault(position, reason))?;
                 self.progress.done(true, started.elapsed());
+                check_platform(&image).map_err(|reason| fault(position, reason))?;
                 State::of_image(self.store, &image, globals).map_err(|reason| fault(position, reason))
             }
             Origin::Context(name) => {
@@ -220,7 +231,7 @@ impl<'a> Build<'a> {
             other => configure(state, other).map(|()| false),
         }?;
         let mut entry = json!({
-            "created": state.created,
+            "created": self.time_of(state).to_string(),
             "created_by": instruction.original,
             "comment": "holm.dockerfile.v0",
         });
@@ -256,10 +267,19 @@ impl<'a> Build<'a> {
             true => self.steps.1 += 1,
             false => self.steps.0 += 1,
         }
-        state.created = state.created.clone().max(layer.created.clone());
+        state.created = state.created.max(layer.created);
         state.layers.push(layer);
         state.key = key;
         Ok(())
+    }
+
+    /// When what there is was made.
+    fn time_of(&self, state: &State) -> Timestamp {
+        match state.created {
+            _ if self.request.clamp => self.request.created,
+            Timestamp::NEVER => self.request.created,
+            made => made,
+        }
     }
 
     /// Makes the image of what the target came to.
@@ -270,21 +290,32 @@ impl<'a> Build<'a> {
         target.config.labels.extend(self.request.labels.clone());
         let platform = &self.request.given.target;
         let mut document = json!({
-            "created": target.created,
+            "created": self.time_of(&target).to_string(),
             "architecture": platform.architecture,
             "os": platform.os,
             "config": target.config,
             "rootfs": { "type": "layers", "diff_ids": diff_ids(&target.layers) },
             "history": target.history,
         });
-        if !platform.variant.is_empty() {
-            document["variant"] = platform.variant.clone().into();
+        if let Some(variant) = &target.variant {
+            document["variant"] = variant.clone().into();
         }
         if let Some(author) = target.author {
             document["author"] = author.into();
         }
         self.store.assemble(&target.layers, &document, &self.request.names).map_err(|error| chain(&error))
     }
+}
+
+fn check_platform(image: &Image) -> std::result::Result<(), String> {
+    let (made_for, host) = (image.platform(), holm_spec::platform::Platform::host());
+    if (&made_for.os, &made_for.architecture) == (&host.os, &host.architecture) {
+        return Ok(());
+    }
+    Err(format!(
+        "the image is made for {}/{}, and this is {}/{}",
+        made_for.os, made_for.architecture, host.os, host.architecture
+    ))
 }
 
 fn diff_ids(layers: &[BuiltLayer]) -> Vec<Digest> {

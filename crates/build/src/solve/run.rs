@@ -1,11 +1,14 @@
 //! `RUN`.
 
+use holm_store::BuiltLayer;
 use serde_json::{Value, json};
 
 use super::key::{Ingredients, described, key};
 use super::runner::{MountSource, Ran, RunStep, StepMount};
 use super::state::State;
-use super::{Build, diff_ids, fault};
+use super::transfer::Transfer;
+use super::tree::Source;
+use super::{Build, chain, diff_ids, fault};
 use crate::dockerfile::{Mount, MountKind, Network, Program, Run, Security, path};
 use crate::error::Result;
 use crate::expanded::Expander;
@@ -26,6 +29,17 @@ impl Build<'_> {
         if let Some(device) = run.devices.first() {
             return Err(fault(position, format!("`RUN --device={}` is not there yet", device.name)));
         }
+        // Whoever wrote the Dockerfile must not decide that it gets the host.
+        if run.security == Security::Insecure {
+            return Err(fault(
+                position,
+                "`RUN --security=insecure` has all rights of the host, and `--allow` is not there yet",
+            ));
+        }
+        if run.network == Network::Host && self.request.network != Network::Host {
+            return Err(fault(position, "`RUN --network=host` was not allowed")
+                .hint("say `--network host` in the command to allow it"));
+        }
         let mut expander = Expander::new(&state.variables);
         let mounts = run.resolved_mounts(&mut expander)?;
         let mut step = RunStep {
@@ -36,13 +50,14 @@ impl Build<'_> {
             directory: state.config.working_dir.clone(),
             network: if run.network == Network::Default { self.request.network } else { run.network },
             created: self.request.created,
+            anew: self.request.no_cache,
             latest: self.latest(),
             insecure: run.security == Security::Insecure,
             mounts: Vec::new(),
         };
         let mut ingredients = Vec::new();
         for mount in &mounts {
-            let (mount, ingredient) = self.mount(state, plan, mount, &mut step, position)?;
+            let (mount, ingredient) = self.mount(state, plan, mount, position)?;
             step.mounts.extend(mount);
             ingredients.push(ingredient);
         }
@@ -55,7 +70,7 @@ impl Build<'_> {
             insecure: step.insecure,
             mounts: ingredients,
         };
-        let key = key(Some(&state.key), &what);
+        let key = key(Some(&state.key), &what, self.latest());
         // What leads to the network makes no difference to what is done.
         step.environment.extend(self.proxies(state));
         let below = diff_ids(&state.layers);
@@ -82,7 +97,6 @@ impl Build<'_> {
         state: &State,
         plan: &Plan,
         mount: &Mount,
-        step: &mut RunStep,
         position: Position,
     ) -> Result<(Option<StepMount>, Value)> {
         let below = |target: &str| path::working_directory(&state.config.working_dir, target);
@@ -109,8 +123,8 @@ impl Build<'_> {
                 };
                 (one(target, source), shown.into())
             }
-            MountKind::Secret => (self.secret(mount, target, owner, step, position)?, shown.into()),
-            MountKind::Bind => self.bind(state, plan, mount, target.ok_or_else(wanted)?, position)?,
+            MountKind::Secret => (self.secret(mount, target, owner, position)?, shown.into()),
+            MountKind::Bind => self.bind(plan, mount, target.ok_or_else(wanted)?, position)?,
             MountKind::Ssh => return Err(fault(position, "`RUN --mount=type=ssh` is not there yet")),
         })
     }
@@ -121,7 +135,6 @@ impl Build<'_> {
         mount: &Mount,
         target: Option<String>,
         owner: (u32, u32),
-        step: &mut RunStep,
         position: Position,
     ) -> Result<Option<StepMount>> {
         let id = mount.id.as_deref().or(mount.source.as_deref()).unwrap_or_default();
@@ -132,22 +145,43 @@ impl Build<'_> {
                 false => Ok(None),
             };
         };
-        if let Some(variable) = &mount.variable {
-            let value = std::fs::read_to_string(path)
-                .map_err(|error| fault(position, format!("read secret `{id}`: {error}")))?;
-            step.environment.push((variable.clone(), value));
-            if mount.target.is_none() {
-                return Ok(None);
-            }
+        if mount.variable.is_some() {
+            return Err(fault(position, "a secret in a variable (`env`) is not there yet")
+                .hint("leave out `env` and read the file /run/secrets/ID"));
         }
         let source = MountSource::Secret { path: path.clone(), mode: mount.mode.unwrap_or(0o400), owner };
         let target = target.unwrap_or_else(|| format!("/run/secrets/{id}"));
         Ok(Some(StepMount { target, source, read_only: true }))
     }
 
+    /// A path of the context as a layer of its own: what a command sees is what was looked at, whatever becomes of the context
+    /// meanwhile.
+    fn context_layer(&mut self, path: &str, position: Position) -> Result<BuiltLayer> {
+        let sources = self.of_context(&[path], &Ignore::default(), position)?;
+        let destination = match sources.first().is_some_and(Source::is_directory) {
+            true => format!("/{CONTEXT}/"),
+            false => format!("/{CONTEXT}"),
+        };
+        let what = Ingredients::Transfer {
+            destination: &destination,
+            owner: None,
+            mode: None,
+            unpacks: false,
+            sources: described(&sources),
+            texts: &[],
+            exclude: &[],
+        };
+        let key = key(None, &what, self.latest());
+        let failed = |reason| fault(position, reason);
+        if let Some(layer) = self.store.step(&key, &[]).map_err(|error| failed(chain(&error)))? {
+            return Ok(layer);
+        }
+        let about = Transfer { tree: self.context.as_ref(), sources, ..self.transfer_to(destination) };
+        self.pack(&key, &[], &mut |output| about.write(None, output)).map_err(failed)
+    }
+
     fn bind(
         &mut self,
-        _state: &State,
         plan: &Plan,
         mount: &Mount,
         target: String,
@@ -159,16 +193,18 @@ impl Build<'_> {
         }
         let step = |source| Some(StepMount { target: target.clone(), source, read_only: true });
         let Some(from) = &mount.from else {
-            let sources = self.of_context(&[path.as_str()], &Ignore::default(), position)?;
-            let host =
-                self.request.context.expect("it was just looked at").join(path.trim_start_matches('/'));
-            return Ok((step(MountSource::Host(host)), json!([target, described(&sources)])));
+            let layer = self.context_layer(&path, position)?;
+            let identity = json!([target, layer.diff_id]);
+            return Ok((step(MountSource::Layers(vec![layer], format!("/{CONTEXT}"))), identity));
         };
         let layers = self.layers_of(plan, from, position)?;
         let identity = json!([target, diff_ids(&layers), path]);
         Ok((step(MountSource::Layers(layers, path)), identity))
     }
 }
+
+/// What a layer with a path of the context calls it.
+const CONTEXT: &str = "context";
 
 fn network_name(network: Network) -> &'static str {
     match network {

@@ -61,6 +61,8 @@ pub struct RunStep {
     pub network: Network,
     /// When its layer says that it was made.
     pub created: Timestamp,
+    /// Its layer is to be made even if another build has made it meanwhile.
+    pub anew: bool,
     /// Nothing in its layer is younger, in seconds since 1970.
     pub latest: Option<i64>,
     /// It has all rights (`--security=insecure`).
@@ -105,8 +107,6 @@ pub enum MountSource {
         /// Owner.
         owner: (u32, u32),
     },
-    /// A path of the host: of the context.
-    Host(PathBuf),
-    /// A path in layers: of a stage or an image.
+    /// A path in layers: of a stage, an image, the context.
     Layers(Vec<BuiltLayer>, String),
 }

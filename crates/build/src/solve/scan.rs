@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use holm_spec::Digest;
 use holm_sys::file::{Durability, ensure_directory, replace};
-use rustix::fs::Stat;
+use rustix::fs::{Stat, fstat};
 use sha2::{Digest as _, Sha256};
 
 const MAGIC: &[u8; 8] = b"holmscan";
@@ -78,7 +78,12 @@ impl Scan {
             self.seen.insert(stamp, digest);
             return Ok(digest);
         }
-        let digest = digest_of(open()?)?;
+        let file = open()?;
+        let digest = digest_of(&file)?;
+        // Before and after: what was looked at is what was read.
+        if self::stamp(&fstat(&file)?) != stamp {
+            return Err(std::io::Error::other("it changed while it was read"));
+        }
         if stat.st_ctime.max(stat.st_mtime) < self.begun - SETTLED {
             self.changed = true;
             self.seen.insert(stamp, digest);
@@ -122,10 +127,10 @@ fn decode(bytes: &[u8]) -> HashMap<Stamp, [u8; 32]> {
 ///
 /// # Errors
 /// What reading reports.
-pub fn digest_of(file: OwnedFd) -> std::io::Result<[u8; 32]> {
+pub fn digest_of(file: &OwnedFd) -> std::io::Result<[u8; 32]> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 256 << 10];
-    let mut file = std::fs::File::from(file);
+    let mut file = std::fs::File::from(file.try_clone()?);
     loop {
         match std::io::Read::read(&mut file, &mut buffer) {
             Ok(0) => return Ok(hasher.finalize().into()),

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use holm_spec::Digest;
+use holm_spec::{Digest, Timestamp};
 use holm_store::{BuiltLayer, Image, Store};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::chain;
 use super::config::{BaseDocument, ImageConfig};
@@ -24,15 +24,19 @@ pub(super) struct State {
     /// Values of `ARG`, which commands see.
     pub arguments: BTreeMap<String, String>,
     pub author: Option<String>,
+    /// `CMD` was said in this stage: an `ENTRYPOINT` behind it leaves it alone.
+    pub has_command: bool,
+    /// The variant of the processor, as the base has it.
+    pub variant: Option<String>,
     /// The key of the last step that made a layer, or of the base.
     pub key: Digest,
     /// When the youngest part was made.
-    pub created: String,
+    pub created: Timestamp,
 }
 
 impl State {
     /// Nothing: `FROM scratch`.
-    pub fn scratch(globals: &Rc<Globals>, created: String) -> Self {
+    pub fn scratch(globals: &Rc<Globals>) -> Self {
         Self {
             layers: Vec::new(),
             config: ImageConfig::default(),
@@ -40,8 +44,10 @@ impl State {
             variables: Variables::new(globals.clone(), []),
             arguments: BTreeMap::new(),
             author: None,
-            key: key(None, &Ingredients::Base { layers: Vec::new() }),
-            created,
+            has_command: false,
+            variant: None,
+            key: key(None, &Ingredients::Base { layers: Vec::new() }, None),
+            created: Timestamp::NEVER,
         }
     }
 
@@ -62,17 +68,19 @@ impl State {
         let layers = layers.map(|(diff_id, descriptor)| BuiltLayer {
             diff_id: *diff_id,
             descriptor,
-            created: String::new(),
+            created: Timestamp::NEVER,
         });
-        let created = document.created.unwrap_or_default();
+        let created = document.created.and_then(|text| text.parse().ok()).unwrap_or(Timestamp::NEVER);
         Ok(Self {
             layers: layers.collect(),
             variables: Variables::new(globals.clone(), config.variables()),
             config,
-            history: document.history,
+            history: whole_history(document.history, image.diff_ids.len()),
             arguments: BTreeMap::new(),
-            author: None,
-            key: key(None, &Ingredients::Base { layers: image.diff_ids.clone() }),
+            author: document.author,
+            has_command: false,
+            variant: document.variant,
+            key: key(None, &Ingredients::Base { layers: image.diff_ids.clone() }, None),
             created,
         })
     }
@@ -85,6 +93,15 @@ impl State {
         environment.extend(arguments.map(|(name, value)| (name.clone(), value.clone())));
         environment
     }
+}
+
+/// A history that has an entry for each layer: some images have none.
+fn whole_history(mut history: Vec<Value>, layers: usize) -> Vec<Value> {
+    let is_empty = |entry: &&Value| entry["empty_layer"] == true;
+    let told = history.len() - history.iter().filter(is_empty).count();
+    let untold = layers.saturating_sub(told);
+    history.splice(0..0, std::iter::repeat_n(json!({ "created_by": "unknown" }), untold));
+    history
 }
 
 /// What changes the configuration alone.
@@ -118,11 +135,16 @@ pub(super) fn configure(state: &mut State, command: &Command) -> Result<()> {
         Command::Volume(words) => {
             config.volumes.extend(words.iter().map(|word| (word.text.clone(), nothing())));
         }
-        Command::Cmd(line) => config.cmd = Some(config.words(line)),
+        Command::Cmd(line) => {
+            config.cmd = Some(config.words(line));
+            state.has_command = true;
+        }
         Command::Entrypoint(line) => {
             config.entrypoint = Some(config.words(line)).filter(|words| !is_nothing(line, words));
-            // Arguments of another entry point mean nothing to this one.
-            config.cmd = None;
+            // Arguments of the base's entry point mean nothing to this one.
+            if !state.has_command {
+                config.cmd = None;
+            }
         }
         Command::Healthcheck(check) => config.set_health(check),
         Command::Maintainer(name) => state.author = Some(name.clone()),

@@ -7,8 +7,9 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use holm_files::{Xattr, xattrs};
 use holm_store::compression;
 use holm_sys::in_root;
 use holm_tar::{Entry as Header, EntryKind, Mtime, Reader, Writer};
@@ -61,6 +62,8 @@ struct Layer<'a, 'o> {
     made: HashSet<Vec<u8>>,
     /// Whether a directory is there below.
     known: HashMap<Vec<u8>, bool>,
+    /// Files with several names, by device and inode.
+    names: HashMap<(u64, u64), Vec<u8>>,
     buffer: Vec<u8>,
 }
 
@@ -77,11 +80,12 @@ impl Transfer<'_> {
             writer,
             made: HashSet::new(),
             known: HashMap::new(),
+            names: HashMap::new(),
             buffer: vec![0; CHUNK],
         };
         let (path, is_directory) = layer.resolve(&self.destination)?;
         let several = self.sources.len() + self.texts.len() > 1;
-        let into = is_directory || several || self.destination.ends_with(['/', '.']);
+        let into = is_directory || several || ends_as_directory(&self.destination);
         for source in &self.sources {
             layer.source(source, &path, into)?;
         }
@@ -117,8 +121,8 @@ pub fn directory(
         latest: None,
     };
     let writer = Writer::new(output);
-    let (made, known, buffer) = (HashSet::new(), HashMap::new(), Vec::new());
-    let mut layer = Layer { about: &about, below, writer, made, known, buffer };
+    let (made, known, names, buffer) = (HashSet::new(), HashMap::new(), HashMap::new(), Vec::new());
+    let mut layer = Layer { about: &about, below, writer, made, known, names, buffer };
     let (path, _) = layer.resolve(path)?;
     layer.directories(&path)?;
     layer.writer.finish().map(drop).map_err(written)
@@ -130,6 +134,14 @@ fn written(error: std::io::Error) -> Reason {
 
 fn shown(path: &[u8]) -> String {
     format!("/{}", String::from_utf8_lossy(path))
+}
+
+/// Where an entry is in its tree.
+fn place(source: &Source, entry: &Entry) -> Vec<u8> {
+    match entry.path.is_empty() {
+        true => source.path.clone(),
+        false => [&source.path, b"/".as_slice(), &entry.path].concat(),
+    }
 }
 
 fn joined(above: &[u8], name: &[u8]) -> Vec<u8> {
@@ -179,10 +191,18 @@ impl Layer<'_, '_> {
         fstat(self.open_below(path)?).ok()
     }
 
-    fn open_below(&self, path: &[u8]) -> Option<std::os::fd::OwnedFd> {
+    fn open_below(&self, path: &[u8]) -> Option<OwnedFd> {
         let path = if path.is_empty() { b"/".as_slice() } else { path };
         let flags = OFlags::PATH | OFlags::NOFOLLOW;
         in_root::open(self.below?, path, flags, ResolveFlags::NO_MAGICLINKS).ok()
+    }
+
+    /// Attributes of a directory below; what cannot be read is not repeated.
+    fn xattrs_below(&self, path: &[u8]) -> Vec<Xattr> {
+        let path = if path.is_empty() { b"/".as_slice() } else { path };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        let opened = self.below.map(|root| in_root::open(root, path, flags, ResolveFlags::NO_MAGICLINKS));
+        opened.and_then(|opened| xattrs(opened.ok()?.as_fd()).ok()).unwrap_or_default()
     }
 
     /// Whether there is a directory below, asked once.
@@ -205,7 +225,11 @@ impl Layer<'_, '_> {
                 continue;
             }
             let header = match self.look(directory) {
-                Some(stat) if is_directory(&stat) => header_of(directory, EntryKind::Directory, &stat),
+                Some(stat) if is_directory(&stat) => {
+                    let mut header = header_of(directory, EntryKind::Directory, &stat);
+                    header.xattrs = self.xattrs_below(directory);
+                    header
+                }
                 Some(_) => return Err(format!("`{}` is there and no directory", shown(directory))),
                 None => self.new_directory(directory),
             };
@@ -275,6 +299,9 @@ impl Layer<'_, '_> {
             // No archive holds a socket.
             _ => return Ok(()),
         };
+        if kind == EntryKind::Character && entry.stat.st_rdev == 0 {
+            return Err(format!("`{}`: in a layer a device 0:0 would hide something", shown(&target)));
+        }
         check_name(&target)?;
         self.check_place(&target, kind == EntryKind::Directory)?;
         let above = target.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at);
@@ -283,8 +310,11 @@ impl Layer<'_, '_> {
         self.adjust(&mut header);
         header.link.clone_from(&entry.link);
         match kind {
-            EntryKind::Directory => self.begin_directory(&target, header),
-            EntryKind::File => self.file(source, entry, header),
+            EntryKind::Directory => {
+                header.xattrs = self.kept_xattrs(source, entry, OFlags::DIRECTORY);
+                self.begin_directory(&target, header)
+            }
+            EntryKind::File => self.file_or_link(source, entry, header),
             _ => self.begin(header),
         }
     }
@@ -302,9 +332,37 @@ impl Layer<'_, '_> {
         }
     }
 
+    /// A file, or another name of one that the layer has.
+    fn file_or_link(&mut self, source: &Source, entry: &Entry, mut header: Header) -> Result<(), Reason> {
+        if entry.stat.st_nlink > 1 {
+            let number = (entry.stat.st_dev, entry.stat.st_ino);
+            if let Some(first) = self.names.get(&number) {
+                header.link.clone_from(first);
+                header.kind = EntryKind::HardLink;
+                return self.begin(header);
+            }
+            self.names.insert(number, header.path.clone());
+        }
+        header.xattrs = self.kept_xattrs(source, entry, OFlags::empty());
+        self.file(source, entry, header)
+    }
+
+    /// Attributes of what comes from a stage or an image; those of the host's files mean nothing in an image.
+    fn kept_xattrs(&self, source: &Source, entry: &Entry, kind: OFlags) -> Vec<Xattr> {
+        if !self.about.keeps_owners {
+            return Vec::new();
+        }
+        let opened = self.open_entry(source, entry, OFlags::RDONLY | OFlags::NONBLOCK | kind);
+        opened.and_then(|file| xattrs(file.as_fd()).ok()).unwrap_or_default()
+    }
+
+    fn open_entry(&self, source: &Source, entry: &Entry, flags: OFlags) -> Option<OwnedFd> {
+        self.about.tree?.open(&place(source, entry), flags).ok()
+    }
+
     fn file(&mut self, source: &Source, entry: &Entry, mut header: Header) -> Result<(), Reason> {
         let mut file = self.open(source, entry)?;
-        let name = String::from_utf8_lossy(&joined(source.path.as_bytes(), &entry.path)).into_owned();
+        let name = String::from_utf8_lossy(&place(source, entry)).into_owned();
         let changed = || format!("`{}` changed while it was read", name.trim_start_matches('/'));
         header.size = u64::try_from(entry.stat.st_size).unwrap_or(0);
         self.begin(header)?;
@@ -327,12 +385,11 @@ impl Layer<'_, '_> {
 
     fn open(&self, source: &Source, entry: &Entry) -> Result<File, Reason> {
         let tree = self.about.tree.expect("sources are from somewhere");
-        let path = match entry.path.is_empty() {
-            true => source.path.clone(),
-            false => format!("{}/{}", source.path, String::from_utf8_lossy(&entry.path)),
-        };
+        let path = place(source, entry);
         let opened = tree.open(&path, OFlags::RDONLY | OFlags::NONBLOCK);
-        opened.map(File::from).map_err(|errno| format!("open `{path}`: {}", std::io::Error::from(errno)))
+        opened
+            .map(File::from)
+            .map_err(|errno| format!("open `{}`: {}", shown(&path[1..]), std::io::Error::from(errno)))
     }
 
     fn text(&mut self, target: Vec<u8>, text: &str) -> Result<(), Reason> {
@@ -350,7 +407,7 @@ impl Layer<'_, '_> {
     /// Unpacks a source into the destination if it is an archive; says whether it is.
     fn unpack(&mut self, source: &Source, destination: &[u8]) -> Result<bool, Reason> {
         let failed = |error: &dyn std::fmt::Display| {
-            format!("unpack `{}`: {error}", source.path.trim_start_matches('/'))
+            format!("unpack `{}`: {error}", String::from_utf8_lossy(&source.name))
         };
         let Some(file) = source.entries.first().filter(|entry| entry.file_type() == FileType::RegularFile)
         else {
@@ -369,7 +426,10 @@ impl Layer<'_, '_> {
             }
             header.path = joined(destination, &path);
             if header.kind == EntryKind::HardLink {
-                header.link = inside(&header.link).map(|link| joined(destination, &link)).unwrap_or_default();
+                let link = inside(&header.link).ok_or_else(|| {
+                    failed(&format!("`{}` is another name of what is not in it", shown(&header.path)))
+                })?;
+                header.link = joined(destination, &link);
             }
             self.unpack_entry(header, &mut reader).map_err(|error| failed(&error))?;
         }
@@ -378,6 +438,9 @@ impl Layer<'_, '_> {
 
     fn unpack_entry(&mut self, mut header: Header, reader: &mut Reader<impl Read>) -> Result<(), Reason> {
         check_name(&header.path)?;
+        if header.kind == EntryKind::Character && header.device == (0, 0) {
+            return Err(format!("`{}`: in a layer a device 0:0 would hide something", shown(&header.path)));
+        }
         let above = header.path.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at);
         let path = header.path.clone();
         self.directories(&path[..above])?;
@@ -432,6 +495,11 @@ fn check_name(path: &[u8]) -> Result<(), Reason> {
 
 fn is_directory(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+}
+
+/// Whether a destination says itself that it is a directory.
+fn ends_as_directory(destination: &str) -> bool {
+    destination.ends_with('/') || destination.ends_with("/.") || destination == "."
 }
 
 fn parts(path: &str) -> impl DoubleEndedIterator<Item = &str> {

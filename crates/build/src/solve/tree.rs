@@ -3,7 +3,7 @@
 //! Links on the way to a source are followed inside the tree, and so is a source that is one; links below it are taken as they are.
 //! What an ignore file leaves out is not there.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use holm_files::{Found, names, walk};
 use holm_sys::in_root;
@@ -30,7 +30,7 @@ pub struct Source {
     /// Its last name.
     pub name: Vec<u8>,
     /// Where it is in the tree.
-    pub path: String,
+    pub path: Vec<u8>,
     /// Itself, and then what is below, parents first, names in the order of their bytes.
     pub entries: Vec<Entry>,
 }
@@ -48,6 +48,13 @@ pub struct Entry {
     pub digest: Option<[u8; 32]>,
 }
 
+impl Source {
+    /// Whether it is one.
+    pub fn is_directory(&self) -> bool {
+        self.entries.first().is_some_and(|entry| entry.file_type() == FileType::Directory)
+    }
+}
+
 impl Entry {
     /// Which sort of thing.
     pub fn file_type(&self) -> FileType {
@@ -58,8 +65,12 @@ impl Entry {
 /// Why something cannot be taken: words, with a cause at their end.
 pub type Reason = String;
 
-fn reason(what: &str, path: &str, error: impl Into<std::io::Error>) -> Reason {
-    format!("{what} `{}`: {}", path.trim_start_matches('/'), error.into())
+fn reason(what: &str, path: &[u8], error: impl Into<std::io::Error>) -> Reason {
+    format!("{what} `{}`: {}", shown(path), error.into())
+}
+
+fn shown(path: &[u8]) -> String {
+    String::from_utf8_lossy(path.strip_prefix(b"/").unwrap_or(path)).into_owned()
 }
 
 impl Tree {
@@ -88,68 +99,94 @@ impl Tree {
     }
 
     /// The paths that a source means, in the order of their names.
-    fn find(&self, text: &str) -> Result<Vec<String>, Reason> {
+    fn find(&self, text: &str) -> Result<Vec<Vec<u8>>, Reason> {
         let whole = path::source(text);
-        let mut found = vec![String::new()];
+        let mut found = vec![Vec::new()];
         for part in whole.split('/').filter(|part| !part.is_empty()) {
             found = match part.contains(SPECIAL) {
-                false => found.into_iter().map(|above| format!("{above}/{part}")).collect(),
+                false => found
+                    .into_iter()
+                    .map(|above| [above.as_slice(), b"/", part.as_bytes()].concat())
+                    .collect(),
                 true => self.matching(&found, part)?,
             };
         }
-        found
-            .retain(|path| path.is_empty() || !self.ignore.excludes(path) || self.has_exceptions_below(path));
-        let exists =
-            |path: &String| in_root::open(self.root.as_fd(), path_of(path), OFlags::PATH, RESOLVE).is_ok();
-        found.retain(exists);
+        found.retain(|path| self.is_there(path));
         if found.is_empty() {
             return Err(format!("`{text}` is not there, or left out by the ignore file"));
         }
         Ok(found)
     }
 
-    fn matching(&self, above: &[String], pattern: &str) -> Result<Vec<String>, Reason> {
+    fn matching(&self, above: &[Vec<u8>], pattern: &str) -> Result<Vec<Vec<u8>>, Reason> {
         let mut found = Vec::new();
         for above in above {
             let Ok(directory) = self.open(above, OFlags::RDONLY | OFlags::DIRECTORY) else { continue };
             let names = names(directory.as_fd()).map_err(|errno| reason("read directory", above, errno))?;
             for name in names {
-                let name = name.to_string_lossy();
-                if is_match(pattern, &name)? {
-                    found.push(format!("{above}/{name}"));
+                if is_match(pattern, &name.to_string_lossy())? {
+                    found.push([above, b"/".as_slice(), name.to_bytes()].concat());
                 }
             }
         }
         Ok(found)
     }
 
-    fn has_exceptions_below(&self, path: &str) -> bool {
-        let parts = path.split('/').filter(|part| !part.is_empty());
-        parts.fold(self.ignore.root(), |above, part| self.ignore.enter(&above, part.as_bytes())).may_include()
+    /// Whether there is something that is not left out, neither by its name nor by the name that links lead to.
+    fn is_there(&self, path: &[u8]) -> bool {
+        let Ok(found) = self.open(path, OFlags::PATH) else { return false };
+        let real = self.real_path(&found).unwrap_or_else(|| path.to_vec());
+        [path, &real].iter().all(|path| !self.is_left_out(path))
+    }
+
+    fn is_left_out(&self, path: &[u8]) -> bool {
+        let text = String::from_utf8_lossy(path);
+        !text.is_empty() && self.ignore.excludes(&text) && !self.directory(path).may_include()
+    }
+
+    /// What a directory is to the ignore file.
+    fn directory(&self, path: &[u8]) -> Directory {
+        let parts = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty());
+        parts.fold(self.ignore.root(), |above, part| self.ignore.enter(&above, part))
+    }
+
+    /// The path of what was found, without links in it.
+    fn real_path(&self, found: &OwnedFd) -> Option<Vec<u8>> {
+        let name = |file: &OwnedFd| {
+            let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+            std::fs::read_link(link).ok().map(|path| path.into_os_string().into_encoded_bytes())
+        };
+        let (root, path) = (name(&self.root)?, name(found)?);
+        path.strip_prefix(root.strip_suffix(b"/").unwrap_or(&root)).map(<[u8]>::to_vec)
     }
 
     /// Opens a path, through links inside the tree.
     ///
     /// # Errors
     /// As openat2(2).
-    pub fn open(&self, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
-        in_root::open(self.root.as_fd(), path_of(path), flags | OFlags::CLOEXEC, RESOLVE)
+    pub fn open(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+        let path = if path.is_empty() { b"/" } else { path };
+        in_root::open(self.root.as_fd(), path, flags | OFlags::CLOEXEC, RESOLVE)
     }
 
     fn gather_one(
         &self,
-        path: String,
+        path: Vec<u8>,
         exclude: &Ignore,
         mut scan: Option<&mut Scan>,
     ) -> Result<Source, Reason> {
         let found = self.open(&path, OFlags::PATH).map_err(|errno| reason("open", &path, errno))?;
         let stat = fstat(&found).map_err(|errno| reason("look at", &path, errno))?;
-        let mut source =
-            Source { name: path.rsplit('/').next().unwrap_or_default().into(), path, entries: Vec::new() };
+        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default().to_vec();
+        let real = self.real_path(&found).unwrap_or_else(|| path.clone());
+        let mut source = Source { name, path, entries: Vec::new() };
         let mut entry = Entry { path: Vec::new(), stat, link: Vec::new(), digest: None };
         if entry.file_type() == FileType::Directory {
             source.entries.push(entry);
-            self.gather_below(&mut source, exclude, scan)?;
+            self.gather_below(&mut source, &real, exclude, scan)?;
+            return Ok(source);
+        }
+        if exclude.excludes(&String::from_utf8_lossy(&source.name)) {
             return Ok(source);
         }
         if let Some(scan) = scan.as_mut().filter(|_| entry.file_type() == FileType::RegularFile) {
@@ -164,14 +201,14 @@ impl Tree {
     fn gather_below(
         &self,
         source: &mut Source,
+        real: &[u8],
         exclude: &Ignore,
         mut scan: Option<&mut Scan>,
     ) -> Result<(), Reason> {
         let directory = self
             .open(&source.path, OFlags::RDONLY | OFlags::DIRECTORY)
             .map_err(|errno| reason("open directory", &source.path, errno))?;
-        let parts = source.path.split('/').filter(|part| !part.is_empty());
-        let start = parts.fold(self.ignore.root(), |above, part| self.ignore.enter(&above, part.as_bytes()));
+        let start = self.directory(real);
         let mut filter =
             Filter { rules: [&self.ignore, exclude], levels: Vec::new(), start: [start, exclude.root()] };
         let mut failed = None;
@@ -196,17 +233,12 @@ impl Tree {
 
 const RESOLVE: ResolveFlags = ResolveFlags::NO_MAGICLINKS;
 
-fn path_of(path: &str) -> &str {
-    if path.is_empty() { "/" } else { path }
-}
-
 fn entry_of(found: &Found<'_>, scan: Option<&mut Scan>) -> Result<Entry, Reason> {
-    let shown = || String::from_utf8_lossy(found.path).into_owned();
     let mut entry = Entry { path: found.path.to_vec(), stat: found.stat, link: Vec::new(), digest: None };
     match found.file_type() {
         FileType::Symlink => {
             let link = readlinkat(found.parent, found.name, Vec::new());
-            entry.link = link.map_err(|errno| reason("read link", &shown(), errno))?.into_bytes();
+            entry.link = link.map_err(|errno| reason("read link", found.path, errno))?.into_bytes();
         }
         FileType::RegularFile => {
             if let Some(scan) = scan {
@@ -215,7 +247,7 @@ fn entry_of(found: &Found<'_>, scan: Option<&mut Scan>) -> Result<Entry, Reason>
                     Ok(rustix::fs::openat(found.parent, found.name, flags, Mode::empty())?)
                 };
                 let digest = scan.digest(&found.stat, open);
-                entry.digest = Some(digest.map_err(|error| reason("read", &shown(), error))?);
+                entry.digest = Some(digest.map_err(|error| reason("read", found.path, error))?);
             }
         }
         _ => {}
@@ -320,7 +352,9 @@ mod tests {
         let exclude = Ignore::of_patterns(&exclude).expect("patterns");
         let sources = tree.gather(sources, &exclude, None)?;
         let entries = sources.iter().flat_map(|source| {
-            let path = |entry: &Entry| format!("{}:{}", source.path, String::from_utf8_lossy(&entry.path));
+            let path = |entry: &Entry| {
+                format!("{}:{}", String::from_utf8_lossy(&source.path), String::from_utf8_lossy(&entry.path))
+            };
             source.entries.iter().map(path).collect::<Vec<_>>()
         });
         Ok(entries.collect())

@@ -3,6 +3,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use holm_engine::{Engine, signals};
 use holm_spec::signal;
@@ -16,6 +18,8 @@ use crate::several;
 
 /// Workloads that are started at a time: enough that a few that hang are not all.
 const STARTERS: usize = 16;
+/// How long starts that have begun may take when the service ends.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Start workloads by their policy after a boot, and watch over keepers
 #[derive(Debug, clap::Parser)]
@@ -35,11 +39,11 @@ pub fn run(_: Args, context: &Context) -> Result<u8, CommandError> {
     let told = signals::descriptor(&[signal::TERM, signal::INT]).map_err(|errno| failed(errno.into()))?;
     let engine = context.repaired_engine()?;
     let mut supervisor = engine.supervisor()?;
-    let is_over = start_after_boot(&engine, context)?;
+    let starters = start_after_boot(&engine, context)?;
     while let Some(repairs) = supervisor.next_repair(std::os::fd::AsFd::as_fd(&told))? {
         repairs.iter().for_each(|repair| context.printer.note(repair));
     }
-    is_over.store(true, Ordering::Relaxed);
+    starters.end();
     match service_install::goes_down() {
         true => end_all(&engine, context),
         false => Ok(0),
@@ -48,9 +52,10 @@ pub fn run(_: Args, context: &Context) -> Result<u8, CommandError> {
 
 /// Starts what a boot has ended beside everything else: a volume or a plugin that hangs holds up its own workload, and neither
 /// the watch nor others. Nothing more is started once the flag is set.
-fn start_after_boot(engine: &Engine, context: &Context) -> Result<Arc<AtomicBool>, CommandError> {
+fn start_after_boot(engine: &Engine, context: &Context) -> Result<Starters, CommandError> {
     let groups = engine.ended_by_boot()?;
     let starters = groups.len().min(STARTERS);
+    let mut threads = Vec::new();
     let (groups, is_over) = (Arc::new(Mutex::new(groups.into_iter())), Arc::new(AtomicBool::new(false)));
     for _ in 0..starters {
         let starter = Starter {
@@ -60,9 +65,26 @@ fn start_after_boot(engine: &Engine, context: &Context) -> Result<Arc<AtomicBool
             is_over: is_over.clone(),
         };
         let begun = std::thread::Builder::new().spawn(move || starter.run());
-        begun.map_err(|error| CommandError::system("make a thread", error))?;
+        threads.push(begun.map_err(|error| CommandError::system("make a thread", error))?);
     }
-    Ok(is_over)
+    Ok(Starters { is_over, threads })
+}
+
+/// Those who start workloads.
+struct Starters {
+    is_over: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Starters {
+    /// Lets nobody begin another one, and waits a while for what has begun: it is to be ended like the others.
+    fn end(self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        let deadline = Instant::now() + PATIENCE;
+        while self.threads.iter().any(|thread| !thread.is_finished()) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
 }
 
 /// What starts one group after the other.
@@ -76,13 +98,19 @@ struct Starter {
 impl Starter {
     fn run(&self) {
         while let Some(group) = self.next() {
-            group.iter().for_each(|config| self.start(config));
+            for config in group.iter().take_while(|_| !self.is_over()) {
+                self.start(config);
+            }
         }
     }
 
     fn next(&self) -> Option<Vec<Config>> {
         let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
-        groups.next().filter(|_| !self.is_over.load(Ordering::Relaxed))
+        groups.next().filter(|_| !self.is_over())
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed)
     }
 
     fn start(&self, config: &Config) {

@@ -20,9 +20,8 @@ use holm_sys::rustix::thread::{
 use holm_sys::{Errno, process, socket};
 
 use super::finish::{self, Descriptors};
-use super::{await_parent, become_root, enter_groups, leave_session_keyring, report, terminal};
+use super::{await_parent, enter_groups, leave_session_keyring, report, terminal};
 use crate::process::{ProcessPlan, Stdio};
-use crate::seccomp::Program;
 use crate::step::{At, Failure, Step, encode_process};
 
 /// Everything that a joining process needs.
@@ -41,6 +40,9 @@ pub(crate) struct Join<'a> {
     pub sync: BorrowedFd<'a>,
     /// The host's `proc`, if labels are to be set through it.
     pub proc: Option<BorrowedFd<'a>>,
+    /// The listener of the second stage's filter is taken out of this stage, which shares its descriptors: a parent that has no
+    /// rights on the host may not trace the second.
+    pub lends_listener: bool,
     /// Descriptors that the steps need, ascending; everything else is closed first.
     pub kept: &'a [i32],
 }
@@ -63,27 +65,22 @@ impl Join<'_> {
         await_parent(self.sync)?;
         move_into_thread_name_spaces(self.target, self.namespaces).at(Step::JoinNamespaces)?;
         if self.changes_user {
-            become_root(self.process.keeps_groups)?;
+            // Never to be looked into, not for a moment: the host's `/proc` is not needed here.
+            process::become_root(self.process.keeps_groups).at(Step::NamespaceRoot)?;
             set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Step::Dumpable)?;
         }
         self.limit_rights()?;
-        let descriptors = if self.lends_listener() { Table::Shared } else { Table::Copied };
+        let descriptors = if self.lends_listener { Table::Shared } else { Table::Copied };
         let born_inside =
             process::clone_sibling(Namespaces::NONE, descriptors, || report(self.sync, self.steps()))
                 .at(Step::BearInside)?;
-        if self.lends_listener() {
+        if self.lends_listener {
             // For whoever takes the listener out of it. Nobody inside sees this process.
             set_dumpable_behavior(DumpableBehavior::Dumpable).at(Step::Dumpable)?;
         }
         let packet = encode_process(born_inside.pid.as_raw_nonzero().get());
         socket::send_descriptor(self.sync, &packet, born_inside.pidfd.as_fd()).at(Step::BearInside)?;
-        if self.lends_listener() { self.stay() } else { Ok(()) }
-    }
-
-    /// Whether the listener of the second stage's filter is taken out of this stage, which shares its descriptors: the
-    /// second may not be traced, not even by a parent that has no rights on the host.
-    pub fn lends_listener(&self) -> bool {
-        self.process.seccomp.as_ref().is_some_and(Program::has_listener)
+        if self.lends_listener { self.stay() } else { Ok(()) }
     }
 
     /// Until the parent has the listener and ends this process, or has ended itself.
@@ -111,7 +108,7 @@ impl Join<'_> {
 
     /// The second stage.
     fn steps(&self) -> Result<std::convert::Infallible, Failure> {
-        if self.lends_listener() {
+        if self.lends_listener {
             // What is closed here the first stage may still need.
             await_parent(self.sync)?;
         }

@@ -11,7 +11,7 @@ use holm_build::ignore::Ignore;
 use holm_build::solve::{Progress, Request};
 use holm_build::variables::Given;
 use holm_engine::registry::Connections;
-use holm_engine::{BuildSurroundings, Engine, NetworkChoice, signals};
+use holm_engine::{BuildSurroundings, Engine, NetworkChoice};
 use holm_spec::event::EventKind;
 use holm_spec::{Reference, signal};
 
@@ -41,8 +41,6 @@ pub(super) fn run(args: &Args, input: Input, context: &Context) -> Result<u8, Co
     let directory = input.directory.map(std::fs::canonicalize).transpose();
     let directory = directory.map_err(|error| CommandError::system("find the context", error))?;
     let engine = context.repaired_engine()?;
-    let told = signals::descriptor(&[signal::TERM, signal::INT])
-        .map_err(|errno| CommandError::system("take signals", errno))?;
     let request = Request {
         dockerfile: &input.dockerfile,
         given: input.given,
@@ -62,7 +60,7 @@ pub(super) fn run(args: &Args, input: Input, context: &Context) -> Result<u8, Co
         isolation,
         network: networks,
         fetch: &fetch,
-        signals: std::os::fd::AsFd::as_fd(&told),
+        signals: &[signal::TERM, signal::INT],
     };
     let mut shown = Shown::new(args.quiet);
     let built = engine.build(&request, &surroundings, &mut shown)?;
@@ -82,7 +80,13 @@ pub(super) fn run(args: &Args, input: Input, context: &Context) -> Result<u8, Co
 }
 
 fn names(texts: &[String]) -> Result<Vec<Reference>, CommandError> {
-    texts.iter().map(|text| image::reference(text)).collect()
+    let name = |text: &String| match image::reference(text)? {
+        name if name.digest().is_some() => {
+            Err(CommandError::flag("tag", format!("`{text}` has a digest, which only what is built has")))
+        }
+        name => Ok(name),
+    };
+    texts.iter().map(name).collect()
 }
 
 /// What `RUN` reaches: as it is said of a build, and where that is.
