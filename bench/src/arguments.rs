@@ -53,6 +53,8 @@ pub enum Bench {
     Many,
     /// CPU time of importing a tarball.
     Import,
+    /// Builds of which nothing changed, beside buildah and find.
+    Build,
     /// Converting a layer's tar to EROFS, beside mkfs.erofs and tar.
     Convert,
     /// Mounting an image of two layers, ready for a container.

@@ -65,6 +65,7 @@ const BENCHES: &[(Bench, BenchFunction)] = &[
     (Bench::Memory, benches::memory::measure),
     (Bench::Many, benches::many::measure),
     (Bench::Import, benches::import::measure),
+    (Bench::Build, benches::build::measure),
     (Bench::Convert, benches::convert::measure),
     (Bench::Mount, benches::mount::measure),
     (Bench::Pull, benches::pull::measure),

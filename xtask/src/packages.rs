@@ -83,6 +83,7 @@ impl Purpose {
             ],
             Self::Bench => &[
                 "busybox-static",
+                "buildah",
                 "crun",
                 "docker-registry",
                 "erofs-utils",

@@ -1,5 +1,6 @@
 //! The benches: one file for each promise.
 
+pub mod build;
 pub mod convert;
 pub mod dns;
 pub mod exec;

@@ -94,11 +94,13 @@ pub fn report(report: &PruneReport) -> String {
     let workloads = report.workloads.iter().map(|id| format!("{id}\n")).collect::<String>();
     let images = report.images.iter().map(line).collect::<String>();
     let compressed = report.compressed.iter().map(|digest| format!("{digest}\n")).collect::<String>();
+    let steps = if report.steps > 0 { format!("{}\n", report.steps) } else { String::new() };
     let mut text = String::new();
     for (title, lines) in [
         ("Deleted Containers", workloads),
         ("Deleted Images", images),
         ("Deleted compressed layers", compressed),
+        ("Deleted steps of builds", steps),
     ] {
         if !lines.is_empty() {
             text.push_str(&format!("{title}:\n{lines}\n"));

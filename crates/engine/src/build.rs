@@ -140,6 +140,8 @@ impl Engine {
         surroundings: &BuildSurroundings<'_>,
         progress: &mut dyn Progress,
     ) -> std::result::Result<Built, holm_build::Error> {
+        // Without it a step may go before its image has a name; then the build fails, and nothing else does.
+        let _building = self.store.building();
         solve::build(request, &self.store, &Runner { engine: self, surroundings }, progress)
     }
 }

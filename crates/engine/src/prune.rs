@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use holm_spec::workload::{Config, Status};
 use holm_spec::{Digest, Id, Timestamp};
-use holm_store::{Limit, ObjectUsage, Removed};
+use holm_store::{Limit, ObjectUsage, OldSteps, Removed};
 use holm_sys::fail_point;
 use holm_sys::usage::Usage;
 
@@ -32,7 +32,7 @@ pub struct PruneRequest<'a> {
     pub workloads: bool,
     /// Images.
     pub images: Option<Extent>,
-    /// Compressed layers.
+    /// Compressed layers, and steps of builds: what only saves time.
     pub compressed: bool,
     /// Only what was made before.
     pub until: Option<Timestamp>,
@@ -49,6 +49,8 @@ pub struct PruneReport {
     pub images: Vec<Removed>,
     /// Compressed layers.
     pub compressed: Vec<Digest>,
+    /// Steps of builds, how many.
+    pub steps: usize,
     /// Bytes on the disk.
     pub bytes: u64,
 }
@@ -100,6 +102,12 @@ impl Engine {
             let goes = |used: Timestamp| request.until.is_none_or(|until| used < until);
             let layers = usage.compressed.iter().filter(|layer| goes(layer.used));
             report.add(exclusive.prune_compressed(layers)?);
+            let now = Timestamp::from_nanos(holm_sys::process::now());
+            let old = OldSteps::Before(request.until.unwrap_or(now));
+            (report.steps, report.bytes) = {
+                let (steps, bytes) = exclusive.prune_steps(old, &users)?;
+                (steps, report.bytes + bytes)
+            };
         }
         if let Some(extent) = request.images {
             let goes = |image: &&ObjectUsage| {

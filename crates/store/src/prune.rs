@@ -1,6 +1,6 @@
 //! Pruning: what nobody uses goes, all of it or as much as it takes to keep to a size.
 //!
-//! Order of what goes to keep to a size, the one that was used longest ago first: compressed layers, images without a
+//! Order of what goes to keep to a size, the one that was used longest ago first: compressed layers, steps of builds, images without a
 //! name, and, if the caller says so, images with names. What a workload or another lease uses never goes, nor do kernels.
 //!
 //! Images go in one removal (see `remove`): all names first and durably, then all content. A crash in between leaves what
@@ -16,6 +16,7 @@ use crate::collect::ImageUser;
 use crate::error::Result;
 use crate::image::Sort;
 use crate::remove::{Plan, Removed};
+use crate::step::OldSteps;
 use crate::store::Exclusive;
 use crate::usage::{CompressedUsage, ObjectUsage, StoreUsage};
 
@@ -90,6 +91,9 @@ impl Exclusive<'_> {
         let usage = self.store.usage()?;
         let excess = usage.content.saturating_sub(limit.size);
         let mut pruned = self.prune_compressed(first(&usage, excess))?;
+        if excess > pruned.bytes {
+            pruned.bytes += self.prune_steps(OldSteps::Enough(excess - pruned.bytes), used_by)?.1;
+        }
         let chosen = oldest(&usage, excess.saturating_sub(pruned.bytes), limit, used_by);
         let images = self.prune_images(&chosen, used_by)?;
         pruned.bytes += images.bytes;

@@ -4,28 +4,31 @@
 //! steps/<hex of the key>              StepRecord; its time of modification is when it was used last
 //! steps/<hex of the key>.<diff-id>    what a later record has replaced: a build may still be about to name its layer
 //! ```
-//! A record is a root: its layer stays until the record goes ([`Store::prune_steps`]). One that is damaged, or whose layer is,
+//! A record is a root: its layer stays until the record goes ([`Exclusive::prune_steps`]). One that is damaged, or whose layer is,
 //! is as if it were not there, and the step is made again.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use holm_spec::image::{Descriptor, ImageConfiguration, MediaType};
 use holm_spec::{Digest, Reference, Timestamp};
 use holm_sys::file::{Durability, ensure_directory, read_limited, replace};
+use holm_sys::lock::{Lock, Mode};
 use serde::{Deserialize, Serialize};
 
 use crate::blob::{DOCUMENT_LIMIT, remove_file};
-use crate::collect::Content;
+use crate::collect::{Content, ImageUser};
 use crate::document::{canonical, descriptor};
 use crate::error::{Error, Kind, Result};
 use crate::import::check_taggable;
 use crate::layer::{Ingested, chain_ids};
-use crate::store::Store;
+use crate::store::{Exclusive, Store};
 
 const VERSION: u32 = 1;
+/// Held by whoever builds, so that no step goes that it has found.
+const BUILDS: &str = "builds";
 
 /// A layer of an image that is being built.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,29 +151,12 @@ impl Store {
         Ok(id)
     }
 
-    /// Forgets steps, the least recently used first, until those that are left are at most `keep` bytes of layers; how many.
-    /// What only they needed goes with the next collection.
+    /// Lets nobody prune steps until this is dropped: a build has found some, and names their layers at its end only.
     ///
     /// # Errors
-    /// What reading and removing report.
-    pub fn prune_steps(&self, keep: u64) -> Result<usize> {
-        let mut steps = Vec::new();
-        for name in self.file_names(&self.paths().steps())? {
-            let path = self.paths().steps().join(name);
-            let used = path.metadata().and_then(|about| about.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
-            let size = self.read_step(&path)?.map_or(0, |record| record.tar_size);
-            steps.push((std::cmp::Reverse(used), size, path));
-        }
-        steps.sort();
-        let (mut kept, mut removed) = (0_u64, 0);
-        for (_, size, path) in steps {
-            kept = kept.saturating_add(size);
-            if kept > keep {
-                let removal = remove_file(&path, || format!("remove `{}`", path.display()));
-                removed += usize::from(removal?);
-            }
-        }
-        Ok(removed)
+    /// [`Kind::Locked`].
+    pub fn building(&self) -> Result<Lock> {
+        Ok(Lock::acquire(&self.paths().locks().join(BUILDS), Mode::Shared)?)
     }
 
     /// Keeps the record of another layer of that key under another name.
@@ -201,13 +187,81 @@ impl Store {
     }
 }
 
+/// Which steps go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OldSteps {
+    /// All that were used before.
+    Before(Timestamp),
+    /// The least recently used, until their archives are so many bytes.
+    Enough(u64),
+}
+
+impl Exclusive<'_> {
+    /// Forgets steps, and removes the layers that only they needed; none while anybody builds. How many went, and how many bytes on
+    /// the disk.
+    ///
+    /// # Errors
+    /// As [`Exclusive::prune_images`].
+    pub fn prune_steps(&self, which: OldSteps, used_by: &[ImageUser]) -> Result<(usize, u64)> {
+        let lock = self.store.paths().locks().join(BUILDS);
+        let alone = Lock::acquire_within(&lock, Mode::Exclusive, Duration::ZERO);
+        let Ok(_alone) = alone else { return Ok((0, 0)) };
+        let chosen = self.store.old_steps(which)?;
+        if chosen.is_empty() {
+            return Ok((0, 0));
+        }
+        // What a damaged image needs is not known.
+        self.reachable(used_by)?;
+        let mut candidates = Content::default();
+        for (path, record) in &chosen {
+            candidates.add_step(record);
+            remove_file(path, || format!("remove `{}`", path.display()))?;
+        }
+        let removed = self.remove_content(&candidates, &self.reachable(used_by)?)?;
+        Ok((chosen.len(), removed.bytes))
+    }
+}
+
+impl Store {
+    fn old_steps(&self, which: OldSteps) -> Result<Vec<(PathBuf, StepRecord)>> {
+        let mut steps = Vec::new();
+        for name in self.file_names(&self.paths().steps())? {
+            let path = self.paths().steps().join(name);
+            let used = path.metadata().and_then(|about| about.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+            if let Some(record) = self.read_step(&path)? {
+                steps.push((used, path, record));
+            }
+        }
+        steps.sort_by_key(|(used, ..)| *used);
+        let mut bytes = 0_u64;
+        steps.retain(|(used, _, record)| match which {
+            OldSteps::Before(time) => of_time(*used) < time,
+            OldSteps::Enough(enough) => {
+                let goes = bytes < enough;
+                bytes = bytes.saturating_add(record.tar_size);
+                goes
+            }
+        });
+        Ok(steps.into_iter().map(|(_, path, record)| (path, record)).collect())
+    }
+}
+
+fn of_time(time: SystemTime) -> Timestamp {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_nanos(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+}
+
 impl Content {
+    fn add_step(&mut self, record: &StepRecord) {
+        self.layers.extend(chain_ids(&record.chain()));
+        self.layers.extend(record.chain());
+    }
+
     /// Adds the layers of all steps.
     pub(crate) fn add_steps(&mut self, store: &Store) -> Result<()> {
         for name in store.file_names(&store.paths().steps())? {
             if let Some(record) = store.read_step(&store.paths().steps().join(name))? {
-                self.layers.extend(chain_ids(&record.chain()));
-                self.layers.extend(record.chain());
+                self.add_step(&record);
             }
         }
         Ok(())
@@ -242,8 +296,13 @@ mod tests {
         assert_eq!(store.step(&second, &[below.diff_id]).expect("a step"), Some(above));
         let removed = store.exclusive().expect("alone").repair(&[]).expect("a repair");
         assert!(store.step(&second, &[below.diff_id]).expect("a step").is_some(), "{removed:?}");
-        assert_eq!(store.prune_steps(0).expect("pruned"), 2);
-        store.exclusive().expect("alone").repair(&[]).expect("a repair");
+        let exclusive = store.exclusive().expect("alone");
+        let building = store.building().expect("somebody builds");
+        assert_eq!(exclusive.prune_steps(OldSteps::Enough(u64::MAX), &[]).expect("pruned").0, 0);
+        drop(building);
+        assert_eq!(exclusive.prune_steps(OldSteps::Before(Timestamp::NEVER), &[]).expect("pruned").0, 0);
+        let (count, bytes) = exclusive.prune_steps(OldSteps::Enough(u64::MAX), &[]).expect("pruned");
+        assert_eq!((count, bytes > 0), (2, true));
         assert!(store.layer_keys(&[below.diff_id]).is_err(), "nobody needs it any more");
     }
 

@@ -423,3 +423,25 @@ fn builds_beside_each_other_do_not_disturb_each_other() {
     assert!(site.build(&[]).contains(" x\n"), "one step has a cache twice");
     assert_eq!(site.holm.workloads(), Vec::<String>::new());
 }
+
+#[test]
+fn names_of_stages_mean_what_they_mean_where_they_stand() {
+    let dockerfile = "FROM base AS one\nRUN echo first >/f\nFROM base AS two\nRUN --mount=type=bind,from=one,target=/o cp /o/f /f; echo second >>/f\n\
+        FROM base\nCOPY --from=0 /f /zero\nCOPY --from=TWO /f /two\nRUN --mount=type=bind,from=two,source=f,target=/m cat /m >/got\n";
+    let site = Site::new(&[("Dockerfile", dockerfile)]);
+    site.build(&["-t", "app"]);
+    assert_eq!(site.sh("app", "cat /zero /two /got"), "first\nfirst\nsecond\nfirst\nsecond");
+}
+
+#[test]
+fn steps_stay_until_they_are_pruned() {
+    let site = Site::new(&[("Dockerfile", "FROM base\nRUN echo x >/x\nCOPY f /\n"), ("f", "x")]);
+    site.build(&["-t", "app"]);
+    site.holm.ok(["rmi", "app"]);
+    assert!(site.build(&[]).contains("0 steps made, 2 cached"));
+    let pruned = site.holm.ok(["system", "prune", "-f"]);
+    assert!(pruned.contains("Deleted steps of builds:\n2\n") && !pruned.ends_with(" 0B"), "{pruned}");
+    assert!(site.build(&["-t", "app"]).contains("2 steps made, 0 cached"));
+    site.holm.ok(["system", "prune", "-f"]);
+    assert_eq!(site.sh("app", "cat /x /f"), "x\nx", "what an image needs stays");
+}

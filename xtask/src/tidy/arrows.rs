@@ -19,8 +19,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("registry", &["spec", "sys", "tar", "store"]),
     // The client only to fetch what a mirror has not.
     ("registry-server", &["spec", "sys", "registry"]),
-    ("build", &["spec", "sys", "tar", "store", "files"]),
     ("files", &["spec", "sys", "tar", "runtime"]),
+    ("build", &["spec", "sys", "tar", "store", "files"]),
     ("keeper", &["spec", "sys", "runtime", "network", "volume", "vmm"]),
     ("guest", &["spec", "sys", "files", "runtime", "network"]),
     // The keeper and the guest agent are known by their messages only, which are in `spec`.

@@ -87,6 +87,11 @@ impl Holm {
         self.directory.join("apart")
     }
 
+    /// Builds the Dockerfile of a directory.
+    pub fn build(&self, context: &Path) -> Launch {
+        self.command(["build", "--quiet", "--network", "none"]).with([context])
+    }
+
     /// Starts a container that runs `true`.
     pub fn run(&self) -> Launch {
         self.command(["run", "--rm", "--network", "none", IMAGE, "true"])

@@ -32,12 +32,11 @@ impl Build<'_> {
     pub(super) fn layers_of(
         &mut self,
         plan: &Plan,
-        from: &str,
+        from: &Word,
         position: Position,
     ) -> Result<Vec<BuiltLayer>> {
-        let uses = plan.stages.iter().flat_map(|stage| &stage.uses);
-        let origin = uses.filter(|used| used.place.text == from).map(|used| used.origin.clone()).next();
-        match origin.unwrap_or_else(|| Origin::Image(from.to_owned())) {
+        let used = plan.stages[self.current].uses.iter().find(|used| used.place == *from);
+        match used.expect("what a stage uses was planned").origin.clone() {
             Origin::Stage(number) => Ok(self.stages.get(&number).expect("it is needed").layers.clone()),
             Origin::Scratch => Ok(Vec::new()),
             Origin::Context(name) => Err(fault(position, format!("context `{name}` is not there yet"))),
@@ -86,7 +85,7 @@ impl Build<'_> {
         let Some(from) = &copy.from else {
             return self.take_context(state, &copy.files, false, title, position);
         };
-        let layers = self.layers_of(plan, &from.text, position)?;
+        let layers = self.layers_of(plan, from, position)?;
         let sources: Vec<&str> = copy.files.sources.iter().map(|word| word.text.as_str()).collect();
         let identity = json!({ "layers": diff_ids(&layers), "paths": sources });
         self.transfer(state, &copy.files, false, identity, title, position, &mut |build, exclude| {

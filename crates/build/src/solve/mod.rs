@@ -98,7 +98,11 @@ pub fn build(
     progress: &mut dyn Progress,
 ) -> std::result::Result<Built, Error> {
     let mut build = Build::new(request, store, runner, progress);
-    build.run().map_err(|fault| request.dockerfile.error(fault))
+    let built = build.run();
+    if let Some(scan) = build.scan.take() {
+        scan.keep();
+    }
+    built.map_err(|fault| request.dockerfile.error(fault))
 }
 
 struct Build<'a> {
@@ -109,6 +113,8 @@ struct Build<'a> {
     context: Option<Tree>,
     scan: Option<Scan>,
     stages: BTreeMap<usize, State>,
+    /// The number of the stage that is being built.
+    current: usize,
     steps: (usize, usize),
 }
 
@@ -127,7 +133,17 @@ impl<'a> Build<'a> {
         progress: &'a mut dyn Progress,
     ) -> Self {
         let stages = BTreeMap::new();
-        Self { request, store, runner, progress, context: None, scan: None, stages, steps: (0, 0) }
+        Self {
+            request,
+            store,
+            runner,
+            progress,
+            context: None,
+            scan: None,
+            stages,
+            current: 0,
+            steps: (0, 0),
+        }
     }
 
     fn run(&mut self) -> Result<Built> {
@@ -137,9 +153,6 @@ impl<'a> Build<'a> {
         let mut plan = Plan::new(dockerfile, &globals, self.request.given.stage.as_deref(), &contexts)?;
         let end = plan.target + 1;
         self.stages_before(&mut plan, end, &globals)?;
-        if let Some(scan) = self.scan.take() {
-            scan.keep();
-        }
         let position = dockerfile.stages[plan.target].span.start;
         let target = self.stages.remove(&plan.target).expect("the target is needed");
         let id = self.assemble(target).map_err(|reason| fault(position, reason))?;
@@ -176,6 +189,7 @@ impl<'a> Build<'a> {
             plan.add_triggers(dockerfile, &BTreeSet::new(), number, &expressions)?;
             self.stages_before(plan, number, globals)?;
         }
+        self.current = number;
         let name = stage.name.as_ref().map_or_else(|| format!("stage-{number}"), |name| name.name.clone());
         let triggers = plan.stages[number].triggers.clone();
         let all: Vec<&Instruction> = triggers.iter().chain(&stage.instructions).collect();

@@ -9,7 +9,7 @@ use super::state::State;
 use super::transfer::Transfer;
 use super::tree::Source;
 use super::{Build, chain, diff_ids, fault};
-use crate::dockerfile::{Mount, MountKind, Network, Program, Run, Security, path};
+use crate::dockerfile::{Mount, MountKind, Network, Program, Run, Security, Word, path};
 use crate::error::Result;
 use crate::expanded::Expander;
 use crate::ignore::Ignore;
@@ -56,8 +56,9 @@ impl Build<'_> {
             mounts: Vec::new(),
         };
         let mut ingredients = Vec::new();
-        for mount in &mounts {
-            let (mount, ingredient) = self.mount(state, plan, mount, position)?;
+        for (mount, flag) in mounts.iter().zip(&run.mounts) {
+            let from = mount.from.clone().map(|text| Word { text, position: flag.text.position });
+            let (mount, ingredient) = self.mount(state, plan, (mount, from.as_ref()), position)?;
             step.mounts.extend(mount);
             ingredients.push(ingredient);
         }
@@ -96,7 +97,7 @@ impl Build<'_> {
         &mut self,
         state: &State,
         plan: &Plan,
-        mount: &Mount,
+        (mount, from): (&Mount, Option<&Word>),
         position: Position,
     ) -> Result<(Option<StepMount>, Value)> {
         let below = |target: &str| path::working_directory(&state.config.working_dir, target);
@@ -124,7 +125,7 @@ impl Build<'_> {
                 (one(target, source), shown.into())
             }
             MountKind::Secret => (self.secret(mount, target, owner, position)?, shown.into()),
-            MountKind::Bind => self.bind(plan, mount, target.ok_or_else(wanted)?, position)?,
+            MountKind::Bind => self.bind(plan, (mount, from), target.ok_or_else(wanted)?, position)?,
             MountKind::Ssh => return Err(fault(position, "`RUN --mount=type=ssh` is not there yet")),
         })
     }
@@ -183,7 +184,7 @@ impl Build<'_> {
     fn bind(
         &mut self,
         plan: &Plan,
-        mount: &Mount,
+        (mount, from): (&Mount, Option<&Word>),
         target: String,
         position: Position,
     ) -> Result<(Option<StepMount>, Value)> {
@@ -192,7 +193,7 @@ impl Build<'_> {
             return Err(fault(position, "a bind mount that can be written (`rw`) is not there yet"));
         }
         let step = |source| Some(StepMount { target: target.clone(), source, read_only: true });
-        let Some(from) = &mount.from else {
+        let Some(from) = from else {
             let layer = self.context_layer(&path, position)?;
             let identity = json!([target, layer.diff_id]);
             return Ok((step(MountSource::Layers(vec![layer], format!("/{CONTEXT}"))), identity));

@@ -12,12 +12,12 @@ use crate::size;
 #[derive(Debug, clap::Parser)]
 #[command(
     after_help = "What goes: workloads that do not run, images without a name, with -a all images that no workload
-uses, and compressed layers, which are a cache; with --volumes also volumes that nobody named and no
-workload has. Kernels stay.
+uses, and compressed layers and steps of builds, which are a cache; with --volumes also volumes that nobody
+named and no workload has. Kernels stay, and steps while anybody builds.
 
 With --keep-storage workloads stay, too, and only as much goes as it takes to keep images, kernels and
-compressed layers to a size, what was used longest ago first: compressed layers, then images without a
-name, then, with -a, images with names.
+compressed layers to a size, what was used longest ago first: compressed layers, then steps of builds, then
+images without a name, then, with -a, images with names.
 
 Filters: until=TIME (made before; compressed layers: used before), label=KEY[=VALUE], label!=KEY[=VALUE].
 
@@ -86,7 +86,7 @@ fn warning(args: &Args) -> String {
     if let Some(size) = args.keep_storage {
         let size = size::decimal(size);
         return format!(
-            "This will remove, until the store is not larger than {size}:\n  - compressed layers\n  - {images}\n"
+            "This will remove, until the store is not larger than {size}:\n  - compressed layers and steps of builds\n  - {images}\n"
         );
     }
     let filters = args.filter.iter().map(|filter| format!("  - {filter}\n")).collect::<String>();
@@ -97,6 +97,6 @@ fn warning(args: &Args) -> String {
     let volumes =
         if args.volumes { "  - all anonymous volumes not used by at least one container\n" } else { "" };
     format!(
-        "This will remove:\n  - all stopped containers\n{volumes}  - {images}\n  - compressed layers\n{filters}"
+        "This will remove:\n  - all stopped containers\n{volumes}  - {images}\n  - compressed layers and steps of builds\n{filters}"
     )
 }
