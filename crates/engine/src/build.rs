@@ -4,8 +4,9 @@
 //! an image of the layers below, without a name -> a workload of it, which runs -> the layer -> workload and image go
 //! <root>/builds/caches/<hex>    a directory that commands share (`RUN --mount=type=cache`), and `<hex>.lock` beside it
 //! <root>/builds/scans/<hex>     what the files of a context hold (`holm_build::solve`)
-//! <run>/builds/<name>/          a step that runs, by the name of its workload: `lock`, which its build holds; `images`, that are
-//!                               there for it alone; secrets as its command may see them
+//! <root>/builds/steps/<name>/   a step that runs, by the name of its workload: `lock`, which its build holds; `images`, that are
+//!                               there for it alone
+//! <run>/builds/<name>/          its secrets as its command may see them; in /dev/shm if <run> is on a disk
 //! ```
 //! Of a build that was killed the next command removes the workload with all that belongs to its step.
 
@@ -32,7 +33,7 @@ use holm_sys::lock::{Lock, Mode};
 use holm_sys::process::read_signal;
 use holm_sys::signals::{Held, descriptor};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{OFlags, ResolveFlags};
+use rustix::fs::{CWD, OFlags, RenameFlags, ResolveFlags, renameat_with};
 use serde_json::json;
 
 use crate::files::{connect, pipe};
@@ -74,34 +75,34 @@ impl Engine {
     }
 
     fn build_steps(&self) -> PathBuf {
-        self.layout.run.join("builds")
+        self.builds().join("steps")
     }
 
-    /// Removes what a step had. What cannot be removed now is reached by nothing.
+    /// Removes what a step had, and its record if nothing is left: else the next command goes on.
     fn end_step(&self, directory: &Path, images: &[Digest]) {
-        // Asked for behind the lock: nobody makes a workload meanwhile.
-        if let Ok(exclusive) = self.store.exclusive()
-            && let Ok(users) = self.image_users()
-        {
-            for image in images {
-                let _ = exclusive.remove(&image.to_string(), false, &users);
-            }
-        }
         let name = directory.file_name().unwrap_or_default().to_string_lossy();
         let _ = remove_tree(&self.secrets_of(&name));
-        let _ = remove_tree(directory);
+        if self.find(&name).is_err() && self.remove_step_images(images) {
+            let _ = remove_tree(directory);
+        }
+    }
+
+    fn remove_step_images(&self, images: &[Digest]) -> bool {
+        let Ok(exclusive) = self.store.exclusive() else { return false };
+        // Asked for behind the lock: nobody makes a workload meanwhile.
+        let Ok(users) = self.image_users() else { return false };
+        images.iter().all(|image| match exclusive.remove(&image.to_string(), false, &users) {
+            Ok(_) => true,
+            Err(error) => error.kind() == holm_store::Kind::NotFound,
+        })
     }
 
     /// Where the secrets of a step are: in memory, in whatever the other files of a boot are.
     fn secrets_of(&self, name: &str) -> PathBuf {
         const TMPFS: i64 = 0x0102_1994;
-        let run = self.build_steps();
+        let run = self.layout.run.join("builds");
         let is_memory = rustix::fs::statfs(&self.layout.run).is_ok_and(|about| about.f_type == TMPFS);
-        if is_memory {
-            run.join(name).join("secrets")
-        } else {
-            Path::new(MEMORY).join(format!("holm-{name}"))
-        }
+        if is_memory { run.join(name) } else { Path::new(MEMORY).join(format!("holm-{name}")) }
     }
 
     /// Removes what steps of builds have left that were killed; a line each.
@@ -110,7 +111,10 @@ impl Engine {
         for entry in fs::read_dir(self.build_steps()).into_iter().flatten().flatten() {
             let (directory, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
             let lock = directory.join(LOCK);
-            // Without a lock it is being made.
+            // Without a lock it is being made, or its maker was killed at that.
+            if !lock.exists() && is_older(&directory, UNLOCKED) {
+                let _ = fs::remove_dir(&directory);
+            }
             let Some(_lock) =
                 lock.exists().then(|| Lock::try_acquire(&lock, Mode::Exclusive).ok()).flatten().flatten()
             else {
@@ -197,6 +201,8 @@ impl Aside {
     }
 }
 
+/// How long a directory may be without its lock.
+const UNLOCKED: Duration = Duration::from_secs(60);
 const LOCK: &str = "lock";
 const IMAGES: &str = "images";
 
@@ -376,12 +382,7 @@ impl Runner<'_> {
             match Lock::try_acquire(&caches.join(format!("{name}-{number}.lock")), mode)? {
                 Some(lock) => {
                     aside.locks.push(lock);
-                    if ensure_is_new(&directory).map_err(failed)? {
-                        let (user, group) = cache.owner;
-                        let own = std::os::unix::fs::chown(&directory, Some(user), Some(group));
-                        let permissions = std::os::unix::fs::PermissionsExt::from_mode(cache.mode);
-                        own.and_then(|()| fs::set_permissions(&directory, permissions)).map_err(failed)?;
-                    }
+                    make_cache(&directory, cache).map_err(failed)?;
                     return Ok(directory);
                 }
                 None if cache.sharing == Sharing::Private => number += 1,
@@ -475,10 +476,27 @@ fn interrupted() -> Error {
     Error::new(Kind::Failed, "the build was interrupted")
 }
 
-fn ensure_is_new(directory: &Path) -> std::io::Result<bool> {
-    match fs::create_dir(directory) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
-        Err(error) => Err(error),
+fn is_older(path: &Path, age: Duration) -> bool {
+    let modified = path.metadata().and_then(|about| about.modified());
+    modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|since| since > age))
+}
+
+/// Makes a cache, whole from its first moment; fine if it is there.
+fn make_cache(directory: &Path, cache: &Cache) -> std::io::Result<()> {
+    if directory.exists() {
+        return Ok(());
+    }
+    let draft = directory.with_extension(encode_hex(&random_bytes::<8>()));
+    fs::create_dir(&draft)?;
+    let permissions = std::os::unix::fs::PermissionsExt::from_mode(cache.mode);
+    let made = std::os::unix::fs::chown(&draft, Some(cache.owner.0), Some(cache.owner.1))
+        .and_then(|()| fs::set_permissions(&draft, permissions))
+        .and_then(|()| Ok(renameat_with(CWD, &draft, CWD, directory, RenameFlags::NOREPLACE)?));
+    if made.is_err() {
+        let _ = fs::remove_dir(&draft);
+    }
+    match made {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
     }
 }

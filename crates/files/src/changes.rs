@@ -103,7 +103,11 @@ fn is_stub(found: &Found<'_>, ignored: &[String], stubs: &[String]) -> Result<bo
     }
     let failed = |errno| failed("read directory", found.path, errno);
     let directory = found.open_directory().map_err(failed)?;
-    is_hollow(directory.as_fd(), found.path, ignored, stubs).map_err(failed)
+    match is_hollow(directory.as_fd(), found.path, ignored, stubs) {
+        // Something else is in a directory's place.
+        Err(Errno::NOTDIR | Errno::LOOP | Errno::NOENT) => Ok(false),
+        hollow => hollow.map_err(failed),
+    }
 }
 
 fn is_hollow(

@@ -10,7 +10,7 @@ use std::path::Path;
 use holm_spec::runtime::{Process, Spec};
 use holm_sys::process::{Child, CloneOptions, Namespaces, clone};
 use holm_sys::rustix::fs::{FileType, Gid, Mode, OFlags, Uid, fchown, fstat, open};
-use holm_sys::rustix::thread::ThreadNameSpaceType;
+use holm_sys::rustix::thread::{CapabilitySet, ThreadNameSpaceType, capabilities};
 use holm_sys::{Errno, fail_point, socket};
 
 use crate::attributes;
@@ -25,7 +25,7 @@ use crate::namespaces::{NamespacePlan, write_oom_score};
 use crate::process::{Hold, ProcessPlan, Stdio};
 use crate::resctrl::Membership;
 use crate::rootfs::{Audience, MountPlan, Root, RootPlan, over_proc};
-use crate::rootless::{is_host_root, is_hosts_user_namespace, is_in_user_namespace};
+use crate::rootless::{is_hosts_user_namespace, is_in_user_namespace};
 use crate::seccomp::Program;
 use crate::step::{Failure, PROCEED, Step};
 use crate::user::{Identity, check_ids, read_in_root};
@@ -297,7 +297,7 @@ pub fn exec(exec: Exec<'_>, answer: &mut Answer<'_>) -> Result<Started> {
     let (ours, theirs) = socket::packet_pair().context(|| "make a socket to the process")?;
     plan.keep(&exec.preserved, theirs.as_raw_fd());
     let numbers = [exec.target.as_raw_fd()].into_iter().chain(proc.as_ref().map(AsRawFd::as_raw_fd));
-    let lends_listener = !is_host_root() && plan.seccomp.as_ref().is_some_and(Program::has_listener);
+    let lends_listener = !may_trace() && plan.seccomp.as_ref().is_some_and(Program::has_listener);
     let join = Join {
         target: exec.target,
         namespaces: namespaces.kinds,
@@ -343,6 +343,12 @@ fn bear(group: &Group, join: &Join<'_>) -> Result<Child> {
         }
         other => other.context(|| "make a process for the container"),
     }
+}
+
+/// Whether this process may look into any other one of the host.
+fn may_trace() -> bool {
+    let may = capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_PTRACE));
+    may && !is_in_user_namespace()
 }
 
 fn born_in(cgroup: Option<BorrowedFd<'_>>, join: &Join<'_>) -> Result<Child, Errno> {

@@ -434,6 +434,38 @@ fn names_of_stages_mean_what_they_mean_where_they_stand() {
 }
 
 #[test]
+fn several_sources_do_not_hide_each_other() {
+    let site = Site::new(&[
+        ("x/f", "one"),
+        ("y/f", "two"),
+        ("s1/n/in", "in"),
+        ("s2/n", "file"),
+        ("prod.env", "secret"),
+        ("README.md", "r"),
+    ]);
+    site.write(&[(".dockerignore", "*.env\n!**/README.md\n")]);
+    site.holm.host_shell(&format!("cd {}; ln x/f y/g", site.context())).ok();
+    for (dockerfile, words) in [
+        ("FROM base\nCOPY s1 s2 /d/\n", "cannot copy a file to `/d/n`, which is a directory"),
+        ("FROM base\nCOPY s2 s1 /d/\n", "cannot copy a directory to `/d/n`, which is none"),
+        ("FROM base\nCOPY prod.env /leak\n", "is not there, or left out"),
+        ("FROM base\nCOPY <<.wh.plain /etc/\nx\n.wh.plain\n", "cannot begin with `.wh.`"),
+        ("FROM base\nCOPY x /z/.wh..wh..opq/\n", "cannot begin with `.wh.`"),
+    ] {
+        site.write(&[("Dockerfile", dockerfile)]);
+        let outcome = site.call(&[]).run();
+        outcome.expect_code(1);
+        assert!(outcome.err().contains(words), "{dockerfile}: {}", outcome.err());
+    }
+    // Another name of a file whose first name something else has by now.
+    let dockerfile = "FROM base AS s\nCOPY x y /d/\nRUN rm /d/g; ln /d/f /g; mkdir /x /y; ln /d/f /x/f; echo other >/y/f; ln /d/f /y/g\n\
+        FROM base\nCOPY x y /d/\nCOPY --from=s /x /y /e/\n";
+    site.write(&[("Dockerfile", dockerfile)]);
+    site.build(&["-t", "app"]);
+    assert_eq!(site.sh("app", "cat /d/f /d/g /e/f /e/g"), "twooneother\ntwo");
+}
+
+#[test]
 fn steps_stay_until_they_are_pruned() {
     let site = Site::new(&[("Dockerfile", "FROM base\nRUN echo x >/x\nCOPY f /\n"), ("f", "x")]);
     site.build(&["-t", "app"]);

@@ -62,8 +62,11 @@ struct Layer<'a, 'o> {
     made: HashSet<Vec<u8>>,
     /// Whether a directory is there below.
     known: HashMap<Vec<u8>, bool>,
-    /// Files with several names, by device and inode.
+    /// Files with several names, by device and inode, and the other way round.
     names: HashMap<(u64, u64), Vec<u8>>,
+    numbers: HashMap<Vec<u8>, (u64, u64)>,
+    /// What it has that is no directory.
+    files: HashSet<Vec<u8>>,
     buffer: Vec<u8>,
 }
 
@@ -81,6 +84,8 @@ impl Transfer<'_> {
             made: HashSet::new(),
             known: HashMap::new(),
             names: HashMap::new(),
+            numbers: HashMap::new(),
+            files: HashSet::new(),
             buffer: vec![0; CHUNK],
         };
         let (path, is_directory) = layer.resolve(&self.destination)?;
@@ -121,8 +126,17 @@ pub fn directory(
         latest: None,
     };
     let writer = Writer::new(output);
-    let (made, known, names, buffer) = (HashSet::new(), HashMap::new(), HashMap::new(), Vec::new());
-    let mut layer = Layer { about: &about, below, writer, made, known, names, buffer };
+    let mut layer = Layer {
+        about: &about,
+        below,
+        writer,
+        made: HashSet::new(),
+        known: HashMap::new(),
+        names: HashMap::new(),
+        numbers: HashMap::new(),
+        files: HashSet::new(),
+        buffer: Vec::new(),
+    };
     let (path, _) = layer.resolve(path)?;
     layer.directories(&path)?;
     layer.writer.finish().map(drop).map_err(written)
@@ -224,6 +238,9 @@ impl Layer<'_, '_> {
             if self.made.contains(directory) {
                 continue;
             }
+            if self.files.contains(directory) {
+                return Err(format!("`{}` is there and no directory", shown(directory)));
+            }
             let header = match self.look(directory) {
                 Some(stat) if is_directory(&stat) => {
                     let mut header = header_of(directory, EntryKind::Directory, &stat);
@@ -252,6 +269,14 @@ impl Layer<'_, '_> {
     }
 
     fn begin(&mut self, mut header: Header) -> Result<(), Reason> {
+        check_names(&header.path)?;
+        // What has had this path has it no more.
+        if let Some(number) = self.numbers.remove(&header.path) {
+            self.names.remove(&number);
+        }
+        if header.kind != EntryKind::Directory {
+            self.files.insert(header.path.clone());
+        }
         if let Some(latest) = self.about.latest.filter(|latest| header.mtime.seconds >= *latest) {
             header.mtime = Mtime { seconds: latest, nanoseconds: 0 };
         }
@@ -260,6 +285,15 @@ impl Layer<'_, '_> {
 
     /// Nothing of another kind may be where something is to be.
     fn check_place(&mut self, path: &[u8], wants_directory: bool) -> Result<(), Reason> {
+        match wants_directory {
+            true if self.files.contains(path) => {
+                return Err(format!("cannot copy a directory to `{}`, which is none", shown(path)));
+            }
+            false if self.made.contains(path) => {
+                return Err(format!("cannot copy a file to `{}`, which is a directory", shown(path)));
+            }
+            _ => {}
+        }
         let above = path.iter().rposition(|byte| *byte == b'/').map_or(&path[..0], |at| &path[..at]);
         if !self.is_there(above) {
             return Ok(());
@@ -302,7 +336,6 @@ impl Layer<'_, '_> {
         if kind == EntryKind::Character && entry.stat.st_rdev == 0 {
             return Err(format!("`{}`: in a layer a device 0:0 would hide something", shown(&target)));
         }
-        check_name(&target)?;
         self.check_place(&target, kind == EntryKind::Directory)?;
         let above = target.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at);
         self.directories(&target[..above])?;
@@ -334,17 +367,20 @@ impl Layer<'_, '_> {
 
     /// A file, or another name of one that the layer has.
     fn file_or_link(&mut self, source: &Source, entry: &Entry, mut header: Header) -> Result<(), Reason> {
-        if entry.stat.st_nlink > 1 {
-            let number = (entry.stat.st_dev, entry.stat.st_ino);
-            if let Some(first) = self.names.get(&number) {
-                header.link.clone_from(first);
-                header.kind = EntryKind::HardLink;
-                return self.begin(header);
-            }
-            self.names.insert(number, header.path.clone());
+        let number = (entry.stat.st_dev, entry.stat.st_ino);
+        if let Some(first) = self.names.get(&number).filter(|first| **first != header.path) {
+            header.link.clone_from(first);
+            header.kind = EntryKind::HardLink;
+            return self.begin(header);
         }
         header.xattrs = self.kept_xattrs(source, entry, OFlags::empty());
-        self.file(source, entry, header)
+        let path = header.path.clone();
+        self.file(source, entry, header)?;
+        if entry.stat.st_nlink > 1 {
+            self.numbers.insert(path.clone(), number);
+            self.names.insert(number, path);
+        }
+        Ok(())
     }
 
     /// Attributes of what comes from a stage or an image; those of the host's files mean nothing in an image.
@@ -437,7 +473,6 @@ impl Layer<'_, '_> {
     }
 
     fn unpack_entry(&mut self, mut header: Header, reader: &mut Reader<impl Read>) -> Result<(), Reason> {
-        check_name(&header.path)?;
         if header.kind == EntryKind::Character && header.device == (0, 0) {
             return Err(format!("`{}`: in a layer a device 0:0 would hide something", shown(&header.path)));
         }
@@ -485,9 +520,8 @@ impl Layer<'_, '_> {
 }
 
 /// In a layer such a name would hide something.
-fn check_name(path: &[u8]) -> Result<(), Reason> {
-    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-    match name.starts_with(b".wh.") {
+fn check_names(path: &[u8]) -> Result<(), Reason> {
+    match path.split(|byte| *byte == b'/').any(|name| name.starts_with(b".wh.")) {
         true => Err(format!("`{}`: a name in a layer cannot begin with `.wh.`", shown(path))),
         false => Ok(()),
     }

@@ -136,12 +136,16 @@ impl Tree {
     fn is_there(&self, path: &[u8]) -> bool {
         let Ok(found) = self.open(path, OFlags::PATH) else { return false };
         let real = self.real_path(&found).unwrap_or_else(|| path.to_vec());
-        [path, &real].iter().all(|path| !self.is_left_out(path))
+        let is_directory =
+            fstat(&found).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
+        [path, &real].iter().all(|path| !self.is_left_out(path, is_directory))
     }
 
-    fn is_left_out(&self, path: &[u8]) -> bool {
+    /// Of a directory something may be taken although it is left out itself.
+    fn is_left_out(&self, path: &[u8], is_directory: bool) -> bool {
         let text = String::from_utf8_lossy(path);
-        !text.is_empty() && self.ignore.excludes(&text) && !self.directory(path).may_include()
+        let is_excluded = !text.is_empty() && self.ignore.excludes(&text);
+        is_excluded && !(is_directory && self.directory(path).may_include())
     }
 
     /// What a directory is to the ignore file.

@@ -75,7 +75,8 @@ impl Join<'_> {
             process::clone_sibling(Namespaces::NONE, descriptors, || report(self.sync, self.steps()))
                 .at(Step::BearInside)?;
         if self.lends_listener {
-            // For whoever takes the listener out of it. Nobody inside sees this process.
+            // For whoever takes the listener out of it. Where the container shares the caller's process ids, its root sees a copy of
+            // the memory of a caller without rights.
             set_dumpable_behavior(DumpableBehavior::Dumpable).at(Step::Dumpable)?;
         }
         let packet = encode_process(born_inside.pid.as_raw_nonzero().get());
