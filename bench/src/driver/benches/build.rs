@@ -104,7 +104,7 @@ fn buildah(scratch: &Path, context: &Path) -> Launch {
         .with(["--root".as_ref(), scratch.join("buildah").as_os_str()])
         .with(["--runroot".as_ref(), scratch.join("buildah.run").as_os_str()])
         .with(["--storage-driver", "overlay", "build", "--layers", "--quiet", "--isolation", "chroot"])
-        .with(["--network", "none", "--tag", "bench"])
+        .with(["--network", "host", "--tag", "bench"])
         .with([context])
 }
 
