@@ -1,5 +1,7 @@
 //! The word that somebody may have meant.
 
+use holm_spec::spelling::distance;
+
 /// Words further apart than this were not meant.
 const FAR: usize = 3;
 /// Longer words are not compared: nobody mistypes those, and the cost grows with the square.
@@ -27,25 +29,6 @@ pub fn nearest<'a>(typed: &str, words: impl IntoIterator<Item = &'a str>) -> Opt
 
 fn letters(word: &str) -> Option<Vec<char>> {
     (word.len() <= LONGEST).then(|| word.chars().collect())
-}
-
-/// How many letters must be changed, added or taken away to make one word of the other (Levenshtein).
-fn distance(one: &[char], other: &[char]) -> usize {
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (at, letter) in one.iter().enumerate() {
-        let mut corner = at;
-        let mut left = at + 1;
-        for (cell, there) in row.iter_mut().skip(1).zip(other) {
-            let changed = corner + usize::from(letter != there);
-            corner = *cell;
-            left = changed.min(left + 1).min(corner + 1);
-            *cell = left;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = at + 1;
-        }
-    }
-    row.last().copied().unwrap_or_default()
 }
 
 #[cfg(test)]

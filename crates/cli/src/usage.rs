@@ -1,6 +1,7 @@
 //! Command lines that cannot be read: clap's findings in Holm's form, and flags that are not there yet by name.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use holm_spec::spelling::distance;
 
 use crate::command_error::CommandError;
 use crate::unsupported;
@@ -54,25 +55,6 @@ fn is_near(flag: &str, typed: &str) -> bool {
     };
     let (flag, typed) = (bare(flag), bare(typed));
     distance(&flag, &typed) <= (typed.len() / 3).max(1)
-}
-
-/// How many letters must be changed, added or taken away to make one word of the other (Levenshtein).
-fn distance(one: &[char], other: &[char]) -> usize {
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (at, letter) in one.iter().enumerate() {
-        let mut corner = at;
-        let mut left = at + 1;
-        for (cell, letter_there) in row.iter_mut().skip(1).zip(other) {
-            let changed = corner + usize::from(letter != letter_there);
-            corner = *cell;
-            left = changed.min(left + 1).min(corner + 1);
-            *cell = left;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = at + 1;
-        }
-    }
-    row.last().copied().unwrap_or_default()
 }
 
 fn text(error: &clap::Error, kind: ContextKind) -> String {

@@ -26,7 +26,7 @@ use holm_spec::files::LayerForm;
 use holm_spec::log::Driver;
 use holm_spec::workload::Isolation;
 use holm_spec::{Digest, Id, platform::Platform, signal};
-use holm_store::{BuiltLayer, Image};
+use holm_store::{BuiltLayer, Image, chain};
 use holm_sys::file::{ensure_directory, random_bytes, remove_tree};
 use holm_sys::in_root;
 use holm_sys::lock::{Lock, Mode};
@@ -206,11 +206,6 @@ const UNLOCKED: Duration = Duration::from_secs(60);
 const LOCK: &str = "lock";
 const IMAGES: &str = "images";
 
-fn told(error: &Error) -> String {
-    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
 impl StepRunner for Runner<'_> {
     fn image(&self, name: &str) -> std::result::Result<Image, String> {
         let store = &self.engine.store;
@@ -221,12 +216,12 @@ impl StepRunner for Runner<'_> {
             }
             found => found,
         };
-        image.map_err(|error| told(&error.into()))
+        image.map_err(|error| chain(&Error::from(error)))
     }
 
     fn root(&self, layers: &[BuiltLayer]) -> std::result::Result<Box<dyn AsFd>, String> {
         let diff_ids: Vec<Digest> = layers.iter().map(|layer| layer.diff_id).collect();
-        let root = self.engine.layers_root(&diff_ids).map_err(|error| told(&error))?;
+        let root = self.engine.layers_root(&diff_ids).map_err(|error| chain(&error))?;
         Ok(Box::new(root))
     }
 
@@ -251,11 +246,11 @@ impl StepRunner for Runner<'_> {
         let failed = |errno| format!("hold signals back: {}", std::io::Error::from(errno));
         let _held = Held::begin(self.surroundings.signals).map_err(failed)?;
         let signals = descriptor(self.surroundings.signals).map_err(failed)?;
-        let mut aside = Aside::begin(self.engine).map_err(|error| told(&error))?;
+        let mut aside = Aside::begin(self.engine).map_err(|error| chain(&error))?;
         aside.signals = Some(signals);
         let ran = self.run_beside(step, key, output, &mut aside);
         self.engine.end_step(&aside.directory, &aside.images);
-        ran.map_err(|error| told(&error))
+        ran.map_err(|error| chain(&error))
     }
 }
 

@@ -59,8 +59,7 @@ impl Firewalld {
     }
 
     fn connect(bus: &Path, interface: &str) -> Result<Self> {
-        let mut connection = Connection::open(bus, PATIENCE)?;
-        connection.send(&Call { flags: NO_REPLY, ..Connection::bus_call("Hello") })?;
+        let mut connection = Connection::to_bus(bus, PATIENCE)?;
         for rule in SIGNALS {
             let mut body = Writer::default();
             body.string(rule);

@@ -27,6 +27,7 @@ pub mod rootfs;
 pub mod runtime;
 pub mod signal;
 pub mod size;
+pub mod spelling;
 pub mod time;
 pub mod volume;
 pub mod workload;

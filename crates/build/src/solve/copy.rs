@@ -5,16 +5,16 @@ use std::path::Path;
 use std::rc::Rc;
 
 use holm_spec::Digest;
-use holm_store::BuiltLayer;
+use holm_store::{BuiltLayer, chain};
 use rustix::fs::{Mode as OpenMode, OFlags};
 use serde_json::{Value, json};
 
 use super::key::{Ingredients, described, key};
 use super::scan::{self, Scan};
 use super::state::State;
-use super::transfer::{self, Transfer};
+use super::transfer::Transfer;
 use super::tree::{Source, Tree};
-use super::{Build, chain, diff_ids, fault};
+use super::{Build, diff_ids, fault};
 use crate::dockerfile::mode::Mode;
 use crate::dockerfile::{Add, Copy, Transfer as Files, Word, path};
 use crate::error::{Kind, Result};
@@ -268,8 +268,9 @@ impl Build<'_> {
                 true => (0, 0),
                 false => build.runner.owner(root.as_deref(), &user)?,
             };
-            let (below, now) = (root.as_ref().map(|root| root.as_fd()), build.seconds());
-            build.pack(key, &layers, &mut |output| transfer::directory(&directory, owner, now, below, output))
+            let about = Transfer { owner: Some(owner), latest: None, ..build.transfer_to(directory.clone()) };
+            let below = root.as_ref().map(|root| root.as_fd());
+            build.pack(key, &layers, &mut |output| about.write_directory(below, output))
         });
         made.map_err(|reason| fault(position, reason))?;
         Ok(true)

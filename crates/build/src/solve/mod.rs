@@ -30,7 +30,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use holm_spec::{Digest, Reference, Timestamp};
-use holm_store::{BuiltLayer, Image, Store};
+use holm_store::{BuiltLayer, Image, Store, chain};
 use serde_json::json;
 
 pub use config::ImageConfig;
@@ -334,9 +334,4 @@ fn check_platform(image: &Image) -> std::result::Result<(), String> {
 
 fn diff_ids(layers: &[BuiltLayer]) -> Vec<Digest> {
     layers.iter().map(|layer| layer.diff_id).collect()
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

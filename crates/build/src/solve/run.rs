@@ -1,6 +1,6 @@
 //! `RUN`.
 
-use holm_store::BuiltLayer;
+use holm_store::{BuiltLayer, chain};
 use serde_json::{Value, json};
 
 use super::key::{Ingredients, described, key};
@@ -8,7 +8,7 @@ use super::runner::{MountSource, Ran, RunStep, StepMount};
 use super::state::State;
 use super::transfer::Transfer;
 use super::tree::Source;
-use super::{Build, chain, diff_ids, fault};
+use super::{Build, diff_ids, fault};
 use crate::dockerfile::{Mount, MountKind, Network, Program, Run, Security, Word, path};
 use crate::error::Result;
 use crate::expanded::Expander;

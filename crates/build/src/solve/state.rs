@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use holm_spec::{Digest, Timestamp};
-use holm_store::{BuiltLayer, Image, Store};
+use holm_store::{BuiltLayer, Image, Store, chain};
 use serde_json::{Value, json};
 
-use super::chain;
 use super::config::{BaseDocument, ImageConfig};
 use super::key::{Ingredients, key};
 use crate::dockerfile::{Command, CommandLine, port};

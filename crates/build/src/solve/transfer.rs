@@ -76,18 +76,7 @@ impl Transfer<'_> {
     /// # Errors
     /// What is in the way, what changed since it was looked at, what reading and writing report.
     pub fn write(&self, below: Option<BorrowedFd<'_>>, output: &mut dyn Write) -> Result<(), Reason> {
-        let writer = Writer::new(output);
-        let mut layer = Layer {
-            about: self,
-            below,
-            writer,
-            made: HashSet::new(),
-            known: HashMap::new(),
-            names: HashMap::new(),
-            numbers: HashMap::new(),
-            files: HashSet::new(),
-            buffer: vec![0; CHUNK],
-        };
+        let mut layer = Layer::new(self, below, output);
         let (path, is_directory) = layer.resolve(&self.destination)?;
         let several = self.sources.len() + self.texts.len() > 1;
         let into = is_directory || several || ends_as_directory(&self.destination);
@@ -100,46 +89,21 @@ impl Transfer<'_> {
         }
         layer.writer.finish().map(drop).map_err(written)
     }
-}
 
-/// Writes a layer with nothing but a directory, if it is not there.
-///
-/// # Errors
-/// As [`Transfer::write`].
-pub fn directory(
-    path: &str,
-    owner: (u32, u32),
-    now: i64,
-    below: Option<BorrowedFd<'_>>,
-    output: &mut dyn Write,
-) -> Result<(), Reason> {
-    let about = Transfer {
-        tree: None,
-        sources: Vec::new(),
-        texts: Vec::new(),
-        destination: path.to_owned(),
-        owner: Some(owner),
-        keeps_owners: false,
-        mode: None,
-        unpacks: false,
-        now,
-        latest: None,
-    };
-    let writer = Writer::new(output);
-    let mut layer = Layer {
-        about: &about,
-        below,
-        writer,
-        made: HashSet::new(),
-        known: HashMap::new(),
-        names: HashMap::new(),
-        numbers: HashMap::new(),
-        files: HashSet::new(),
-        buffer: Vec::new(),
-    };
-    let (path, _) = layer.resolve(path)?;
-    layer.directories(&path)?;
-    layer.writer.finish().map(drop).map_err(written)
+    /// Writes a layer with nothing but the destination, a directory.
+    ///
+    /// # Errors
+    /// As [`Transfer::write`].
+    pub fn write_directory(
+        &self,
+        below: Option<BorrowedFd<'_>>,
+        output: &mut dyn Write,
+    ) -> Result<(), Reason> {
+        let mut layer = Layer::new(self, below, output);
+        let (path, _) = layer.resolve(&self.destination)?;
+        layer.directories(&path)?;
+        layer.writer.finish().map(drop).map_err(written)
+    }
 }
 
 fn written(error: std::io::Error) -> Reason {
@@ -166,7 +130,21 @@ fn joined(above: &[u8], name: &[u8]) -> Vec<u8> {
     }
 }
 
-impl Layer<'_, '_> {
+impl<'a, 'o> Layer<'a, 'o> {
+    fn new(about: &'a Transfer<'a>, below: Option<BorrowedFd<'a>>, output: &'o mut dyn Write) -> Self {
+        Self {
+            about,
+            below,
+            writer: Writer::new(output),
+            made: HashSet::new(),
+            known: HashMap::new(),
+            names: HashMap::new(),
+            numbers: HashMap::new(),
+            files: HashSet::new(),
+            buffer: vec![0; CHUNK],
+        }
+    }
+
     /// A path below the root without links in it, as far as it is there; and whether there is a directory.
     fn resolve(&self, path: &str) -> Result<(Vec<u8>, bool), Reason> {
         let mut done: Vec<u8> = Vec::new();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use holm_network::Networks;
 use holm_spec::layout::Layout;
-use holm_sys::dbus::{Call, Connection, ERROR, NO_AUTO_START, NO_REPLY, RETURN, SYSTEM_BUS, Writer};
+use holm_sys::dbus::{Call, Connection, ERROR, NO_AUTO_START, RETURN, SYSTEM_BUS, Writer};
 
 use super::Check;
 use super::Need::Settings;
@@ -44,8 +44,7 @@ struct Zones {
 
 impl Zones {
     fn ask(bridges: &[String]) -> Result<Self> {
-        let mut connection = Connection::open(Path::new(SYSTEM_BUS), PATIENCE)?;
-        connection.send(&Call { flags: NO_REPLY, ..Connection::bus_call("Hello") })?;
+        let mut connection = Connection::to_bus(Path::new(SYSTEM_BUS), PATIENCE)?;
         let mut zones = Self::default();
         for bridge in bridges {
             match zone_of(&mut connection, bridge)? {

@@ -46,6 +46,16 @@ impl Connection {
         Ok(connection)
     }
 
+    /// Connects to a message bus, which wants to be greeted.
+    ///
+    /// # Errors
+    /// As [`Connection::open`].
+    pub fn to_bus(path: &Path, patience: Duration) -> Result<Self> {
+        let mut connection = Self::open(path, patience)?;
+        connection.send(&Call { flags: NO_REPLY, ..Self::bus_call("Hello") })?;
+        Ok(connection)
+    }
+
     /// Without a name: inside a user namespace this process does not know its own. All at once, and nothing else before
     /// the answer: a call that comes together with `BEGIN` lies at systemd until more comes.
     fn authenticate(&mut self) -> Result<()> {
