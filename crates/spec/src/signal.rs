@@ -39,13 +39,20 @@ pub fn parse(text: &str) -> Option<i32> {
 }
 
 fn realtime(name: &str) -> Option<i32> {
-    let (base, rest) = match name.strip_prefix("RTMIN") {
-        Some(rest) => (REALTIME_MIN, rest),
-        None => (REALTIME_MAX, name.strip_prefix("RTMAX")?),
+    let number = match name.strip_prefix("RTMIN") {
+        Some(rest) => REALTIME_MIN.checked_add(distance(rest, '+')?)?,
+        None => REALTIME_MAX.checked_sub(distance(name.strip_prefix("RTMAX")?, '-')?)?,
     };
-    let offset = if rest.is_empty() { 0 } else { rest.parse::<i32>().ok()? };
-    let number = base.checked_add(offset)?;
     (REALTIME_MIN..=REALTIME_MAX).contains(&number).then_some(number)
+}
+
+/// What stands behind `RTMIN` or `RTMAX`: nothing, or the sign and digits.
+fn distance(text: &str, sign: char) -> Option<i32> {
+    if text.is_empty() {
+        return Some(0);
+    }
+    let digits = text.strip_prefix(sign)?;
+    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
 }
 
 /// `SIGTERM` for 15; the bare number for a signal without a name.
@@ -67,11 +74,14 @@ mod tests {
             ("SIGKILL", 9),
             ("RTMIN", 34),
             ("RTMIN+3", 37),
+            ("RTMAX", 64),
             ("SIGRTMAX-1", 63),
         ] {
             assert_eq!(parse(text), Some(number), "{text}");
         }
-        for text in ["", "0", "-1", "65", "SIGNOPE", "RTMIN+99", "RTMIN+"] {
+        for text in [
+            "", "0", "-1", "65", "SIGNOPE", "RTMIN+99", "RTMIN+", "RTMIN30", "RTMIN-1", "RTMIN++3", "RTMAX+0",
+        ] {
             assert_eq!(parse(text), None, "{text}");
         }
         assert_eq!(name(15), "SIGTERM");
