@@ -75,6 +75,14 @@ impl Site {
         self.holm.ok(["run", "--rm", "--entrypoint", "sh", image, "-c", script])
     }
 
+    /// A build of this Dockerfile fails, and says why in these words.
+    fn refuses(&self, dockerfile: &str, words: &str) {
+        self.write(&[("Dockerfile", dockerfile)]);
+        let outcome = self.call(&[]).run();
+        outcome.expect_code(1);
+        assert!(outcome.err().contains(words), "{dockerfile}: {}", outcome.err());
+    }
+
     fn cached(said: &str) -> usize {
         said.lines().filter(|line| line.ends_with(" CACHED")).count()
     }
@@ -328,10 +336,7 @@ fn a_dockerfile_gets_nothing_of_the_host() {
         ("FROM base\nRUN --network=host true\n", "was not allowed"),
         ("FROM --platform=linux/s390x base\nRUN true\n", "building for another machine is not there yet"),
     ] {
-        site.write(&[("Dockerfile", dockerfile)]);
-        let outcome = site.call(&[]).run();
-        outcome.expect_code(1);
-        assert!(outcome.err().contains(words), "{dockerfile}: {}", outcome.err());
+        site.refuses(dockerfile, words);
     }
     site.write(&[(
         "Dockerfile",
@@ -452,10 +457,7 @@ fn several_sources_do_not_hide_each_other() {
         ("FROM base\nCOPY <<.wh.plain /etc/\nx\n.wh.plain\n", "cannot begin with `.wh.`"),
         ("FROM base\nCOPY x /z/.wh..wh..opq/\n", "cannot begin with `.wh.`"),
     ] {
-        site.write(&[("Dockerfile", dockerfile)]);
-        let outcome = site.call(&[]).run();
-        outcome.expect_code(1);
-        assert!(outcome.err().contains(words), "{dockerfile}: {}", outcome.err());
+        site.refuses(dockerfile, words);
     }
     // Another name of a file whose first name something else has by now.
     let dockerfile = "FROM base AS s\nCOPY x y /d/\nRUN rm /d/g; ln /d/f /g; mkdir /x /y; ln /d/f /x/f; echo other >/y/f; ln /d/f /y/g\n\
