@@ -11,7 +11,7 @@
 //! environment of the image is another matter: `ARG` does not.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::dockerfile::{Argument, Command, Dockerfile, Heredoc, Word};
 use crate::error::{Fault, Kind, Result};
@@ -132,21 +132,21 @@ fn predefined(dockerfile: &Dockerfile, given: &Given) -> BTreeMap<String, String
 /// Variables of a stage, at a place in it.
 #[derive(Clone, Debug)]
 pub struct Variables {
-    globals: Rc<Globals>,
+    globals: Arc<Globals>,
     /// Those of the stage that this one is made from, which do not change any more.
-    base: Option<Rc<Variables>>,
+    base: Option<Arc<Variables>>,
     own: BTreeMap<String, String>,
     declared: BTreeSet<String>,
 }
 
 impl Variables {
     /// Variables of a stage whose base image has this environment.
-    pub fn new(globals: Rc<Globals>, environment: impl IntoIterator<Item = (String, String)>) -> Self {
+    pub fn new(globals: Arc<Globals>, environment: impl IntoIterator<Item = (String, String)>) -> Self {
         Self { globals, base: None, own: environment.into_iter().collect(), declared: BTreeSet::new() }
     }
 
     /// Variables of a stage that is made from another one, which is whole.
-    pub fn of_stage(base: Rc<Self>) -> Self {
+    pub fn of_stage(base: Arc<Self>) -> Self {
         let globals = base.globals.clone();
         Self { globals, base: Some(base), own: BTreeMap::new(), declared: BTreeSet::new() }
     }
@@ -243,9 +243,9 @@ mod tests {
         }
     }
 
-    fn globals(text: &str, arguments: &[(&str, &str)]) -> Rc<Globals> {
+    fn globals(text: &str, arguments: &[(&str, &str)]) -> Arc<Globals> {
         let dockerfile = Dockerfile::parse("Dockerfile", text.as_bytes()).expect("a Dockerfile");
-        Rc::new(Globals::new(&dockerfile, &given(arguments)).expect("globals"))
+        Arc::new(Globals::new(&dockerfile, &given(arguments)).expect("globals"))
     }
 
     fn argument(name: &str, default: Option<&str>) -> Argument {
@@ -296,7 +296,7 @@ mod tests {
         }
         assert!(stage.is_declared("nothing") && stage.get("nothing").is_none());
         stage.set("version", "3");
-        let mut child = Variables::of_stage(Rc::new(stage));
+        let mut child = Variables::of_stage(Arc::new(stage));
         assert_eq!((child.get("version"), child.is_declared("given")), (Some("3"), true));
         child.set("version", "4");
         assert_eq!((child.get("version"), child.get("PATH")), (Some("4"), Some("/bin")));

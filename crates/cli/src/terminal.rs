@@ -28,6 +28,11 @@ pub fn is_error_terminal() -> bool {
     isatty(rustix::stdio::stderr())
 }
 
+/// Whether standard error is a terminal that takes orders to its cursor.
+pub fn is_error_screen() -> bool {
+    is_error_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
+}
+
 /// Whether standard output is a terminal that takes orders to its cursor.
 pub fn is_output_screen() -> bool {
     isatty(rustix::stdio::stdout()) && std::env::var_os("TERM").is_some_and(|term| term != "dumb")

@@ -111,7 +111,6 @@ const BUILD_FLAGS: &[(&str, Option<char>, &str)] = &[
     ("no-cache-filter", None, BUILD),
     ("output", Some('o'), BUILD),
     ("policy", None, BUILD),
-    ("progress", None, BUILD),
     ("provenance", None, BUILD),
     ("pull", None, BUILD),
     ("push", None, BUILD),

@@ -4,18 +4,25 @@
 //! an image of the layers below, without a name -> a workload of it, which runs -> the layer -> workload and image go
 //! <root>/builds/caches/<hex>    a directory that commands share (`RUN --mount=type=cache`), and `<hex>.lock` beside it
 //! <root>/builds/scans/<hex>     what the files of a context hold (`holm_build::solve`)
+//! <root>/builds/reasons/<hex>   what the steps of a Dockerfile were made of, to tell why one is made anew (`holm_build::solve`)
 //! <root>/builds/steps/<name>/   a step that runs, by the name of its workload: `lock`, which its build holds; `images`, that are
 //!                               there for it alone
 //! <run>/builds/<name>/          its secrets as its command may see them; in /dev/shm if <run> is on a disk
 //! ```
 //! Of a build that was killed the next command removes the workload with all that belongs to its step.
+//!
+//! A signal ends the commands that are being executed, and then the build, which says so; where none is, or the build has more to
+//! do than to say it, the process ends as it would have without this.
+
+mod stop;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use holm_build::Fault;
 use holm_build::dockerfile::{Network, Sharing};
 use holm_build::solve::{
     self, Built, MountSource as StepSource, Progress, Ran, Request, RunStep, StepMount, StepRunner,
@@ -30,9 +37,6 @@ use holm_store::{BuiltLayer, Image, chain};
 use holm_sys::file::{ensure_directory, random_bytes, remove_tree};
 use holm_sys::in_root;
 use holm_sys::lock::{Lock, Mode};
-use holm_sys::process::read_signal;
-use holm_sys::signals::{Held, descriptor};
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{CWD, OFlags, RenameFlags, ResolveFlags, renameat_with};
 use serde_json::json;
 
@@ -40,8 +44,9 @@ use crate::files::{connect, pipe};
 use crate::request::{
     Below, Bind, CreateRequest, EnvChange, LogRequest, MountRequest, MountSource, NetworkChoice,
 };
-use crate::session::{Beginning, Event, Session};
+use crate::session::{Beginning, Event};
 use crate::{Created, Engine, Error, Kind, Result};
+use stop::Stop;
 
 /// What workloads of builds are labelled with.
 const LABEL: &str = "holm.build";
@@ -59,8 +64,8 @@ pub struct BuildSurroundings<'a> {
     /// What commands reach that do not say.
     pub network: NetworkChoice,
     /// Fetches an image that is not here.
-    pub fetch: &'a dyn Fn(&str) -> std::result::Result<(), String>,
-    /// Signals that end the build. While a step runs it is ended first; otherwise they do what they do anyway.
+    pub fetch: &'a (dyn Fn(&str) -> std::result::Result<(), String> + Sync),
+    /// Signals that end the build, after the commands that are being executed.
     pub signals: &'a [i32],
 }
 
@@ -68,6 +73,12 @@ impl Engine {
     /// Where builds remember what the files of contexts hold.
     pub fn build_scans(&self) -> PathBuf {
         self.builds().join("scans")
+    }
+
+    /// Where it is remembered what the steps of a Dockerfile were made of, for a context and the Dockerfile's name.
+    pub fn build_reasons(&self, context: &Path, dockerfile: &str) -> PathBuf {
+        let which = [context.as_os_str().as_encoded_bytes(), b"\0", dockerfile.as_bytes()].concat();
+        self.builds().join("reasons").join(Digest::of(&which).hex())
     }
 
     fn builds(&self) -> PathBuf {
@@ -142,17 +153,28 @@ impl Engine {
         &self,
         request: &Request<'_>,
         surroundings: &BuildSurroundings<'_>,
-        progress: &mut dyn Progress,
+        progress: &dyn Progress,
     ) -> std::result::Result<Built, holm_build::Error> {
         // Without it a step may go before its image has a name; then the build fails, and nothing else does.
         let _building = self.store.building();
-        solve::build(request, &self.store, &Runner { engine: self, surroundings }, progress)
+        let stop = Stop::begin(surroundings.signals).map_err(|error| {
+            let position = request.dockerfile.stages[0].span.start;
+            request.dockerfile.error(Fault::new(holm_build::Kind::Step, position, error))
+        })?;
+        std::thread::scope(|scope| {
+            scope.spawn(|| stop.watch());
+            let runner = Runner { engine: self, surroundings, stop: &stop };
+            let built = solve::build(request, &self.store, &runner, progress);
+            stop.end();
+            built
+        })
     }
 }
 
 struct Runner<'a> {
     engine: &'a Engine,
     surroundings: &'a BuildSurroundings<'a>,
+    stop: &'a Stop,
 }
 
 /// What a step has beside its workload, until it is over.
@@ -164,8 +186,6 @@ struct Aside {
     secrets: usize,
     /// Of the directory, and of caches.
     locks: Vec<Lock>,
-    /// Reads signals that end the build.
-    signals: Option<OwnedFd>,
 }
 
 impl Aside {
@@ -175,22 +195,7 @@ impl Aside {
         ensure_directory(&directory, 0o700)
             .map_err(|error| Error::io(format!("make `{}`", directory.display()), error))?;
         let lock = Lock::create_held(&directory, LOCK)?;
-        Ok(Self { name, directory, images: Vec::new(), secrets: 0, locks: vec![lock], signals: None })
-    }
-
-    /// Waits for something of the session to come; whether a signal came before. Without a session nothing is waited for.
-    fn is_interrupted(&self, session: Option<&Session>) -> Result<bool> {
-        let Some(signals) = &self.signals else { return Ok(false) };
-        let Some(session) = session else { return Ok(read_signal(signals.as_fd()).is_some()) };
-        let mut ready = [
-            PollFd::from_borrowed_fd(session.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
-        ];
-        match poll(&mut ready, None) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(Error::io("wait for the step", errno)),
-        }
-        Ok(!ready[1].revents().is_empty() && read_signal(signals.as_fd()).is_some())
+        Ok(Self { name, directory, images: Vec::new(), secrets: 0, locks: vec![lock] })
     }
 
     fn note_image(&mut self, id: Digest) -> Result<()> {
@@ -201,6 +206,8 @@ impl Aside {
     }
 }
 
+/// Why steps end that are not at fault.
+const STOPPED: &str = "another step failed";
 /// How long a directory may be without its lock.
 const UNLOCKED: Duration = Duration::from_secs(60);
 const LOCK: &str = "lock";
@@ -243,14 +250,15 @@ impl StepRunner for Runner<'_> {
         if step.layers.is_empty() {
             return Err("there are no files yet that a command could be one of".to_owned());
         }
-        let failed = |errno| format!("hold signals back: {}", std::io::Error::from(errno));
-        let _held = Held::begin(self.surroundings.signals).map_err(failed)?;
-        let signals = descriptor(self.surroundings.signals).map_err(failed)?;
+        let _running = self.stop.running()?;
         let mut aside = Aside::begin(self.engine).map_err(|error| chain(&error))?;
-        aside.signals = Some(signals);
         let ran = self.run_beside(step, key, output, &mut aside);
         self.engine.end_step(&aside.directory, &aside.images);
         ran.map_err(|error| chain(&error))
+    }
+
+    fn stop(&self) {
+        self.stop.stop(STOPPED);
     }
 }
 
@@ -271,7 +279,7 @@ impl Runner<'_> {
         }
         let created = self.engine.create(&request)?;
         let id = created.id;
-        let ran = self.execute(created, output, aside).and_then(|code| match code {
+        let ran = self.execute(created, output).and_then(|code| match code {
             0 => self.layer(&id, step, key).map(|layer| Ran::Layer(Box::new(layer))),
             code => Ok(Ran::Failed(code)),
         });
@@ -381,8 +389,7 @@ impl Runner<'_> {
                     return Ok(directory);
                 }
                 None if cache.sharing == Sharing::Private => number += 1,
-                None if aside.is_interrupted(None)? => return Err(interrupted()),
-                None => std::thread::sleep(AGAIN),
+                None => self.stop.sleep(AGAIN).map_err(|why| Error::new(Kind::Failed, why))?,
             }
         }
     }
@@ -404,13 +411,13 @@ impl Runner<'_> {
     }
 
     /// Runs a workload to its end.
-    fn execute(&self, created: Created, output: &mut dyn FnMut(&[u8]), aside: &Aside) -> Result<i32> {
+    fn execute(&self, created: Created, output: &mut dyn FnMut(&[u8])) -> Result<i32> {
         let streams = holm_spec::keeper::Streams { stdin: false, stdout: true, stderr: true };
         let mut session = self.engine.start_created(created, Beginning::new(streams, None, None))?;
         loop {
-            if aside.is_interrupted(Some(&session))? {
+            if let Err(why) = self.stop.wait_beside(session.as_fd()) {
                 session.signal(signal::KILL)?;
-                return Err(interrupted());
+                return Err(Error::new(Kind::Failed, why));
             }
             match session.receive()? {
                 Event::Stdout(bytes) | Event::Stderr(bytes) => output(bytes),
@@ -465,10 +472,6 @@ struct Cache {
     sharing: Sharing,
     mode: u32,
     owner: (u32, u32),
-}
-
-fn interrupted() -> Error {
-    Error::new(Kind::Failed, "the build was interrupted")
 }
 
 fn is_older(path: &Path, age: Duration) -> bool {

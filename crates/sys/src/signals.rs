@@ -77,6 +77,16 @@ fn bit(signal: i32) -> u64 {
     u32::try_from(signal - 1).ok().and_then(|shift| 1_u64.checked_shl(shift)).unwrap_or(0)
 }
 
+/// Ends this process as `signal` ends one that does nothing about it; with exit code 128 + `signal` if that ends none.
+pub fn end_by(signal: i32) -> ! {
+    // SAFETY: the default action is a valid one, and no memory is handed over.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+    let _ = mask(libc::SIG_UNBLOCK, &bit(signal), std::ptr::null_mut());
+    // SAFETY: raise(3) takes any number.
+    unsafe { libc::raise(signal) };
+    std::process::exit(128 + signal)
+}
+
 /// Sends a signal to a process, which must be a child that was not waited for.
 pub fn send(pid: Pid, signal: i32) -> Result<(), Errno> {
     // SAFETY: integers only.

@@ -29,18 +29,18 @@ fn a_check_knows_the_variables_of_images_that_are_here() {
 }
 
 /// A directory with a Dockerfile and other files, and an installation with the image `base`.
-struct Site {
-    holm: Holm,
+pub(crate) struct Site {
+    pub(crate) holm: Holm,
 }
 
 impl Site {
-    fn new(files: &[(&str, &str)]) -> Self {
+    pub(crate) fn new(files: &[(&str, &str)]) -> Self {
         let site = Self { holm: Holm::new() };
         site.write(files);
         site
     }
 
-    fn write(&self, files: &[(&str, &str)]) {
+    pub(crate) fn write(&self, files: &[(&str, &str)]) {
         for (path, text) in files {
             let path = self.holm.scratch("context").join(path);
             std::fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
@@ -52,13 +52,13 @@ impl Site {
         self.holm.scratch("context").to_string_lossy().into_owned()
     }
 
-    fn call(&self, flags: &[&str]) -> Call {
+    pub(crate) fn call(&self, flags: &[&str]) -> Call {
         self.holm.call([&["build"], flags, &[&self.context()]].concat())
     }
 
     /// Builds; what was said.
     #[track_caller]
-    fn build(&self, flags: &[&str]) -> String {
+    pub(crate) fn build(&self, flags: &[&str]) -> String {
         let outcome = self.call(flags).run();
         outcome.expect_code(0);
         outcome.err()
@@ -71,7 +71,7 @@ impl Site {
     }
 
     #[track_caller]
-    fn sh(&self, image: &str, script: &str) -> String {
+    pub(crate) fn sh(&self, image: &str, script: &str) -> String {
         self.holm.ok(["run", "--rm", "--entrypoint", "sh", image, "-c", script])
     }
 

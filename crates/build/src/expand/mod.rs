@@ -17,12 +17,12 @@
 
 mod glob;
 
-use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// How much text may still come out of one Dockerfile's variables, in bytes.
 #[derive(Debug)]
-pub struct Budget(Cell<usize>);
+pub struct Budget(AtomicUsize);
 
 impl Budget {
     /// What is enough for any Dockerfile that somebody wrote.
@@ -30,18 +30,22 @@ impl Budget {
 
     /// A budget of so many bytes.
     pub fn new(bytes: usize) -> Self {
-        Self(Cell::new(bytes))
+        Self(AtomicUsize::new(bytes))
     }
 
     /// Takes what something cost that cannot fail itself: the next text does.
     pub(crate) fn spend(&self, bytes: usize) {
-        self.0.set(self.0.get().saturating_sub(bytes));
+        let _ = self.take(bytes);
     }
 
     fn take(&self, bytes: usize) -> Result<(), String> {
-        let rest = self.0.get().checked_sub(bytes);
-        self.0.set(rest.unwrap_or(0));
-        rest.map(|_| ()).ok_or_else(|| format!("the variables make more text than {} MiB", Self::FULL >> 20))
+        let before = self.0.fetch_update(Relaxed, Relaxed, |rest| Some(rest.saturating_sub(bytes)));
+        match before {
+            Ok(rest) if rest < bytes => {
+                Err(format!("the variables make more text than {} MiB", Self::FULL >> 20))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

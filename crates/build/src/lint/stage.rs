@@ -1,7 +1,7 @@
 //! Rules of instructions: a walk over the stages with the variables that there are, as a build has them.
 
 use std::collections::BTreeSet;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::rule::Rule;
 use super::{Base, Findings, Surroundings};
@@ -29,7 +29,7 @@ struct Facts {
 }
 
 /// A stage behind its last instruction.
-type Finished = (Rc<Variables>, Facts);
+type Finished = (Arc<Variables>, Facts);
 
 /// A stage, at an instruction.
 struct Walk<'a> {
@@ -51,7 +51,7 @@ pub(super) fn all(
     globals: Globals,
     surroundings: &Surroundings<'_>,
 ) -> Result<()> {
-    let globals = Rc::new(globals);
+    let globals = Arc::new(globals);
     let only_needed = surroundings.given.stage.is_some();
     let mut finished: Vec<Option<Finished>> = Vec::new();
     for ((stage, planned), needed) in dockerfile.stages.iter().zip(&plan.stages).zip(&plan.needed) {
@@ -73,13 +73,13 @@ pub(super) fn all(
         for instruction in planned.triggers.iter().chain(&stage.instructions) {
             walk.instruction(instruction)?;
         }
-        finished.push(Some((Rc::new(walk.variables), walk.facts)));
+        finished.push(Some((Arc::new(walk.variables), walk.facts)));
     }
     Ok(())
 }
 
 /// The beginning of a stage that is made from an image, or from nothing.
-fn image(planned: &Planned, globals: &Rc<Globals>, surroundings: &Surroundings<'_>) -> (Variables, Facts) {
+fn image(planned: &Planned, globals: &Arc<Globals>, surroundings: &Surroundings<'_>) -> (Variables, Facts) {
     let platform = planned.platform.as_ref().unwrap_or(&surroundings.given.target);
     let base = match &planned.base {
         Origin::Scratch => Some(Base::default()),

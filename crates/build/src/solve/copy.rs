@@ -2,48 +2,42 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::rc::Rc;
 
 use holm_spec::Digest;
 use holm_store::{BuiltLayer, chain};
 use rustix::fs::{Mode as OpenMode, OFlags};
 use serde_json::{Value, json};
 
-use super::key::{Ingredients, described, key};
+use super::key::{Ingredients, Key, described};
 use super::scan::{self, Scan};
+use super::schedule::lock;
+use super::stage::Stage;
 use super::state::State;
 use super::transfer::Transfer;
 use super::tree::{Source, Tree};
-use super::{Build, diff_ids, fault};
+use super::{diff_ids, fault};
 use crate::dockerfile::mode::Mode;
 use crate::dockerfile::{Add, Copy, Transfer as Files, Word, path};
 use crate::error::{Kind, Result};
 use crate::ignore::Ignore;
 use crate::source::Position;
-use crate::stages::{Origin, Plan};
-use crate::variables::Globals;
+use crate::stages::Origin;
 
 /// Gets the files of a transfer when its layer is to be made: where they are, if not in the context.
 type Gather<'m> =
-    dyn FnMut(&mut Build<'_>, &Ignore) -> std::result::Result<(Option<Tree>, Vec<Source>), String> + 'm;
+    dyn FnMut(&mut Stage<'_>, &Ignore) -> std::result::Result<(Option<Tree>, Vec<Source>), String> + 'm;
 
-impl Build<'_> {
+impl Stage<'_> {
     /// The layers of a stage or an image.
-    pub(super) fn layers_of(
-        &mut self,
-        plan: &Plan,
-        from: &Word,
-        position: Position,
-    ) -> Result<Vec<BuiltLayer>> {
-        let used = plan.stages[self.current].uses.iter().find(|used| used.place == *from);
+    pub(super) fn layers_of(&mut self, from: &Word, position: Position) -> Result<Vec<BuiltLayer>> {
+        let used = self.shared.plan.stages[self.number].uses.iter().find(|used| used.place == *from);
         match used.expect("what a stage uses was planned").origin.clone() {
-            Origin::Stage(number) => Ok(self.stages.get(&number).expect("it is needed").layers.clone()),
+            Origin::Stage(number) => Ok(self.shared.ended(number, position)?.layers.clone()),
             Origin::Scratch => Ok(Vec::new()),
             Origin::Context(name) => Err(fault(position, format!("context `{name}` is not there yet"))),
             Origin::Image(name) => {
-                let globals = Rc::new(Globals::new(self.request.dockerfile, &self.request.given)?);
-                let image = self.runner.image(&name).map_err(|reason| fault(position, reason))?;
-                Ok(State::of_image(self.store, &image, &globals)
+                let image = self.shared.runner.image(&name).map_err(|reason| fault(position, reason))?;
+                Ok(State::of_image(self.shared.store, &image, &self.shared.globals)
                     .map_err(|reason| fault(position, reason))?
                     .layers)
             }
@@ -56,25 +50,26 @@ impl Build<'_> {
         exclude: &Ignore,
         position: Position,
     ) -> Result<Vec<Source>> {
-        let Some(directory) = self.request.context else {
+        let Some(directory) = self.shared.request.context else {
             return Err(fault(position, "there is no build context to take files from")
                 .hint("give a directory as the last argument of the command"));
         };
-        if self.context.is_none() {
+        let mut scan = lock(&self.shared.scan);
+        if scan.is_none() {
             let root = open_directory(directory);
             let root =
                 root.map_err(|error| fault(position, format!("open `{}`: {error}", directory.display())))?;
-            self.context = Some(Tree::new(root, self.request.ignore.clone()));
-            self.scan = Some(Scan::open(scan::path_of(&self.request.scans, directory)));
+            let tree = Tree::new(root, self.shared.request.ignore.clone());
+            self.shared.context.set(tree).expect("it is opened behind the lock, once");
+            *scan = Some(Scan::open(scan::path_of(&self.shared.request.scans, directory)));
         }
-        let tree = self.context.as_ref().expect("it was just opened");
-        tree.gather(sources, exclude, self.scan.as_mut()).map_err(|reason| fault(position, reason))
+        let tree = self.shared.context.get().expect("it was just opened");
+        tree.gather(sources, exclude, scan.as_mut()).map_err(|reason| fault(position, reason))
     }
 
     pub(super) fn copy(
         &mut self,
         state: &mut State,
-        plan: &Plan,
         copy: &Copy,
         title: &str,
         position: Position,
@@ -85,11 +80,11 @@ impl Build<'_> {
         let Some(from) = &copy.from else {
             return self.take_context(state, &copy.files, false, title, position);
         };
-        let layers = self.layers_of(plan, from, position)?;
+        let layers = self.layers_of(from, position)?;
         let sources: Vec<&str> = copy.files.sources.iter().map(|word| word.text.as_str()).collect();
-        let identity = json!({ "layers": diff_ids(&layers), "paths": sources });
+        let identity = (json!({ "layers": diff_ids(&layers), "paths": sources }), Value::Null);
         self.transfer(state, &copy.files, false, identity, title, position, &mut |build, exclude| {
-            let root = build.runner.root(&layers)?;
+            let root = build.shared.runner.root(&layers)?;
             let root = root.as_fd().try_clone_to_owned().map_err(|error| error.to_string())?;
             let tree = Tree::new(root, Ignore::default());
             let gathered = tree.gather(&sources, exclude, None)?;
@@ -144,7 +139,7 @@ impl Build<'_> {
         state: &mut State,
         files: &Files,
         unpacks: bool,
-        identity: Value,
+        (identity, files_of_it): (Value, Value),
         title: &str,
         position: Position,
         gather: &mut Gather<'_>,
@@ -160,7 +155,8 @@ impl Build<'_> {
             texts: &texts,
             exclude: &files.exclude,
         };
-        let key = key((!files.link).then_some(&state.key), &what, self.latest());
+        let mut key = Key::new((!files.link).then_some(&state.key), &what, self.latest());
+        key.files = files_of_it;
         let exclude = Ignore::of_patterns(&files.exclude)?;
         let mode = files
             .mode
@@ -173,10 +169,11 @@ impl Build<'_> {
         let made = self.step(state, key, &diff_ids(&layers), title, &mut |build, key| {
             let root = build.root(&layers)?;
             let (tree, sources) = gather(build, &exclude)?;
-            let owner = owner.as_ref().map(|owner| build.runner.owner(root.as_deref(), owner)).transpose()?;
+            let owner =
+                owner.as_ref().map(|owner| build.shared.runner.owner(root.as_deref(), owner)).transpose()?;
             let about = Transfer {
                 keeps_owners: tree.is_some(),
-                tree: tree.as_ref().or(build.context.as_ref()),
+                tree: tree.as_ref().or(build.shared.context.get()),
                 sources,
                 texts: texts.clone(),
                 destination: destination.clone(),
@@ -209,16 +206,16 @@ impl Build<'_> {
     }
 
     fn root(&self, layers: &[BuiltLayer]) -> std::result::Result<Option<Box<dyn AsFd>>, String> {
-        if layers.is_empty() { Ok(None) } else { self.runner.root(layers).map(Some) }
+        if layers.is_empty() { Ok(None) } else { self.shared.runner.root(layers).map(Some) }
     }
 
     /// With `SOURCE_DATE_EPOCH` nothing is younger than that.
     pub(super) fn latest(&self) -> Option<i64> {
-        self.request.clamp.then(|| self.seconds())
+        self.shared.request.clamp.then(|| self.seconds())
     }
 
     fn seconds(&self) -> i64 {
-        self.request.created.nanos().div_euclid(1_000_000_000)
+        self.shared.request.created.nanos().div_euclid(1_000_000_000)
     }
 
     /// Makes a layer of an archive while it is being written.
@@ -229,8 +226,8 @@ impl Build<'_> {
         write: &mut dyn FnMut(&mut dyn std::io::Write) -> std::result::Result<(), String>,
     ) -> std::result::Result<BuiltLayer, String> {
         let (reader, writer) = std::io::pipe().map_err(|error| format!("make a pipe: {error}"))?;
-        let (store, below, created) = (self.store, diff_ids(below), self.request.created);
-        let anew = self.request.no_cache;
+        let (store, below, created) = (self.shared.store, diff_ids(below), self.shared.request.created);
+        let anew = self.shared.request.no_cache;
         std::thread::scope(|scope| {
             let made = scope.spawn(move || store.make_step(key, reader, &below, created, anew));
             let mut output = std::io::BufWriter::with_capacity(256 << 10, writer);
@@ -260,13 +257,13 @@ impl Build<'_> {
         let directory = path::working_directory(&state.config.working_dir, text);
         state.config.working_dir.clone_from(&directory);
         let what = Ingredients::Directory { path: &directory, user: &state.config.user };
-        let key = key(Some(&state.key), &what, self.latest());
+        let key = Key::new(Some(&state.key), &what, self.latest());
         let (layers, user) = (state.layers.clone(), state.config.user.clone());
         let made = self.step(state, key, &diff_ids(&layers), title, &mut |build, key| {
             let root = build.root(&layers)?;
             let owner = match user.is_empty() {
                 true => (0, 0),
-                false => build.runner.owner(root.as_deref(), &user)?,
+                false => build.shared.runner.owner(root.as_deref(), &user)?,
             };
             let about = Transfer { owner: Some(owner), latest: None, ..build.transfer_to(directory.clone()) };
             let below = root.as_ref().map(|root| root.as_fd());

@@ -38,24 +38,38 @@ pub(super) enum Ingredients<'a> {
     },
 }
 
-/// The key of a step above the one with the key `below`, if what is below makes a difference, in which nothing is younger than
-/// `latest`.
-pub(super) fn key(below: Option<&Digest>, ingredients: &Ingredients<'_>, latest: Option<i64>) -> Digest {
-    let below = below.map(ToString::to_string);
-    let all = json!({ "below": below, "what": ingredients, "latest": latest });
-    Digest::of(&serde_json::to_vec(&all).expect("plain data"))
+/// What a step is known by, and what it is made of.
+#[derive(Debug)]
+pub(super) struct Key {
+    /// What its layer is found by.
+    pub digest: Digest,
+    /// What went into that: `below`, `what`, `latest`.
+    pub parts: Value,
+    /// What `sources` of a transfer is the digest of, if it is one.
+    pub files: Value,
 }
 
-/// What of sources makes a difference: names, kinds, permissions and content; not times, and not owners.
-pub(super) fn described(sources: &[Source]) -> Value {
+impl Key {
+    /// The key of a step above the one with the key `below`, if what is below makes a difference, in which nothing is younger
+    /// than `latest`.
+    pub fn new(below: Option<&Digest>, ingredients: &Ingredients<'_>, latest: Option<i64>) -> Self {
+        let below = below.map(ToString::to_string);
+        let parts = json!({ "below": below, "what": ingredients, "latest": latest });
+        let digest = Digest::of(&serde_json::to_vec(&parts).expect("plain data"));
+        Self { digest, parts, files: Value::Null }
+    }
+}
+
+/// What of sources makes a difference: names, kinds, permissions and content; not times, and not owners. Its digest, and itself.
+pub(super) fn described(sources: &[Source]) -> (Value, Value) {
     let entry = |entry: &Entry| {
         let digest = entry.digest.map(|digest| Digest::from_sha256(digest).to_string());
         json!([text(&entry.path), entry.stat.st_mode, entry.stat.st_rdev, text(&entry.link), digest])
     };
     let source =
         |source: &Source| json!([text(&source.name), source.entries.iter().map(entry).collect::<Vec<_>>()]);
-    let all = Value::from(sources.iter().map(source).collect::<Vec<_>>()).to_string();
-    Digest::of(all.as_bytes()).to_string().into()
+    let all = Value::from(sources.iter().map(source).collect::<Vec<_>>());
+    (Digest::of(all.to_string().as_bytes()).to_string().into(), all)
 }
 
 /// Bytes as text, so that different ones stay different.

@@ -1,4 +1,4 @@
-//! From a Dockerfile to an image: each stage that is needed, one instruction after the other.
+//! From a Dockerfile to an image: the stages that are needed beside each other, each one instruction after the other.
 //!
 //! ```text
 //! FROM                     the layers and the configuration of an image, a stage, or nothing
@@ -17,37 +17,34 @@ mod config;
 mod copy;
 mod key;
 mod progress;
+mod reasons;
 mod run;
 mod runner;
 mod scan;
+mod schedule;
+mod stage;
 mod state;
 mod transfer;
 mod tree;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
-use std::time::Instant;
 
 use holm_spec::{Digest, Reference, Timestamp};
-use holm_store::{BuiltLayer, Image, Store, chain};
+use holm_store::{BuiltLayer, Store, chain};
 use serde_json::json;
 
 pub use config::ImageConfig;
-pub use progress::Progress;
+pub use progress::{Ended, Progress};
 pub use runner::{MountSource, Ran, RunStep, StepMount, StepRunner};
 
-use crate::dockerfile::{Command, Dockerfile, Instruction, Network};
+use crate::dockerfile::{Dockerfile, Network};
 use crate::error::{Error, Fault, Kind, Result};
-use crate::expanded::Expander;
 use crate::ignore::Ignore;
-use crate::platform::Platform;
 use crate::source::Position;
-use crate::stages::{Origin, Plan};
-use crate::variables::{Given, Globals, Variables};
-use scan::Scan;
-use state::{State, configure};
-use tree::Tree;
+use crate::variables::Given;
+use schedule::{Shared, lock};
+use state::State;
 
 /// What is to be built.
 #[derive(Debug)]
@@ -76,6 +73,8 @@ pub struct Request<'a> {
     pub clamp: bool,
     /// Where it is remembered what the files of contexts hold.
     pub scans: PathBuf,
+    /// Where it is remembered what the steps of this Dockerfile were made of.
+    pub reasons: PathBuf,
 }
 
 /// What came out.
@@ -95,241 +94,57 @@ pub fn build(
     request: &Request<'_>,
     store: &Store,
     runner: &dyn StepRunner,
-    progress: &mut dyn Progress,
+    progress: &dyn Progress,
 ) -> std::result::Result<Built, Error> {
-    let mut build = Build::new(request, store, runner, progress);
-    let built = build.run();
-    if let Some(scan) = build.scan.take() {
+    solve(request, store, runner, progress).map_err(|fault| request.dockerfile.error(fault))
+}
+
+fn solve(
+    request: &Request<'_>,
+    store: &Store,
+    runner: &dyn StepRunner,
+    progress: &dyn Progress,
+) -> Result<Built> {
+    let shared = Shared::new(request, store, runner, progress)?;
+    let target = shared.run();
+    if let Some(scan) = lock(&shared.scan).take() {
         scan.keep();
     }
-    built.map_err(|fault| request.dockerfile.error(fault))
+    lock(&shared.reasons).keep();
+    let position = request.dockerfile.stages[shared.plan.target].span.start;
+    let id = request.assemble(store, &*target?).map_err(|reason| fault(position, reason))?;
+    Ok(Built { id, steps: shared.counts() })
 }
-
-struct Build<'a> {
-    request: &'a Request<'a>,
-    store: &'a Store,
-    runner: &'a dyn StepRunner,
-    progress: &'a mut dyn Progress,
-    context: Option<Tree>,
-    scan: Option<Scan>,
-    stages: BTreeMap<usize, State>,
-    /// The number of the stage that is being built.
-    current: usize,
-    steps: (usize, usize),
-}
-
-/// What a layer is made by.
-type Make<'m> = dyn FnMut(&mut Build<'_>, &Digest) -> std::result::Result<BuiltLayer, String> + 'm;
 
 fn fault(position: Position, message: impl Into<String>) -> Fault {
     Fault::new(Kind::Step, position, message)
 }
 
-impl<'a> Build<'a> {
-    fn new(
-        request: &'a Request<'a>,
-        store: &'a Store,
-        runner: &'a dyn StepRunner,
-        progress: &'a mut dyn Progress,
-    ) -> Self {
-        let stages = BTreeMap::new();
-        Self {
-            request,
-            store,
-            runner,
-            progress,
-            context: None,
-            scan: None,
-            stages,
-            current: 0,
-            steps: (0, 0),
-        }
-    }
-
-    fn run(&mut self) -> Result<Built> {
-        let dockerfile = self.request.dockerfile;
-        let globals = Rc::new(Globals::new(dockerfile, &self.request.given)?);
-        let contexts = BTreeSet::new();
-        let mut plan = Plan::new(dockerfile, &globals, self.request.given.stage.as_deref(), &contexts)?;
-        let end = plan.target + 1;
-        self.stages_before(&mut plan, end, &globals)?;
-        let position = dockerfile.stages[plan.target].span.start;
-        let target = self.stages.remove(&plan.target).expect("the target is needed");
-        let id = self.assemble(target).map_err(|reason| fault(position, reason))?;
-        Ok(Built { id, steps: self.steps })
-    }
-
-    /// Builds the stages in front of `end` that are needed and not there yet.
-    fn stages_before(&mut self, plan: &mut Plan, end: usize, globals: &Rc<Globals>) -> Result<()> {
-        for number in 0..end {
-            if plan.needed[number] && !self.stages.contains_key(&number) {
-                let state = self.stage(plan, number, globals)?;
-                self.stages.insert(number, state);
-            }
-        }
-        Ok(())
-    }
-
-    /// Builds one stage.
-    fn stage(&mut self, plan: &mut Plan, number: usize, globals: &Rc<Globals>) -> Result<State> {
-        let dockerfile = self.request.dockerfile;
-        let stage = &dockerfile.stages[number];
-        if let Some(platform) = plan.stages[number].platform.as_ref().filter(|it| **it != Platform::host()) {
-            let message =
-                format!("`FROM --platform={platform}`: building for another machine is not there yet");
-            return Err(fault(stage.span.start, message));
-        }
-        let mut state = self.base(&plan.stages[number].base, stage.base.position, globals)?;
-        state.config.ensure_path();
-        let path = state.config.variables().find(|(name, _)| name == "PATH");
-        path.iter().for_each(|(name, value)| state.variables.set(name, value));
-        // What the base wants done is done now, and its configuration says it no more.
-        let expressions = state.config.on_build.take().unwrap_or_default();
-        if matches!(plan.stages[number].base, Origin::Image(_)) {
-            plan.add_triggers(dockerfile, &BTreeSet::new(), number, &expressions)?;
-            self.stages_before(plan, number, globals)?;
-        }
-        self.current = number;
-        let name = stage.name.as_ref().map_or_else(|| format!("stage-{number}"), |name| name.name.clone());
-        let triggers = plan.stages[number].triggers.clone();
-        let all: Vec<&Instruction> = triggers.iter().chain(&stage.instructions).collect();
-        let total = all.len();
-        for (index, instruction) in all.into_iter().enumerate() {
-            let title = format!("[{name} {}/{total}] {}", index + 1, instruction.original);
-            self.instruction(&mut state, plan, instruction, &title)?;
-        }
-        Ok(state)
-    }
-
-    /// What a stage begins with.
-    fn base(&mut self, origin: &Origin, position: Position, globals: &Rc<Globals>) -> Result<State> {
-        match origin {
-            Origin::Scratch => Ok(State::scratch(globals)),
-            Origin::Stage(number) => {
-                let base = self.stages.get(number).expect("stages are built in their order").clone();
-                let variables = Variables::of_stage(Rc::new(base.variables.clone()));
-                Ok(State { variables, has_command: false, ..base })
-            }
-            Origin::Image(name) => {
-                let started = Instant::now();
-                self.progress.begin(&format!("[from] {name}"));
-                let image = self.runner.image(name);
-                let image = image.inspect_err(|_| self.progress.failed());
-                let image = image.map_err(|reason| fault(position, reason))?;
-                self.progress.done(true, started.elapsed());
-                check_platform(&image).map_err(|reason| fault(position, reason))?;
-                State::of_image(self.store, &image, globals).map_err(|reason| fault(position, reason))
-            }
-            Origin::Context(name) => {
-                Err(fault(position, format!("`{name}`: a context as a base is not there yet")))
-            }
-        }
-    }
-
-    fn instruction(
-        &mut self,
-        state: &mut State,
-        plan: &Plan,
-        instruction: &Instruction,
-        title: &str,
-    ) -> Result<()> {
-        let position = instruction.span.start;
-        let mut expander = Expander::new(&state.variables);
-        let command = instruction.command.expanded(&mut expander)?;
-        command.check()?;
-        let makes_layer = match &command {
-            Command::Run(run) => self.run_command(state, plan, run, title, position).map(|()| true),
-            Command::Copy(copy) => self.copy(state, plan, copy, title, position).map(|()| true),
-            Command::Add(add) => self.add(state, add, title, position).map(|()| true),
-            Command::Workdir(word) => self.working_directory(state, &word.text, title, position),
-            other => configure(state, other).map(|()| false),
-        }?;
-        let mut entry = json!({
-            "created": self.time_of(state).to_string(),
-            "created_by": instruction.original,
-            "comment": "holm.dockerfile.v0",
-        });
-        if !makes_layer {
-            entry["empty_layer"] = true.into();
-        }
-        state.history.push(entry);
-        Ok(())
-    }
-
-    /// Finds a layer by its key, or makes it.
-    fn step(
-        &mut self,
-        state: &mut State,
-        key: Digest,
-        below: &[Digest],
-        title: &str,
-        make: &mut Make<'_>,
-    ) -> std::result::Result<(), String> {
-        let started = Instant::now();
-        self.progress.begin(title);
-        let found = match self.request.no_cache {
-            true => None,
-            false => self.store.step(&key, below).map_err(|error| chain(&error))?,
-        };
-        let cached = found.is_some();
-        let layer = match found {
-            Some(layer) => layer,
-            None => make(self, &key).inspect_err(|_| self.progress.failed())?,
-        };
-        self.progress.done(cached, started.elapsed());
-        match cached {
-            true => self.steps.1 += 1,
-            false => self.steps.0 += 1,
-        }
-        state.created = state.created.max(layer.created);
-        state.layers.push(layer);
-        state.key = key;
-        Ok(())
-    }
-
-    /// When what there is was made.
-    fn time_of(&self, state: &State) -> Timestamp {
-        match state.created {
-            _ if self.request.clamp => self.request.created,
-            Timestamp::NEVER => self.request.created,
-            made => made,
-        }
-    }
-
+impl Request<'_> {
     /// Makes the image of what the target came to.
-    fn assemble(&self, mut target: State) -> std::result::Result<Digest, String> {
+    fn assemble(&self, store: &Store, target: &State) -> std::result::Result<Digest, String> {
         if target.layers.is_empty() {
             return Err("the image has no files: no instruction makes any".to_owned());
         }
-        target.config.labels.extend(self.request.labels.clone());
-        let platform = &self.request.given.target;
+        let mut config = target.config.clone();
+        config.labels.extend(self.labels.clone());
+        let platform = &self.given.target;
         let mut document = json!({
-            "created": self.time_of(&target).to_string(),
+            "created": self.time_of(target).to_string(),
             "architecture": platform.architecture,
             "os": platform.os,
-            "config": target.config,
+            "config": config,
             "rootfs": { "type": "layers", "diff_ids": diff_ids(&target.layers) },
             "history": target.history,
         });
         if let Some(variant) = &target.variant {
             document["variant"] = variant.clone().into();
         }
-        if let Some(author) = target.author {
-            document["author"] = author.into();
+        if let Some(author) = &target.author {
+            document["author"] = author.clone().into();
         }
-        self.store.assemble(&target.layers, &document, &self.request.names).map_err(|error| chain(&error))
+        store.assemble(&target.layers, &document, &self.names).map_err(|error| chain(&error))
     }
-}
-
-fn check_platform(image: &Image) -> std::result::Result<(), String> {
-    let (made_for, host) = (image.platform(), holm_spec::platform::Platform::host());
-    if (&made_for.os, &made_for.architecture) == (&host.os, &host.architecture) {
-        return Ok(());
-    }
-    Err(format!(
-        "the image is made for {}/{}, and this is {}/{}",
-        made_for.os, made_for.architecture, host.os, host.architecture
-    ))
 }
 
 fn diff_ids(layers: &[BuiltLayer]) -> Vec<Digest> {

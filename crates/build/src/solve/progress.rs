@@ -2,14 +2,27 @@
 
 use std::time::Duration;
 
-/// Who is told. Steps follow each other.
-pub trait Progress {
-    /// A step begins: `[stage 2/7] RUN make`.
-    fn begin(&mut self, title: &str);
+/// Who is told. Several steps go on at a time.
+pub trait Progress: Sync {
+    /// A step begins: `[stage 2/7] RUN make`. Gives what the step is called from now on.
+    fn begin(&self, title: &str) -> usize;
+    /// It is not there and has to be made, for these reasons.
+    fn missed(&self, step: usize, reasons: &[String]);
     /// What its command writes.
-    fn output(&mut self, bytes: &[u8]);
-    /// It is over, after so long; nothing had to be done if it was there already.
-    fn done(&mut self, cached: bool, time: Duration);
+    fn output(&self, step: usize, bytes: &[u8]);
+    /// It is over, after so long.
+    fn ended(&self, step: usize, how: Ended, time: Duration);
+}
+
+/// How a step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was there already.
+    Cached,
+    /// It was made.
+    Made,
     /// It failed; why is the build's error.
-    fn failed(&mut self);
+    Failed,
+    /// It was given up, since another one failed.
+    Stopped,
 }

@@ -3,25 +3,24 @@
 use holm_store::{BuiltLayer, chain};
 use serde_json::{Value, json};
 
-use super::key::{Ingredients, described, key};
+use super::key::{Ingredients, Key, described};
 use super::runner::{MountSource, Ran, RunStep, StepMount};
+use super::stage::Stage;
 use super::state::State;
 use super::transfer::Transfer;
 use super::tree::Source;
-use super::{Build, diff_ids, fault};
+use super::{diff_ids, fault};
 use crate::dockerfile::{Mount, MountKind, Network, Program, Run, Security, Word, path};
 use crate::error::Result;
 use crate::expanded::Expander;
 use crate::ignore::Ignore;
 use crate::source::Position;
-use crate::stages::Plan;
 use crate::variables::PROXIES;
 
-impl Build<'_> {
+impl Stage<'_> {
     pub(super) fn run_command(
         &mut self,
         state: &mut State,
-        plan: &Plan,
         run: &Run,
         title: &str,
         position: Position,
@@ -36,7 +35,7 @@ impl Build<'_> {
                 "`RUN --security=insecure` has all rights of the host, and `--allow` is not there yet",
             ));
         }
-        if run.network == Network::Host && self.request.network != Network::Host {
+        if run.network == Network::Host && self.shared.request.network != Network::Host {
             return Err(fault(position, "`RUN --network=host` was not allowed")
                 .hint("say `--network host` in the command to allow it"));
         }
@@ -48,9 +47,9 @@ impl Build<'_> {
             environment: state.environment(),
             user: state.config.user.clone(),
             directory: state.config.working_dir.clone(),
-            network: if run.network == Network::Default { self.request.network } else { run.network },
-            created: self.request.created,
-            anew: self.request.no_cache,
+            network: if run.network == Network::Default { self.shared.request.network } else { run.network },
+            created: self.shared.request.created,
+            anew: self.shared.request.no_cache,
             latest: self.latest(),
             insecure: run.security == Security::Insecure,
             mounts: Vec::new(),
@@ -58,7 +57,7 @@ impl Build<'_> {
         let mut ingredients = Vec::new();
         for (mount, flag) in mounts.iter().zip(&run.mounts) {
             let from = mount.from.clone().map(|text| Word { text, position: flag.text.position });
-            let (mount, ingredient) = self.mount(state, plan, (mount, from.as_ref()), position)?;
+            let (mount, ingredient) = self.mount(state, (mount, from.as_ref()), position)?;
             step.mounts.extend(mount);
             ingredients.push(ingredient);
         }
@@ -71,13 +70,13 @@ impl Build<'_> {
             insecure: step.insecure,
             mounts: ingredients,
         };
-        let key = key(Some(&state.key), &what, self.latest());
+        let key = Key::new(Some(&state.key), &what, self.latest());
         // What leads to the network makes no difference to what is done.
         step.environment.extend(self.proxies(state));
         let below = diff_ids(&state.layers);
         let made = self.step(state, key, &below, title, &mut |build, key| {
-            let progress = &mut build.progress;
-            match build.runner.run(&step, key, &mut |bytes| progress.output(bytes))? {
+            let (shared, number) = (build.shared, build.step);
+            match shared.runner.run(&step, key, &mut |bytes| shared.progress.output(number, bytes))? {
                 Ran::Layer(layer) => Ok(*layer),
                 Ran::Failed(code) => Err(format!("the command ended with exit code {code}")),
             }
@@ -87,7 +86,7 @@ impl Build<'_> {
 
     fn proxies(&self, state: &State) -> Vec<(String, String)> {
         let is_proxy = |name: &str| PROXIES.iter().any(|proxy| proxy.eq_ignore_ascii_case(name));
-        let given = self.request.given.arguments.iter();
+        let given = self.shared.request.given.arguments.iter();
         let unset = given.filter(|(name, _)| is_proxy(name) && state.variables.get(name).is_none());
         unset.map(|(name, value)| (name.clone(), value.clone())).collect()
     }
@@ -96,7 +95,6 @@ impl Build<'_> {
     fn mount(
         &mut self,
         state: &State,
-        plan: &Plan,
         (mount, from): (&Mount, Option<&Word>),
         position: Position,
     ) -> Result<(Option<StepMount>, Value)> {
@@ -125,7 +123,7 @@ impl Build<'_> {
                 (one(target, source), shown.into())
             }
             MountKind::Secret => (self.secret(mount, target, owner, position)?, shown.into()),
-            MountKind::Bind => self.bind(plan, (mount, from), target.ok_or_else(wanted)?, position)?,
+            MountKind::Bind => self.bind((mount, from), target.ok_or_else(wanted)?, position)?,
             MountKind::Ssh => return Err(fault(position, "`RUN --mount=type=ssh` is not there yet")),
         })
     }
@@ -139,7 +137,7 @@ impl Build<'_> {
         position: Position,
     ) -> Result<Option<StepMount>> {
         let id = mount.id.as_deref().or(mount.source.as_deref()).unwrap_or_default();
-        let Some(path) = self.request.secrets.get(id) else {
+        let Some(path) = self.shared.request.secrets.get(id) else {
             return match mount.required {
                 true => Err(fault(position, format!("secret `{id}` is not given"))
                     .hint(format!("give it with --secret id={id},src=FILE"))),
@@ -168,22 +166,21 @@ impl Build<'_> {
             owner: None,
             mode: None,
             unpacks: false,
-            sources: described(&sources),
+            sources: described(&sources).0,
             texts: &[],
             exclude: &[],
         };
-        let key = key(None, &what, self.latest());
+        let key = Key::new(None, &what, self.latest()).digest;
         let failed = |reason| fault(position, reason);
-        if let Some(layer) = self.store.step(&key, &[]).map_err(|error| failed(chain(&error)))? {
+        if let Some(layer) = self.shared.store.step(&key, &[]).map_err(|error| failed(chain(&error)))? {
             return Ok(layer);
         }
-        let about = Transfer { tree: self.context.as_ref(), sources, ..self.transfer_to(destination) };
+        let about = Transfer { tree: self.shared.context.get(), sources, ..self.transfer_to(destination) };
         self.pack(&key, &[], &mut |output| about.write(None, output)).map_err(failed)
     }
 
     fn bind(
         &mut self,
-        plan: &Plan,
         (mount, from): (&Mount, Option<&Word>),
         target: String,
         position: Position,
@@ -198,7 +195,7 @@ impl Build<'_> {
             let identity = json!([target, layer.diff_id]);
             return Ok((step(MountSource::Layers(vec![layer], format!("/{CONTEXT}"))), identity));
         };
-        let layers = self.layers_of(plan, from, position)?;
+        let layers = self.layers_of(from, position)?;
         let identity = json!([target, diff_ids(&layers), path]);
         Ok((step(MountSource::Layers(layers, path)), identity))
     }

@@ -8,8 +8,8 @@ use holm_store::{BuiltLayer, Image};
 
 use crate::dockerfile::{Network, Sharing};
 
-/// Runs steps, and gets images. An error is a text for people, with its cause at the end.
-pub trait StepRunner {
+/// Runs steps, several at a time, and gets images. An error is a text for people, with its cause at the end.
+pub trait StepRunner: Sync {
     /// An image by its name, fetched if it is not here.
     ///
     /// # Errors
@@ -33,6 +33,9 @@ pub trait StepRunner {
     /// # Errors
     /// It cannot be executed, or its layer cannot be made.
     fn run(&self, step: &RunStep, key: &Digest, output: &mut dyn FnMut(&[u8])) -> Result<Ran, String>;
+
+    /// Ends all commands that are being executed, and lets none begin.
+    fn stop(&self);
 }
 
 /// How a command ended.

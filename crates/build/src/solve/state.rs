@@ -1,14 +1,14 @@
 //! A stage as far as it is built, and what instructions change of it.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use holm_spec::{Digest, Timestamp};
 use holm_store::{BuiltLayer, Image, Store, chain};
 use serde_json::{Value, json};
 
 use super::config::{BaseDocument, ImageConfig};
-use super::key::{Ingredients, key};
+use super::key::{Ingredients, Key};
 use crate::dockerfile::{Command, CommandLine, port};
 use crate::error::{Kind, Result};
 use crate::variables::{Globals, Variables};
@@ -35,7 +35,7 @@ pub(super) struct State {
 
 impl State {
     /// Nothing: `FROM scratch`.
-    pub fn scratch(globals: &Rc<Globals>) -> Self {
+    pub fn scratch(globals: &Arc<Globals>) -> Self {
         Self {
             layers: Vec::new(),
             config: ImageConfig::default(),
@@ -45,7 +45,7 @@ impl State {
             author: None,
             has_command: false,
             variant: None,
-            key: key(None, &Ingredients::Base { layers: Vec::new() }, None),
+            key: Key::new(None, &Ingredients::Base { layers: Vec::new() }, None).digest,
             created: Timestamp::NEVER,
         }
     }
@@ -57,7 +57,7 @@ impl State {
     pub fn of_image(
         store: &Store,
         image: &Image,
-        globals: &Rc<Globals>,
+        globals: &Arc<Globals>,
     ) -> std::result::Result<Self, String> {
         let content = store.blob(&image.id).map_err(|error| chain(&error))?;
         let document: BaseDocument = serde_json::from_slice(&content).map_err(|error| error.to_string())?;
@@ -79,9 +79,18 @@ impl State {
             author: document.author,
             has_command: false,
             variant: document.variant,
-            key: key(None, &Ingredients::Base { layers: image.diff_ids.clone() }, None),
+            key: Key::new(None, &Ingredients::Base { layers: image.diff_ids.clone() }, None).digest,
             created,
         })
+    }
+
+    /// As what another stage begins with.
+    pub fn as_base(&self) -> Self {
+        let variables = Variables::of_stage(Arc::new(self.variables.clone()));
+        let mut state = Self { variables, has_command: false, ..self.clone() };
+        // The plan has it as instructions, and the configuration says it no more.
+        state.config.on_build = None;
+        state
     }
 
     /// The environment of commands: that of the image, and what `ARG` says besides.

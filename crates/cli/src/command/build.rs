@@ -2,6 +2,7 @@
 
 mod make;
 mod report;
+mod shown;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -53,6 +54,9 @@ pub struct Args {
     /// What to do instead of building: check, also with ,format=json and ,ignorestatus=true
     #[arg(long, value_name = "METHOD")]
     call: Option<String>,
+    /// Say why each step is made that is not cached
+    #[arg(long)]
+    explain: bool,
     /// File that gets the image's id
     #[arg(long, value_name = "FILE")]
     iidfile: Option<PathBuf>,
@@ -68,6 +72,9 @@ pub struct Args {
     /// Make every step anew
     #[arg(long)]
     no_cache: bool,
+    /// How progress is shown: auto, plain, tty, rawjson, quiet, none
+    #[arg(long, value_name = "MANNER")]
+    progress: Option<String>,
     /// Print the image's id and nothing else
     #[arg(short, long)]
     quiet: bool,

@@ -1,14 +1,12 @@
 //! Building: what the command line says, what is shown meanwhile, and the names of what came out.
 
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
 
 use holm_build::Dockerfile;
 use holm_build::dockerfile::Network;
 use holm_build::ignore::Ignore;
-use holm_build::solve::{Progress, Request};
+use holm_build::solve::Request;
 use holm_build::variables::Given;
 use holm_engine::registry::Connections;
 use holm_engine::{BuildSurroundings, Engine, NetworkChoice};
@@ -16,6 +14,7 @@ use holm_spec::event::EventKind;
 use holm_spec::{Reference, signal};
 
 use super::Args;
+use super::shown::{Manner as Shape, Shown};
 use crate::command::pull::Pull;
 use crate::command_error::CommandError;
 use crate::context::Context;
@@ -40,6 +39,8 @@ pub(super) fn run(args: &Args, input: Input, context: &Context) -> Result<u8, Co
         isolation::parse(args.isolation.as_deref(), args.vm).map_err(|error| flag("isolation", error))?;
     let directory = input.directory.map(std::fs::canonicalize).transpose();
     let directory = directory.map_err(|error| CommandError::system("find the context", error))?;
+    let shape =
+        Shape::parse(args.progress.as_deref(), args.quiet).map_err(|error| flag("progress", error))?;
     let engine = context.repaired_engine()?;
     let request = Request {
         dockerfile: &input.dockerfile,
@@ -54,6 +55,8 @@ pub(super) fn run(args: &Args, input: Input, context: &Context) -> Result<u8, Co
         created: holm_engine::creation_time()?,
         clamp: std::env::var_os("SOURCE_DATE_EPOCH").is_some(),
         scans: engine.build_scans(),
+        reasons: engine
+            .build_reasons(directory.as_deref().unwrap_or(Path::new("-")), input.dockerfile.source.name()),
     };
     let fetch = |name: &str| fetch(name, &engine, args.quiet).map_err(|error| told_in_one(&error));
     let surroundings = BuildSurroundings {
@@ -62,8 +65,8 @@ pub(super) fn run(args: &Args, input: Input, context: &Context) -> Result<u8, Co
         fetch: &fetch,
         signals: &[signal::TERM, signal::INT],
     };
-    let mut shown = Shown::new(args.quiet);
-    let built = engine.build(&request, &surroundings, &mut shown)?;
+    let shown = Shown::new(shape, args.explain);
+    let built = engine.build(&request, &surroundings, &shown)?;
     for name in &names {
         engine.tell_of(EventKind::Image, "tag", built.id.to_string(), [("name", name.familiar())]);
     }
@@ -149,89 +152,4 @@ fn fetch(name: &str, engine: &Engine, quiet: bool) -> Result<(), CommandError> {
 
 fn told_in_one(error: &CommandError) -> String {
     error.message().unwrap_or("it could not be fetched").to_owned()
-}
-
-/// Lines on standard error: the steps with their numbers, what their commands write, and how long each took.
-struct Shown {
-    quiet: bool,
-    number: usize,
-    begun: Instant,
-    /// What a command wrote behind its last newline.
-    rest: Vec<u8>,
-    /// The last lines of a command, for a build that is quiet until one fails.
-    last: Vec<u8>,
-}
-
-/// Most bytes of a command's last lines.
-const LAST: usize = 4096;
-
-impl Shown {
-    fn new(quiet: bool) -> Self {
-        Self { quiet, number: 0, begun: Instant::now(), rest: Vec::new(), last: Vec::new() }
-    }
-
-    fn say(&self, bytes: &[u8]) {
-        if !self.quiet {
-            // Nobody is left to hear that it cannot be written.
-            let _ = std::io::stderr().write_all(bytes);
-        }
-    }
-
-    fn line(&mut self, line: &[u8]) {
-        let head = format!("#{} {:.3} ", self.number, self.begun.elapsed().as_secs_f64());
-        self.say(&[head.as_bytes(), line, b"\n"].concat());
-    }
-
-    fn close(&self, id: &str, names: &[Reference], (made, cached): (usize, usize)) {
-        let mut text = format!("built {id}: {made} steps made, {cached} cached\n");
-        names.iter().for_each(|name| text.push_str(&format!("named {}\n", name.familiar())));
-        self.say(text.as_bytes());
-    }
-}
-
-impl Progress for Shown {
-    fn begin(&mut self, title: &str) {
-        self.number += 1;
-        self.begun = Instant::now();
-        self.last.clear();
-        let title = crate::printer::printable(title);
-        self.say(format!("#{} {title}\n", self.number).as_bytes());
-    }
-
-    fn output(&mut self, bytes: &[u8]) {
-        self.last.extend_from_slice(bytes);
-        let surplus = self.last.len().saturating_sub(LAST);
-        self.last.drain(..surplus);
-        self.rest.extend_from_slice(bytes);
-        while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = self.rest.drain(..=end).collect();
-            self.line(&line[..line.len() - 1]);
-        }
-        if self.rest.len() > LAST {
-            let line = std::mem::take(&mut self.rest);
-            self.line(&line);
-        }
-    }
-
-    fn failed(&mut self) {
-        if !self.rest.is_empty() {
-            let line = std::mem::take(&mut self.rest);
-            self.line(&line);
-        }
-        if self.quiet {
-            let _ = std::io::stderr().write_all(&self.last);
-        }
-    }
-
-    fn done(&mut self, cached: bool, time: Duration) {
-        if !self.rest.is_empty() {
-            let line = std::mem::take(&mut self.rest);
-            self.line(&line);
-        }
-        let text = match cached {
-            true => format!("#{} CACHED\n", self.number),
-            false => format!("#{} DONE {:.2}s\n", self.number, time.as_secs_f64()),
-        };
-        self.say(text.as_bytes());
-    }
 }
