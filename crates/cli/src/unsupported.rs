@@ -88,7 +88,6 @@ const BUILD: &str = "building images";
 /// Flags of `build`, which only checks so far.
 const BUILD_FLAGS: &[(&str, Option<char>, &str)] = &[
     ("add-host", None, BUILD),
-    ("allow", None, BUILD),
     ("annotation", None, BUILD),
     ("attest", None, BUILD),
     ("builder", None, BUILD),
@@ -119,7 +118,6 @@ const BUILD_FLAGS: &[(&str, Option<char>, &str)] = &[
     ("security-opt", None, BUILD),
     ("shm-size", None, BUILD),
     ("squash", None, BUILD),
-    ("ssh", None, BUILD),
     ("ulimit", None, BUILD),
 ];
 const ARCHIVES: &str = "archives of images and file systems";

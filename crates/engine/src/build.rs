@@ -14,18 +14,20 @@
 //! A signal ends the commands that are being executed, and then the build, which says so; where none is, or the build has more to
 //! do than to say it, the process ends as it would have without this.
 
+mod agent;
 mod stop;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use holm_build::Fault;
 use holm_build::dockerfile::{Network, Sharing};
 use holm_build::solve::{
-    self, Built, MountSource as StepSource, Progress, Ran, Request, RunStep, StepMount, StepRunner,
+    self, Built, MountSource as StepSource, Progress, Ran, Request, RunStep, Secret, StepMount, StepRunner,
 };
 use holm_runtime::user::{Identity, read_in_root};
 use holm_spec::digest::encode_hex;
@@ -40,12 +42,14 @@ use holm_sys::lock::{Lock, Mode};
 use rustix::fs::{CWD, OFlags, RenameFlags, ResolveFlags, renameat_with};
 use serde_json::json;
 
+use crate::create::copy_up;
 use crate::files::{connect, pipe};
 use crate::request::{
     Below, Bind, CreateRequest, EnvChange, LogRequest, MountRequest, MountSource, NetworkChoice,
 };
 use crate::session::{Beginning, Event};
 use crate::{Created, Engine, Error, Kind, Result};
+use agent::Agents;
 use stop::Stop;
 
 /// What workloads of builds are labelled with.
@@ -186,6 +190,7 @@ struct Aside {
     secrets: usize,
     /// Of the directory, and of caches.
     locks: Vec<Lock>,
+    agents: Agents,
 }
 
 impl Aside {
@@ -195,7 +200,24 @@ impl Aside {
         ensure_directory(&directory, 0o700)
             .map_err(|error| Error::io(format!("make `{}`", directory.display()), error))?;
         let lock = Lock::create_held(&directory, LOCK)?;
-        Ok(Self { name, directory, images: Vec::new(), secrets: 0, locks: vec![lock] })
+        Ok(Self {
+            name,
+            directory,
+            images: Vec::new(),
+            secrets: 0,
+            locks: vec![lock],
+            agents: Agents::default(),
+        })
+    }
+
+    /// A program that everybody may execute: on no file system of this boot's, which may let nobody execute.
+    fn script(&self, text: &str) -> Result<PathBuf> {
+        let path = self.directory.join("script");
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::write(&path, text)
+            .and_then(|()| fs::set_permissions(&path, permissions))
+            .map_err(|error| Error::io(format!("write `{}`", path.display()), error))?;
+        Ok(path)
     }
 
     fn note_image(&mut self, id: Digest) -> Result<()> {
@@ -279,7 +301,7 @@ impl Runner<'_> {
         }
         let created = self.engine.create(&request)?;
         let id = created.id;
-        let ran = self.execute(created, output).and_then(|code| match code {
+        let ran = self.execute(created, &step.secrets, output).and_then(|code| match code {
             0 => self.layer(&id, step, key).map(|layer| Ran::Layer(Box::new(layer))),
             code => Ok(Ran::Failed(code)),
         });
@@ -344,7 +366,23 @@ impl Runner<'_> {
                 add(MountSource::Memory(options));
             }
             StepSource::Cache { id, .. } => add(bind(caches[id].clone())),
-            StepSource::Secret { path, mode, owner } => add(bind(self.secret(path, *mode, *owner, aside)?)),
+            StepSource::Secret { secret, mode, owner } => {
+                add(bind(self.secret(secret, *mode, *owner, aside)?));
+            }
+            StepSource::Script(text) => add(bind(aside.script(text)?)),
+            StepSource::Agent { socket, mode, owner } => {
+                let failed = |why| Error::new(Kind::Failed, why);
+                if self.surroundings.isolation == Isolation::Vm {
+                    return Err(failed("an agent of SSH keys cannot be reached from a machine".to_owned()));
+                }
+                let directory = self.own_directory(&aside.name)?;
+                add(bind(aside.agents.begin(socket, &directory, *mode, *owner).map_err(failed)?));
+            }
+            StepSource::Layers(layers, path) if !mount.read_only => {
+                let copy = aside.directory.join(format!("copy{}", request.mounts.len()));
+                self.copy(layers, path, &copy)?;
+                request.mounts.push(MountRequest::new(bind(copy), mount.target.clone()));
+            }
             StepSource::Layers(layers, path) => {
                 let image = self.unnamed_image(layers, aside)?;
                 let mut whole =
@@ -360,20 +398,22 @@ impl Runner<'_> {
     /// The directories that a step shares with others, by their ids: each once, in one order for all, at the strictest sharing that
     /// is asked for.
     fn caches(&self, step: &RunStep, aside: &mut Aside) -> Result<BTreeMap<String, PathBuf>> {
-        let mut wanted: BTreeMap<&str, Cache> = BTreeMap::new();
+        let mut wanted: BTreeMap<&str, Cache<'_>> = BTreeMap::new();
         for mount in &step.mounts {
-            let StepSource::Cache { id, sharing, mode, owner } = &mount.source else { continue };
-            let cache = wanted.entry(id).or_insert(Cache { sharing: *sharing, mode: *mode, owner: *owner });
+            let StepSource::Cache { id, sharing, mode, owner, content } = &mount.source else { continue };
+            let content = content.as_ref();
+            let cache =
+                wanted.entry(id).or_insert(Cache { sharing: *sharing, mode: *mode, owner: *owner, content });
             if cache.sharing == Sharing::Shared {
                 cache.sharing = *sharing;
             }
         }
-        let one = |(id, cache): (&str, Cache)| Ok((id.to_owned(), self.cache(id, &cache, aside)?));
+        let one = |(id, cache): (&str, Cache<'_>)| Ok((id.to_owned(), self.cache(id, &cache, aside)?));
         wanted.into_iter().map(one).collect()
     }
 
     /// A directory that builds share; a private one if another build has it and this one must be alone.
-    fn cache(&self, id: &str, cache: &Cache, aside: &mut Aside) -> Result<PathBuf> {
+    fn cache(&self, id: &str, cache: &Cache<'_>, aside: &mut Aside) -> Result<PathBuf> {
         let caches = self.engine.builds().join("caches");
         let failed = |error| Error::io(format!("make the cache `{id}`"), error);
         ensure_directory(&caches, 0o700).map_err(failed)?;
@@ -385,7 +425,7 @@ impl Runner<'_> {
             match Lock::try_acquire(&caches.join(format!("{name}-{number}.lock")), mode)? {
                 Some(lock) => {
                     aside.locks.push(lock);
-                    make_cache(&directory, cache).map_err(failed)?;
+                    self.make_cache(&directory, cache, failed)?;
                     return Ok(directory);
                 }
                 None if cache.sharing == Sharing::Private => number += 1,
@@ -394,14 +434,73 @@ impl Runner<'_> {
         }
     }
 
+    /// Makes a cache, whole from its first moment; fine if it is there.
+    fn make_cache(
+        &self,
+        directory: &Path,
+        cache: &Cache<'_>,
+        failed: impl Fn(std::io::Error) -> Error,
+    ) -> Result<()> {
+        if directory.exists() {
+            return Ok(());
+        }
+        let draft = directory.with_extension(encode_hex(&random_bytes::<8>()));
+        let made = match cache.content {
+            Some((layers, path)) => self.copy(layers, path, &draft),
+            None => fs::create_dir(&draft).map_err(&failed),
+        };
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(cache.mode);
+        let made = made.and_then(|()| {
+            std::os::unix::fs::chown(&draft, Some(cache.owner.0), Some(cache.owner.1))
+                .and_then(|()| fs::set_permissions(&draft, permissions))
+                .and_then(|()| Ok(renameat_with(CWD, &draft, CWD, directory, RenameFlags::NOREPLACE)?))
+                .map_err(failed)
+        });
+        if made.is_err() {
+            let _ = remove_tree(&draft);
+        }
+        // Another build may have been faster.
+        if directory.exists() { Ok(()) } else { made }
+    }
+
+    /// What is at a path in layers, at a new path here.
+    fn copy(&self, layers: &[BuiltLayer], path: &str, to: &Path) -> Result<()> {
+        let failed = |error: std::io::Error| Error::io(format!("copy `{path}` for the step"), error);
+        let below: Vec<Digest> = layers.iter().map(|layer| layer.diff_id).collect();
+        let root = self.engine.layers_root(&below)?;
+        fs::create_dir(to).map_err(failed)?;
+        if copy_up(root.as_fd(), path, to)? {
+            return Ok(());
+        }
+        let found = in_root::open(root.as_fd(), path, OFlags::RDONLY, ResolveFlags::NO_MAGICLINKS);
+        let mut file = fs::File::from(found.map_err(|errno| failed(errno.into()))?);
+        fs::remove_dir(to).map_err(failed)?;
+        let about = file.metadata().map_err(failed)?;
+        if !about.is_file() {
+            let text = format!("copy `{path}` for the step: it is neither a directory nor a file");
+            return Err(Error::new(Kind::Failed, text));
+        }
+        let mut copy = fs::File::create_new(to).map_err(failed)?;
+        std::io::copy(&mut file, &mut copy).map_err(failed)?;
+        std::os::unix::fs::chown(to, Some(about.uid()), Some(about.gid()))
+            .and_then(|()| fs::set_permissions(to, about.permissions()))
+            .map_err(failed)
+    }
+
+    /// What a step has in memory.
+    fn own_directory(&self, name: &str) -> Result<PathBuf> {
+        let directory = self.engine.secrets_of(name);
+        ensure_directory(&directory, 0o700)
+            .map_err(|error| Error::io(format!("make `{}`", directory.display()), error))?;
+        Ok(directory)
+    }
+
     /// A copy of a secret that its command may read, in memory.
-    fn secret(&self, path: &Path, mode: u32, owner: (u32, u32), aside: &mut Aside) -> Result<PathBuf> {
-        let failed = |error| Error::io(format!("hand on the secret `{}`", path.display()), error);
+    fn secret(&self, secret: &Secret, mode: u32, owner: (u32, u32), aside: &mut Aside) -> Result<PathBuf> {
+        let failed = |error| Error::io(format!("hand on a secret, {secret:?}"), error);
         aside.secrets += 1;
-        let directory = self.engine.secrets_of(&aside.name);
-        ensure_directory(&directory, 0o700).map_err(failed)?;
-        let copy = directory.join(format!("secret{}", aside.secrets));
-        let content = fs::read(path).map_err(failed)?;
+        let copy = self.own_directory(&aside.name)?.join(format!("secret{}", aside.secrets));
+        let content = secret.read().map_err(failed)?;
         fs::write(&copy, content).map_err(failed)?;
         let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
         std::os::unix::fs::chown(&copy, Some(owner.0), Some(owner.1))
@@ -411,9 +510,16 @@ impl Runner<'_> {
     }
 
     /// Runs a workload to its end.
-    fn execute(&self, created: Created, output: &mut dyn FnMut(&[u8])) -> Result<i32> {
+    fn execute(
+        &self,
+        created: Created,
+        secrets: &[(String, Secret)],
+        output: &mut dyn FnMut(&[u8]),
+    ) -> Result<i32> {
         let streams = holm_spec::keeper::Streams { stdin: false, stdout: true, stderr: true };
-        let mut session = self.engine.start_created(created, Beginning::new(streams, None, None))?;
+        let mut beginning = Beginning::new(streams, None, None);
+        beginning.env = secrets.iter().map(variable).collect::<Result<_>>()?;
+        let mut session = self.engine.start_created(created, beginning)?;
         loop {
             if let Err(why) = self.stop.wait_beside(session.as_fd()) {
                 session.signal(signal::KILL)?;
@@ -467,34 +573,25 @@ impl Runner<'_> {
     }
 }
 
+/// A secret as a variable.
+fn variable((name, secret): &(String, Secret)) -> Result<String> {
+    let content = secret.read();
+    let content = content.map_err(|error| Error::io(format!("hand on a secret, {secret:?}"), error))?;
+    match String::from_utf8(content) {
+        Ok(text) if !text.contains('\0') => Ok(format!("{name}={text}")),
+        _ => Err(Error::new(Kind::Failed, format!("a secret, {secret:?}, is no text, as `{name}` must be"))),
+    }
+}
+
 /// How a cache is to be.
-struct Cache {
+struct Cache<'a> {
     sharing: Sharing,
     mode: u32,
     owner: (u32, u32),
+    content: Option<&'a (Vec<BuiltLayer>, String)>,
 }
 
 fn is_older(path: &Path, age: Duration) -> bool {
     let modified = path.metadata().and_then(|about| about.modified());
     modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|since| since > age))
-}
-
-/// Makes a cache, whole from its first moment; fine if it is there.
-fn make_cache(directory: &Path, cache: &Cache) -> std::io::Result<()> {
-    if directory.exists() {
-        return Ok(());
-    }
-    let draft = directory.with_extension(encode_hex(&random_bytes::<8>()));
-    fs::create_dir(&draft)?;
-    let permissions = std::os::unix::fs::PermissionsExt::from_mode(cache.mode);
-    let made = std::os::unix::fs::chown(&draft, Some(cache.owner.0), Some(cache.owner.1))
-        .and_then(|()| fs::set_permissions(&draft, permissions))
-        .and_then(|()| Ok(renameat_with(CWD, &draft, CWD, directory, RenameFlags::NOREPLACE)?));
-    if made.is_err() {
-        let _ = fs::remove_dir(&draft);
-    }
-    match made {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        made => made,
-    }
 }

@@ -72,7 +72,7 @@ impl Engine {
     }
 
     pub(crate) fn start_locked(&self, id: &Id, ground: &Ground, beginning: Beginning<'_>) -> Result<Session> {
-        let Beginning { streams, window, signals, restarts } = beginning;
+        let Beginning { streams, window, signals, restarts, env } = beginning;
         let sandbox = self.stage_sandbox(id)?;
         let undo = |_: &Error| drop(remove_tree(&sandbox.paths.dir));
         self.prepare(ground, &sandbox.paths).inspect_err(undo)?;
@@ -81,7 +81,7 @@ impl Engine {
         // Lies in the socket before the keeper looks.
         session::send(
             ours.as_fd(),
-            &Request::Start { protocol: PROTOCOL, workload: *id, streams, window, restarts },
+            &Request::Start { protocol: PROTOCOL, workload: *id, streams, window, restarts, env },
         )?;
         let mode = KeeperMode::Start { handoff: &theirs };
         let keeper = self.spawn_keeper(id, &sandbox, &mode).inspect_err(undo)?;

@@ -46,7 +46,7 @@ pub(crate) enum Cause {
 }
 
 /// What a session of a workload's first process begins with.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Beginning<'a> {
     /// What it carries.
     pub streams: Streams,
@@ -56,12 +56,14 @@ pub struct Beginning<'a> {
     pub signals: Option<BorrowedFd<'a>>,
     /// How many times its policy started it until now; 0 where somebody starts it.
     pub(crate) restarts: u32,
+    /// `NAME=value`, set over the workload's environment this time, and written down nowhere.
+    pub(crate) env: Vec<String>,
 }
 
 impl<'a> Beginning<'a> {
     /// What somebody begins a session with who starts a workload.
     pub fn new(streams: Streams, window: Option<WindowSize>, signals: Option<BorrowedFd<'a>>) -> Self {
-        Self { streams, window, signals, restarts: 0 }
+        Self { streams, window, signals, restarts: 0, env: Vec::new() }
     }
 }
 

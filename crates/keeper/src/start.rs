@@ -63,6 +63,17 @@ pub(crate) struct Run {
     pub pause: Duration,
 }
 
+/// Adds variables for one run, the last of a name counts.
+fn add_environment(config: &mut Config, added: Vec<String>) {
+    let Some(process) = config.oci.process_mut().as_mut().filter(|_| !added.is_empty()) else { return };
+    let name_of = |entry: &String| entry.split_once('=').map_or(entry.clone(), |(name, _)| name.to_owned());
+    let names: Vec<String> = added.iter().map(name_of).collect();
+    let mut env = process.env().clone().unwrap_or_default();
+    env.retain(|entry| !names.contains(&name_of(entry)));
+    env.extend(added);
+    process.set_env(Some(env));
+}
+
 impl Server {
     /// Carries out the first request of a connection.
     pub fn handle_opening(&mut self, client: usize, request: Request) {
@@ -84,8 +95,8 @@ impl Server {
             return self.fail(client, FailureKind::NotRunning, "the sandbox has ended".to_owned());
         }
         match request {
-            Request::Start { workload, streams, window, restarts, .. } => {
-                self.start(client, &workload, streams, Run { window, restarts, ..Run::default() })
+            Request::Start { workload, streams, window, restarts, env, .. } => {
+                self.start(client, &workload, streams, Run { window, restarts, ..Run::default() }, env)
             }
             Request::Attach { workload, streams, .. } => self.attach(client, &workload, streams),
             Request::Exec { workload, process, streams, window, .. } => {
@@ -125,14 +136,15 @@ impl Server {
         });
     }
 
-    fn start(&mut self, client: usize, workload: &Id, streams: SessionStreams, run: Run) {
+    fn start(&mut self, client: usize, workload: &Id, streams: SessionStreams, run: Run, env: Vec<String>) {
         if self.tasks.contains_key(workload) {
             return self.refuse(client, "the workload runs already");
         }
-        let config = match self.read_config(workload) {
+        let mut config = match self.read_config(workload) {
             Ok(config) => config,
             Err(error) => return self.fail_with(client, &error),
         };
+        add_environment(&mut config, env);
         match self.launch(&config, &run) {
             Ok((process, pid)) => self.join_when_started(client, process, streams, pid),
             Err(error) => {

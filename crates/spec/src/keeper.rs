@@ -122,6 +122,9 @@ pub enum Request {
         /// How many times it was started again by its policy, if it is that again.
         #[serde(default)]
         restarts: u32,
+        /// `NAME=value`, set over its environment this time, and written down nowhere.
+        #[serde(default)]
+        env: Vec<String>,
     },
     /// Join the workload's main process to this connection.
     Attach {

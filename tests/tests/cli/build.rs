@@ -332,7 +332,7 @@ fn a_dockerfile_gets_nothing_of_the_host() {
         ("FROM base\nCOPY root/etc/shadow /\n", "is not there"),
         ("FROM base\nCOPY seen /seen\n", "is not there"),
         ("FROM base\nRUN --mount=type=bind,target=/c ls /c/hidden\n", ""),
-        ("FROM base\nRUN --security=insecure true\n", "`--allow` is not there yet"),
+        ("FROM base\nRUN --security=insecure true\n", "`RUN --security=insecure` was not allowed"),
         ("FROM base\nRUN --network=host true\n", "was not allowed"),
         ("FROM --platform=linux/s390x base\nRUN true\n", "building for another machine is not there yet"),
     ] {

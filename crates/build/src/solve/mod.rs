@@ -36,7 +36,7 @@ use serde_json::json;
 
 pub use config::ImageConfig;
 pub use progress::{Ended, Progress};
-pub use runner::{MountSource, Ran, RunStep, StepMount, StepRunner};
+pub use runner::{MountSource, Ran, RunStep, Secret, StepMount, StepRunner};
 
 use crate::dockerfile::{Dockerfile, Network};
 use crate::error::{Error, Fault, Kind, Result};
@@ -66,7 +66,13 @@ pub struct Request<'a> {
     /// Names of the image.
     pub names: Vec<Reference>,
     /// Secrets, by their ids.
-    pub secrets: BTreeMap<String, PathBuf>,
+    pub secrets: BTreeMap<String, Secret>,
+    /// Sockets of agents of SSH keys, by their ids.
+    pub agents: BTreeMap<String, PathBuf>,
+    /// `RUN --network=host` is allowed.
+    pub host_network: bool,
+    /// `RUN --security=insecure` is allowed.
+    pub insecure: bool,
     /// When what is made says that it was made.
     pub created: Timestamp,
     /// No file is younger than `created`.

@@ -29,21 +29,22 @@ impl Stage<'_> {
             return Err(fault(position, format!("`RUN --device={}` is not there yet", device.name)));
         }
         // Whoever wrote the Dockerfile must not decide that it gets the host.
-        if run.security == Security::Insecure {
+        if run.security == Security::Insecure && !self.shared.request.insecure {
             return Err(fault(
                 position,
-                "`RUN --security=insecure` has all rights of the host, and `--allow` is not there yet",
-            ));
+                "`RUN --security=insecure` was not allowed: it has all rights of the host",
+            )
+            .hint("say `--allow security.insecure` in the command to allow it"));
         }
-        if run.network == Network::Host && self.shared.request.network != Network::Host {
+        if run.network == Network::Host && !self.shared.request.allows_host_network() {
             return Err(fault(position, "`RUN --network=host` was not allowed")
-                .hint("say `--network host` in the command to allow it"));
+                .hint("say `--network host` or `--allow network.host` in the command to allow it"));
         }
         let mut expander = Expander::new(&state.variables);
         let mounts = run.resolved_mounts(&mut expander)?;
         let mut step = RunStep {
             layers: state.layers.clone(),
-            words: words(state, run, position)?,
+            words: Vec::new(),
             environment: state.environment(),
             user: state.config.user.clone(),
             directory: state.config.working_dir.clone(),
@@ -53,10 +54,27 @@ impl Stage<'_> {
             latest: self.latest(),
             insecure: run.security == Security::Insecure,
             mounts: Vec::new(),
+            secrets: Vec::new(),
         };
         let mut ingredients = Vec::new();
+        match run.program() {
+            Program::Exec(words) if words.is_empty() => return Err(fault(position, "`RUN` has no command")),
+            Program::Exec(words) => step.words = words,
+            Program::Shell(text) => step.words = state.config.in_shell(&text),
+            Program::Script { name, text } => {
+                let target = format!("{SCRIPTS}/{name}");
+                step.words = vec![target.clone()];
+                ingredients.push(json!([target, text]));
+                step.mounts.push(StepMount { target, source: MountSource::Script(text), read_only: true });
+            }
+        }
         for (mount, flag) in mounts.iter().zip(&run.mounts) {
             let from = mount.from.clone().map(|text| Word { text, position: flag.text.position });
+            if mount.kind == MountKind::Secret {
+                self.secret(mount, &mut step, position)?;
+                ingredients.push(format!("{mount:?}").into());
+                continue;
+            }
             let (mount, ingredient) = self.mount(state, (mount, from.as_ref()), position)?;
             step.mounts.extend(mount);
             ingredients.push(ingredient);
@@ -73,6 +91,7 @@ impl Stage<'_> {
         let key = Key::new(Some(&state.key), &what, self.latest());
         // What leads to the network makes no difference to what is done.
         step.environment.extend(self.proxies(state));
+        step.environment.extend(agent_variable(&step));
         let below = diff_ids(&state.layers);
         let made = self.step(state, key, &below, title, &mut |build, key| {
             let (shared, number) = (build.shared, build.step);
@@ -110,47 +129,68 @@ impl Stage<'_> {
                 (one(target.ok_or_else(wanted)?, MountSource::Memory(mount.size)), shown.into())
             }
             MountKind::Cache => {
-                if mount.from.is_some() {
-                    return Err(fault(position, "a cache that begins with files (`from`) is not there yet"));
-                }
                 let target = target.ok_or_else(wanted)?;
+                let path = path::source(mount.source.as_deref().unwrap_or("/"));
+                let layers = from.map(|from| self.layers_of(from, position)).transpose()?;
                 let source = MountSource::Cache {
                     id: mount.id.clone().unwrap_or_else(|| target.clone()),
                     sharing: mount.sharing.unwrap_or_default(),
                     mode: mount.mode.unwrap_or(0o755),
                     owner,
+                    content: layers.map(|layers| (layers, path)),
                 };
                 (one(target, source), shown.into())
             }
-            MountKind::Secret => (self.secret(mount, target, owner, position)?, shown.into()),
             MountKind::Bind => self.bind((mount, from), target.ok_or_else(wanted)?, position)?,
-            MountKind::Ssh => return Err(fault(position, "`RUN --mount=type=ssh` is not there yet")),
+            MountKind::Ssh => (self.agent(mount, target, owner, position)?, shown.into()),
+            MountKind::Secret => (None, Value::Null),
         })
     }
 
-    /// A secret as a file, or as a variable.
-    fn secret(
+    /// A secret as a file, as a variable, or as both.
+    fn secret(&self, mount: &Mount, step: &mut RunStep, position: Position) -> Result<()> {
+        let id = mount.id.as_deref().or(mount.source.as_deref()).unwrap_or_default();
+        let Some(secret) = self.shared.request.secrets.get(id) else {
+            return match mount.required {
+                true => Err(fault(position, format!("secret `{id}` is not given"))
+                    .hint(format!("give it with --secret id={id},src=FILE"))),
+                false => Ok(()),
+            };
+        };
+        if let Some(variable) = &mount.variable {
+            step.secrets.push((variable.clone(), secret.clone()));
+        }
+        if mount.variable.is_none() || mount.target.is_some() {
+            let target =
+                mount.target.as_deref().map(|target| path::working_directory(&step.directory, target));
+            let owner = (mount.uid.unwrap_or(0), mount.gid.unwrap_or(0));
+            let source =
+                MountSource::Secret { secret: secret.clone(), mode: mount.mode.unwrap_or(0o400), owner };
+            let target = target.unwrap_or_else(|| format!("/run/secrets/{id}"));
+            step.mounts.push(StepMount { target, source, read_only: true });
+        }
+        Ok(())
+    }
+
+    /// A socket that leads to an agent of SSH keys.
+    fn agent(
         &self,
         mount: &Mount,
         target: Option<String>,
         owner: (u32, u32),
         position: Position,
     ) -> Result<Option<StepMount>> {
-        let id = mount.id.as_deref().or(mount.source.as_deref()).unwrap_or_default();
-        let Some(path) = self.shared.request.secrets.get(id) else {
+        let id = mount.id.as_deref().unwrap_or("default");
+        let Some(socket) = self.shared.request.agents.get(id) else {
             return match mount.required {
-                true => Err(fault(position, format!("secret `{id}` is not given"))
-                    .hint(format!("give it with --secret id={id},src=FILE"))),
+                true => Err(fault(position, format!("no agent of SSH keys is given as `{id}`"))
+                    .hint(format!("give one with --ssh {id}, with $SSH_AUTH_SOCK, or --ssh {id}=SOCKET"))),
                 false => Ok(None),
             };
         };
-        if mount.variable.is_some() {
-            return Err(fault(position, "a secret in a variable (`env`) is not there yet")
-                .hint("leave out `env` and read the file /run/secrets/ID"));
-        }
-        let source = MountSource::Secret { path: path.clone(), mode: mount.mode.unwrap_or(0o400), owner };
-        let target = target.unwrap_or_else(|| format!("/run/secrets/{id}"));
-        Ok(Some(StepMount { target, source, read_only: true }))
+        let target = target.unwrap_or_else(|| format!("{AGENTS}/{id}"));
+        let source = MountSource::Agent { socket: socket.clone(), mode: mount.mode.unwrap_or(0o600), owner };
+        Ok(Some(StepMount { target, source, read_only: false }))
     }
 
     /// A path of the context as a layer of its own: what a command sees is what was looked at, whatever becomes of the context
@@ -186,21 +226,23 @@ impl Stage<'_> {
         position: Position,
     ) -> Result<(Option<StepMount>, Value)> {
         let path = path::source(mount.source.as_deref().unwrap_or("/"));
-        if !mount.read_only {
-            return Err(fault(position, "a bind mount that can be written (`rw`) is not there yet"));
-        }
-        let step = |source| Some(StepMount { target: target.clone(), source, read_only: true });
+        let read_only = mount.read_only;
+        let step = |source| Some(StepMount { target: target.clone(), source, read_only });
         let Some(from) = from else {
             let layer = self.context_layer(&path, position)?;
-            let identity = json!([target, layer.diff_id]);
+            let identity = json!([target, layer.diff_id, read_only]);
             return Ok((step(MountSource::Layers(vec![layer], format!("/{CONTEXT}"))), identity));
         };
         let layers = self.layers_of(from, position)?;
-        let identity = json!([target, diff_ids(&layers), path]);
+        let identity = json!([target, diff_ids(&layers), path, read_only]);
         Ok((step(MountSource::Layers(layers, path)), identity))
     }
 }
 
+/// Where programs of the Dockerfile's own are, as with BuildKit.
+const SCRIPTS: &str = "/dev/pipes";
+/// Where agents are that nobody says where to put.
+const AGENTS: &str = "/run/holm/agents";
 /// What a layer with a path of the context calls it.
 const CONTEXT: &str = "context";
 
@@ -212,15 +254,10 @@ fn network_name(network: Network) -> &'static str {
     }
 }
 
-/// What `RUN` executes.
-fn words(state: &State, run: &Run, position: Position) -> Result<Vec<String>> {
-    match run.program() {
-        Program::Exec(words) if words.is_empty() => Err(fault(position, "`RUN` has no command")),
-        Program::Exec(words) => Ok(words),
-        Program::Shell(text) => Ok(state.config.in_shell(&text)),
-        Program::Script { name, .. } => Err(fault(
-            position,
-            format!("`RUN <<{name}` with an interpreter of its own (`#!`) is not there yet"),
-        )),
-    }
+/// Where the first agent is, for a command that nobody told.
+fn agent_variable(step: &RunStep) -> Option<(String, String)> {
+    const NAME: &str = "SSH_AUTH_SOCK";
+    let agent = step.mounts.iter().find(|mount| matches!(mount.source, MountSource::Agent { .. }))?;
+    let is_set = step.environment.iter().any(|(name, _)| name == NAME);
+    (!is_set).then(|| (NAME.to_owned(), agent.target.clone()))
 }

@@ -72,6 +72,42 @@ pub struct RunStep {
     pub insecure: bool,
     /// What it sees besides.
     pub mounts: Vec<StepMount>,
+    /// Variables that are written down nowhere.
+    pub secrets: Vec<(String, Secret)>,
+}
+
+/// Something that nobody else reads.
+#[derive(Clone)]
+pub enum Secret {
+    /// What a file holds.
+    File(PathBuf),
+    /// These bytes.
+    Bytes(Vec<u8>),
+}
+
+impl Secret {
+    /// Most bytes of one.
+    pub const LIMIT: u64 = 1 << 20;
+
+    /// What it is.
+    ///
+    /// # Errors
+    /// The file cannot be read, or it has more than [`Secret::LIMIT`] bytes.
+    pub fn read(&self) -> std::io::Result<Vec<u8>> {
+        match self {
+            Self::File(path) => holm_sys::file::read_limited(path, Self::LIMIT),
+            Self::Bytes(bytes) => Ok(bytes.clone()),
+        }
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "the file `{}`", path.display()),
+            Self::Bytes(_) => f.write_str("some bytes"),
+        }
+    }
 }
 
 /// Something that a command sees and that is no part of its layer.
@@ -98,18 +134,31 @@ pub enum MountSource {
         mode: u32,
         /// Owner when it is made.
         owner: (u32, u32),
+        /// What it holds when it is made: a path in layers.
+        content: Option<(Vec<BuiltLayer>, String)>,
     },
     /// A file system in memory, of so many bytes if that is limited.
     Memory(Option<u64>),
     /// A file that nobody else reads.
     Secret {
-        /// Where it is.
-        path: PathBuf,
+        /// What it holds.
+        secret: Secret,
         /// Permissions.
         mode: u32,
         /// Owner.
         owner: (u32, u32),
     },
-    /// A path in layers: of a stage, an image, the context.
+    /// A program, which everybody may execute.
+    Script(String),
+    /// A socket that leads to an agent of SSH keys.
+    Agent {
+        /// Where that listens.
+        socket: PathBuf,
+        /// Permissions.
+        mode: u32,
+        /// Owner.
+        owner: (u32, u32),
+    },
+    /// A path in layers: of a stage, an image, the context. What is written there goes with the step.
     Layers(Vec<BuiltLayer>, String),
 }

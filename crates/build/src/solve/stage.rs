@@ -10,7 +10,7 @@ use super::key::Key;
 use super::schedule::{Alone, Shared, lock};
 use super::state::{State, configure};
 use super::{Ended, fault};
-use crate::dockerfile::{Command, Instruction};
+use crate::dockerfile::{Command, Instruction, Network};
 use crate::error::Result;
 use crate::expanded::Expander;
 use crate::platform::Platform;
@@ -142,6 +142,11 @@ impl<'a> Stage<'a> {
 }
 
 impl super::Request<'_> {
+    /// Whether a command may reach what the host does.
+    pub(super) fn allows_host_network(&self) -> bool {
+        self.host_network || self.network == Network::Host
+    }
+
     /// When what there is was made.
     pub(super) fn time_of(&self, state: &State) -> Timestamp {
         match state.created {

@@ -45,6 +45,9 @@ Examples:
   holm build --check - < Dockerfile"
 )]
 pub struct Args {
+    /// What the Dockerfile may have of the host: network.host, security.insecure; may be repeated
+    #[arg(long, value_name = "WHAT")]
+    allow: Vec<String>,
     /// Set an argument of the Dockerfile; may be repeated
     #[arg(long, value_name = "NAME[=VALUE]")]
     build_arg: Vec<String>,
@@ -79,8 +82,11 @@ pub struct Args {
     #[arg(short, long)]
     quiet: bool,
     /// Secret that RUN may see; may be repeated
-    #[arg(long, value_name = "id=NAME,src=FILE")]
+    #[arg(long, value_name = "id=NAME[,src=FILE|,env=VARIABLE]")]
     secret: Vec<String>,
+    /// Agent of SSH keys that RUN may ask; may be repeated
+    #[arg(long, value_name = "NAME[=SOCKET]")]
+    ssh: Vec<String>,
     /// Name of the image; may be repeated
     #[arg(short, long, value_name = "NAME[:TAG]")]
     tag: Vec<String>,

@@ -14,6 +14,7 @@ mod mounts;
 mod names;
 mod network;
 
+pub(crate) use mounts::copy_up;
 pub(crate) use names::release_dangling as release_dangling_names;
 mod oci;
 mod privileges;

@@ -290,7 +290,7 @@ fn check_device(volume: &Volume, source: &Path) -> Result<()> {
 
 /// Copies what the image has at a path, which the image may lead anywhere inside it, and who owns it; whether there is
 /// something.
-fn copy_up(root: BorrowedFd<'_>, target: &str, directory: &Path) -> Result<bool> {
+pub(crate) fn copy_up(root: BorrowedFd<'_>, target: &str, directory: &Path) -> Result<bool> {
     let failed = |errno| Error::io(format!("copy `{target}` of the image"), errno);
     // Nothing, or a file: then there is nothing to copy.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY;

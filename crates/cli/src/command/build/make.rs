@@ -1,12 +1,13 @@
 //! Building: what the command line says, what is shown meanwhile, and the names of what came out.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use holm_build::Dockerfile;
 use holm_build::dockerfile::Network;
 use holm_build::ignore::Ignore;
-use holm_build::solve::Request;
+use holm_build::solve::{Request, Secret};
 use holm_build::variables::Given;
 use holm_engine::registry::Connections;
 use holm_engine::{BuildSurroundings, Engine, NetworkChoice};
@@ -41,6 +42,7 @@ pub(super) fn run(args: &Args, input: Input, context: &Context) -> Result<u8, Co
     let directory = directory.map_err(|error| CommandError::system("find the context", error))?;
     let shape =
         Shape::parse(args.progress.as_deref(), args.quiet).map_err(|error| flag("progress", error))?;
+    let allowed = allowed(&args.allow)?;
     let engine = context.repaired_engine()?;
     let request = Request {
         dockerfile: &input.dockerfile,
@@ -52,6 +54,9 @@ pub(super) fn run(args: &Args, input: Input, context: &Context) -> Result<u8, Co
         labels: pairs("label", &args.label)?,
         names: names.clone(),
         secrets: secrets(&args.secret)?,
+        agents: agents(&args.ssh)?,
+        host_network: allowed.contains(&Allowed::HostNetwork),
+        insecure: allowed.contains(&Allowed::Insecure),
         created: holm_engine::creation_time()?,
         clamp: std::env::var_os("SOURCE_DATE_EPOCH").is_some(),
         scans: engine.build_scans(),
@@ -114,31 +119,76 @@ fn pairs(flag: &str, texts: &[String]) -> Result<BTreeMap<String, String>, Comma
     texts.iter().map(pair).collect()
 }
 
-/// `id=NAME,src=FILE`, in any order; the id alone for a file of that name.
-fn secrets(texts: &[String]) -> Result<BTreeMap<String, PathBuf>, CommandError> {
-    let mut secrets = BTreeMap::new();
-    for text in texts {
-        let wrong = |why: &str| CommandError::flag("secret", format!("`{text}`: {why}"));
-        let (mut id, mut path) = (None, None);
-        for field in text.split(',') {
-            match field.split_once('=') {
-                Some(("id", value)) => id = Some(value.to_owned()),
-                Some(("src" | "source", value)) => path = Some(PathBuf::from(value)),
-                Some(("type", "file")) => {}
-                Some(("env", _) | ("type", "env")) => {
-                    return Err(CommandError::unsupported("--secret env=…", "building images"));
-                }
-                _ => return Err(wrong(&format!("`{field}` means nothing here"))),
-            }
+/// `id=NAME,src=FILE` or `id=NAME,env=VARIABLE`, in any order; the id alone for a variable or a file of that name.
+fn secrets(texts: &[String]) -> Result<BTreeMap<String, Secret>, CommandError> {
+    let secret =
+        |text: &String| secret(text).map_err(|why| CommandError::flag("secret", format!("`{text}`: {why}")));
+    texts.iter().map(secret).collect()
+}
+
+fn secret(text: &str) -> Result<(String, Secret), String> {
+    let (mut id, mut source, mut kind) = (None, None, None);
+    for field in text.split(',') {
+        match field.split_once('=') {
+            Some(("id", value)) => id = Some(value),
+            Some(("src" | "source", value)) => source = Some(value),
+            Some(("env", value)) => (source, kind) = (Some(value), Some("env")),
+            Some(("type", value @ ("file" | "env"))) => kind = Some(value),
+            _ => return Err(format!("`{field}` means nothing here")),
         }
-        let id = id.filter(|id| !id.is_empty()).ok_or_else(|| wrong("it has no id"))?;
-        let path = path.unwrap_or_else(|| PathBuf::from(&id));
-        if !path.is_file() {
-            return Err(wrong(&format!("there is no file `{}`", path.display())));
-        }
-        secrets.insert(id, path);
     }
-    Ok(secrets)
+    let id = id.filter(|id| !id.is_empty()).ok_or("it has no id")?;
+    let name = source.unwrap_or(id);
+    let variable = std::env::var_os(name).map(std::os::unix::ffi::OsStringExt::into_vec);
+    let secret = match (kind, source, variable) {
+        (Some("env"), _, None) => return Err(format!("there is no variable `{name}`")),
+        (Some("env"), _, Some(value)) | (None, None, Some(value)) => Secret::Bytes(value),
+        _ if Path::new(name).is_file() => Secret::File(PathBuf::from(name)),
+        _ => return Err(format!("there is no file `{name}`")),
+    };
+    Ok((id.to_owned(), secret))
+}
+
+/// `default`, with the agent that this user's programs know, or `NAME=SOCKET`.
+fn agents(texts: &[String]) -> Result<BTreeMap<String, PathBuf>, CommandError> {
+    let agent = |text: &String| {
+        let wrong = |why: String| CommandError::flag("ssh", format!("`{text}`: {why}"));
+        let (id, path) = match text.split_once('=') {
+            Some((id, path)) => (id, PathBuf::from(path)),
+            None => match std::env::var_os("SSH_AUTH_SOCK") {
+                Some(path) => (text.as_str(), PathBuf::from(path)),
+                None => {
+                    return Err(wrong("no agent of SSH keys is known: SSH_AUTH_SOCK is not set".to_owned()));
+                }
+            },
+        };
+        let is_socket = |about: std::fs::Metadata| FileTypeExt::is_socket(&about.file_type());
+        match std::fs::metadata(&path).map(is_socket) {
+            Ok(true) => Ok((id.to_owned(), path)),
+            Ok(false) => Err(wrong(format!("`{}` is no socket", path.display()))
+                .hint("keys are given by an agent: start ssh-agent, say ssh-add FILE, and give --ssh NAME")),
+            Err(error) => Err(wrong(format!("`{}`: {error}", path.display()))),
+        }
+    };
+    texts.iter().map(agent).collect()
+}
+
+/// What a Dockerfile may have of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Allowed {
+    HostNetwork,
+    Insecure,
+}
+
+fn allowed(texts: &[String]) -> Result<Vec<Allowed>, CommandError> {
+    let one = |text: &str| match text {
+        "network.host" => Ok(Allowed::HostNetwork),
+        "security.insecure" => Ok(Allowed::Insecure),
+        other => {
+            Err(CommandError::flag("allow", format!("`{other}` is none of network.host, security.insecure")))
+        }
+    };
+    texts.iter().flat_map(|text| text.split(',')).map(one).collect()
 }
 
 fn fetch(name: &str, engine: &Engine, quiet: bool) -> Result<(), CommandError> {
