@@ -10,6 +10,7 @@ mod crash {
     pub mod kernel;
     pub mod random;
 
+    mod builds;
     mod fail_points;
     mod keepers;
     mod leaks;

@@ -35,7 +35,8 @@ use holm_spec::files::LayerForm;
 use holm_spec::log::Driver;
 use holm_spec::workload::Isolation;
 use holm_spec::{Digest, Id, platform::Platform, signal};
-use holm_store::{BuiltLayer, Image, chain};
+use holm_store::{BuiltLayer, Image, Store, chain};
+use holm_sys::fail_point;
 use holm_sys::file::{ensure_directory, random_bytes, remove_tree};
 use holm_sys::in_root;
 use holm_sys::lock::{Lock, Mode};
@@ -98,6 +99,7 @@ impl Engine {
         let name = directory.file_name().unwrap_or_default().to_string_lossy();
         let _ = remove_tree(&self.secrets_of(&name));
         if self.find(&name).is_err() && self.remove_step_images(images) {
+            images.iter().for_each(|image| self.forget_image(image));
             let _ = remove_tree(directory);
         }
     }
@@ -305,6 +307,7 @@ impl Runner<'_> {
             0 => self.layer(&id, step, key).map(|layer| Ran::Layer(Box::new(layer))),
             code => Ok(Ran::Failed(code)),
         });
+        fail_point::reached("build-step-made");
         let removed = self.engine.remove(&id, true, true);
         ran.and_then(|ran| removed.map(|()| ran))
     }
@@ -317,8 +320,10 @@ impl Runner<'_> {
             "os": os, "architecture": architecture, "config": {}, "comment": aside.name,
             "rootfs": { "type": "layers", "diff_ids": diff_ids },
         });
+        // Noted before it is there: who is killed in between leaves none that nobody knows.
+        aside.note_image(Store::image_id(&config))?;
         let id = self.engine.store.assemble(layers, &config, &[])?;
-        aside.note_image(id)?;
+        fail_point::reached("build-image-noted");
         Ok(id)
     }
 

@@ -12,6 +12,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use holm_runtime::release::{release_groups, remove_workload};
+use holm_spec::Digest;
 use holm_spec::Id;
 use holm_spec::layout::{DOOMED_PREFIX, STAGED_PREFIX, SharedPaths};
 use holm_spec::workload::{Config, State, Status};
@@ -252,8 +253,13 @@ impl Engine {
         }
     }
 
-    /// Removes the mount points of layers that are gone.
+    /// Removes the mount points of layers and images that are gone.
     pub fn forget_layers(&self) {
+        for name in names_in(&self.layout.whole_images()) {
+            if let Ok(image) = format!("sha256:{}", name.to_string_lossy()).parse() {
+                self.forget_image(&image);
+            }
+        }
         let directory = self.layout.layer_mounts();
         for name in names_in(&directory) {
             let lock = directory.join(&name);
@@ -270,6 +276,18 @@ impl Engine {
             {
                 let _ = std::fs::remove_file(&lock);
             }
+        }
+    }
+
+    /// Removes the mount point of an image that is gone.
+    pub(crate) fn forget_image(&self, image: &Digest) {
+        let paths = self.layout.whole_image(image);
+        if paths.lock().exists()
+            && self.store.resolve(&image.to_string()).is_err()
+            && let Ok(Some(_held)) = Lock::try_acquire(&paths.lock(), Mode::Exclusive)
+            && matches!(std::fs::remove_dir(paths.root()), Ok(()))
+        {
+            let _ = remove_tree(&paths.dir);
         }
     }
 

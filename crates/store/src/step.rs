@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use holm_spec::image::{Descriptor, ImageConfiguration, MediaType};
 use holm_spec::{Digest, Reference, Timestamp};
+use holm_sys::fail_point;
 use holm_sys::file::{Durability, ensure_directory, read_limited, replace};
 use holm_sys::lock::{Lock, Mode};
 use serde::{Deserialize, Serialize};
@@ -119,7 +120,13 @@ impl Store {
         ensure_directory(&self.paths().steps(), 0o700)
             .and_then(|()| replace(&path, &text, Durability::Durable))
             .map_err(|error| Error::io(format!("write `{}`", path.display()), error))?;
+        fail_point::reached("build-step-recorded");
         Ok(record.layer())
+    }
+
+    /// The id of the image that [`Store::assemble`] makes of this configuration.
+    pub fn image_id(config: &impl Serialize) -> Digest {
+        Digest::of(&canonical(config))
     }
 
     /// Makes an image of layers and a configuration that lists them, under these names; its id. Without a name it is reached by

@@ -287,6 +287,7 @@ fn every_point_has_a_scenario() {
         super::networks::DOCUMENT_POINTS,
         super::networks::PLUGIN_POINTS,
         super::volumes::POINTS,
+        super::builds::POINTS,
         super::volumes::RELEASE_POINTS,
         super::volumes::FILE_SYSTEM_POINTS,
         // The store's own tests.
