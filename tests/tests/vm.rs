@@ -6,6 +6,7 @@
 
 mod vm {
     mod bad_input;
+    mod builds;
     mod ends;
     mod foreign;
     mod guest;
