@@ -14,9 +14,11 @@
 //! A layer says when it was made, and the image is as old as its youngest layer: what is made of the same steps has the same id.
 
 mod config;
+mod context;
 mod copy;
 mod key;
 mod progress;
+mod remote;
 mod run;
 mod runner;
 mod scan;
@@ -25,7 +27,7 @@ mod transfer;
 mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -34,20 +36,20 @@ use holm_store::{BuiltLayer, Image, Store, chain};
 use serde_json::json;
 
 pub use config::ImageConfig;
+pub use context::{Directory, Named};
 pub use progress::Progress;
-pub use runner::{MountSource, Ran, RunStep, StepMount, StepRunner};
+pub use runner::{Downloaded, MountSource, Ran, RunStep, StepMount, StepRunner};
+pub use tree::Root;
 
 use crate::dockerfile::{Command, Dockerfile, Instruction, Network};
 use crate::error::{Error, Fault, Kind, Result};
 use crate::expanded::Expander;
-use crate::ignore::Ignore;
 use crate::platform::Platform;
 use crate::source::Position;
 use crate::stages::{Origin, Plan};
 use crate::variables::{Given, Globals, Variables};
-use scan::Scan;
+use context::Opened;
 use state::{State, configure};
-use tree::Tree;
 
 /// What is to be built.
 #[derive(Debug)]
@@ -57,9 +59,9 @@ pub struct Request<'a> {
     /// What the caller says.
     pub given: Given,
     /// The directory that `COPY` and `ADD` take files from.
-    pub context: Option<&'a Path>,
-    /// What of it is left out.
-    pub ignore: Ignore,
+    pub context: Option<Directory>,
+    /// What names mean that are those of no image and no stage, by [`crate::stages::context_name`].
+    pub contexts: BTreeMap<String, Named>,
     /// Make every step anew.
     pub no_cache: bool,
     /// What `RUN` reaches that does not say.
@@ -99,9 +101,7 @@ pub fn build(
 ) -> std::result::Result<Built, Error> {
     let mut build = Build::new(request, store, runner, progress);
     let built = build.run();
-    if let Some(scan) = build.scan.take() {
-        scan.keep();
-    }
+    std::mem::take(&mut build.contexts).into_values().for_each(Opened::keep);
     built.map_err(|fault| request.dockerfile.error(fault))
 }
 
@@ -110,8 +110,8 @@ struct Build<'a> {
     store: &'a Store,
     runner: &'a dyn StepRunner,
     progress: &'a mut dyn Progress,
-    context: Option<Tree>,
-    scan: Option<Scan>,
+    /// Contexts by their names; the context itself has none.
+    contexts: BTreeMap<String, Opened>,
     stages: BTreeMap<usize, State>,
     /// The number of the stage that is being built.
     current: usize,
@@ -138,8 +138,7 @@ impl<'a> Build<'a> {
             store,
             runner,
             progress,
-            context: None,
-            scan: None,
+            contexts: BTreeMap::new(),
             stages,
             current: 0,
             steps: (0, 0),
@@ -149,7 +148,7 @@ impl<'a> Build<'a> {
     fn run(&mut self) -> Result<Built> {
         let dockerfile = self.request.dockerfile;
         let globals = Rc::new(Globals::new(dockerfile, &self.request.given)?);
-        let contexts = BTreeSet::new();
+        let contexts = self.context_names();
         let mut plan = Plan::new(dockerfile, &globals, self.request.given.stage.as_deref(), &contexts)?;
         let end = plan.target + 1;
         self.stages_before(&mut plan, end, &globals)?;
@@ -185,8 +184,8 @@ impl<'a> Build<'a> {
         path.iter().for_each(|(name, value)| state.variables.set(name, value));
         // What the base wants done is done now, and its configuration says it no more.
         let expressions = state.config.on_build.take().unwrap_or_default();
-        if matches!(plan.stages[number].base, Origin::Image(_)) {
-            plan.add_triggers(dockerfile, &BTreeSet::new(), number, &expressions)?;
+        if matches!(plan.stages[number].base, Origin::Image(_) | Origin::Context(_)) {
+            plan.add_triggers(dockerfile, &self.context_names(), number, &expressions)?;
             self.stages_before(plan, number, globals)?;
         }
         self.current = number;
@@ -210,20 +209,24 @@ impl<'a> Build<'a> {
                 let variables = Variables::of_stage(Rc::new(base.variables.clone()));
                 Ok(State { variables, has_command: false, ..base })
             }
-            Origin::Image(name) => {
-                let started = Instant::now();
-                self.progress.begin(&format!("[from] {name}"));
-                let image = self.runner.image(name);
-                let image = image.inspect_err(|_| self.progress.failed());
-                let image = image.map_err(|reason| fault(position, reason))?;
-                self.progress.done(true, started.elapsed());
-                check_platform(&image).map_err(|reason| fault(position, reason))?;
-                State::of_image(self.store, &image, globals).map_err(|reason| fault(position, reason))
-            }
-            Origin::Context(name) => {
-                Err(fault(position, format!("`{name}`: a context as a base is not there yet")))
-            }
+            Origin::Image(name) => self.base_of_image(name, position, globals),
+            Origin::Context(name) => self.base_of_context(name, position, globals),
         }
+    }
+
+    fn base_of_image(&mut self, name: &str, position: Position, globals: &Rc<Globals>) -> Result<State> {
+        let started = Instant::now();
+        self.progress.begin(&format!("[from] {name}"));
+        let image = self.runner.image(name);
+        let image = image.inspect_err(|_| self.progress.failed());
+        let image = image.map_err(|reason| fault(position, reason))?;
+        self.progress.done(true, started.elapsed());
+        check_platform(&image).map_err(|reason| fault(position, reason))?;
+        State::of_image(self.store, &image, globals).map_err(|reason| fault(position, reason))
+    }
+
+    fn context_names(&self) -> BTreeSet<String> {
+        self.request.contexts.keys().cloned().collect()
     }
 
     fn instruction(

@@ -1,18 +1,15 @@
 //! `RUN`.
 
-use holm_store::{BuiltLayer, chain};
 use serde_json::{Value, json};
 
-use super::key::{Ingredients, described, key};
+use super::context::{CONTEXT, Files};
+use super::key::{Ingredients, key};
 use super::runner::{MountSource, Ran, RunStep, StepMount};
 use super::state::State;
-use super::transfer::Transfer;
-use super::tree::Source;
 use super::{Build, diff_ids, fault};
 use crate::dockerfile::{Mount, MountKind, Network, Program, Run, Security, Word, path};
 use crate::error::Result;
 use crate::expanded::Expander;
-use crate::ignore::Ignore;
 use crate::source::Position;
 use crate::stages::Plan;
 use crate::variables::PROXIES;
@@ -155,32 +152,6 @@ impl Build<'_> {
         Ok(Some(StepMount { target, source, read_only: true }))
     }
 
-    /// A path of the context as a layer of its own: what a command sees is what was looked at, whatever becomes of the context
-    /// meanwhile.
-    fn context_layer(&mut self, path: &str, position: Position) -> Result<BuiltLayer> {
-        let sources = self.of_context(&[path], &Ignore::default(), position)?;
-        let destination = match sources.first().is_some_and(Source::is_directory) {
-            true => format!("/{CONTEXT}/"),
-            false => format!("/{CONTEXT}"),
-        };
-        let what = Ingredients::Transfer {
-            destination: &destination,
-            owner: None,
-            mode: None,
-            unpacks: false,
-            sources: described(&sources),
-            texts: &[],
-            exclude: &[],
-        };
-        let key = key(None, &what, self.latest());
-        let failed = |reason| fault(position, reason);
-        if let Some(layer) = self.store.step(&key, &[]).map_err(|error| failed(chain(&error)))? {
-            return Ok(layer);
-        }
-        let about = Transfer { tree: self.context.as_ref(), sources, ..self.transfer_to(destination) };
-        self.pack(&key, &[], &mut |output| about.write(None, output)).map_err(failed)
-    }
-
     fn bind(
         &mut self,
         plan: &Plan,
@@ -193,19 +164,19 @@ impl Build<'_> {
             return Err(fault(position, "a bind mount that can be written (`rw`) is not there yet"));
         }
         let step = |source| Some(StepMount { target: target.clone(), source, read_only: true });
-        let Some(from) = from else {
-            let layer = self.context_layer(&path, position)?;
-            let identity = json!([target, layer.diff_id]);
-            return Ok((step(MountSource::Layers(vec![layer], format!("/{CONTEXT}"))), identity));
-        };
-        let layers = self.layers_of(plan, from, position)?;
-        let identity = json!([target, diff_ids(&layers), path]);
-        Ok((step(MountSource::Layers(layers, path)), identity))
+        Ok(match self.files_from(plan, from, position)? {
+            Files::Context(name) => {
+                let layer = self.context_layer(name.as_deref(), (&path, CONTEXT), position)?;
+                let identity = json!([target, layer.diff_id]);
+                (step(MountSource::Layers(vec![layer], CONTEXT.to_owned())), identity)
+            }
+            Files::Layers(layers) => {
+                let identity = json!([target, diff_ids(&layers), path]);
+                (step(MountSource::Layers(layers, path)), identity)
+            }
+        })
     }
 }
-
-/// What a layer with a path of the context calls it.
-const CONTEXT: &str = "context";
 
 fn network_name(network: Network) -> &'static str {
     match network {

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use holm_build::Dockerfile;
 use holm_build::dockerfile::Network;
-use holm_build::ignore::Ignore;
 use holm_build::solve::{Progress, Request};
 use holm_build::variables::Given;
 use holm_engine::registry::Connections;
@@ -15,37 +14,29 @@ use holm_engine::{BuildSurroundings, Engine, NetworkChoice};
 use holm_spec::event::EventKind;
 use holm_spec::{Reference, signal};
 
-use super::Args;
+use super::input::Input;
+use super::{Args, named};
 use crate::command::pull::Pull;
 use crate::command_error::CommandError;
 use crate::context::Context;
 use crate::resolve::{image, isolation, network};
 use crate::transfer::Manner;
 
-/// A Dockerfile to be built.
-pub(super) struct Input {
-    pub dockerfile: Dockerfile,
-    pub ignore: Option<Ignore>,
-    /// The directory of the context, if there is one.
-    pub directory: Option<PathBuf>,
-    pub given: Given,
-}
-
 /// Builds, and says what came out.
-pub(super) fn run(args: &Args, input: Input, context: &Context) -> Result<u8, CommandError> {
+pub(super) fn run(args: &Args, input: Input, given: Given, context: &Context) -> Result<u8, CommandError> {
     let names = names(&args.tag)?;
     let (network, networks) = network(args.network.as_deref().or(context.place.network.as_deref()))?;
     let flag = |name: &str, error: String| CommandError::flag(name, error);
     let isolation =
         isolation::parse(args.isolation.as_deref(), args.vm).map_err(|error| flag("isolation", error))?;
-    let directory = input.directory.map(std::fs::canonicalize).transpose();
-    let directory = directory.map_err(|error| CommandError::system("find the context", error))?;
     let engine = context.repaired_engine()?;
+    let dockerfile = Dockerfile::parse(&input.name, &input.dockerfile)?;
+    let (contexts, _kept) = named::open(&args.build_context, &engine)?;
     let request = Request {
-        dockerfile: &input.dockerfile,
-        given: input.given,
-        context: directory.as_deref(),
-        ignore: input.ignore.unwrap_or_default(),
+        dockerfile: &dockerfile,
+        given,
+        context: input.files.directory(input.ignore.unwrap_or_default())?,
+        contexts,
         no_cache: args.no_cache,
         network,
         labels: pairs("label", &args.label)?,
