@@ -47,6 +47,7 @@ impl Purpose {
                 "docker-registry",
                 "e2fsprogs",
                 "erofs-utils",
+                "git",
                 "iproute2",
                 "iptables",
                 "nftables",

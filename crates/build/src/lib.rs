@@ -10,6 +10,7 @@
 //! | `stages` | what each stage is made from, and which ones a target needs |
 //! | `ignore` | `.dockerignore`: what of the context is left out |
 //! | `lint` | the rules of `docker build --check` |
+//! | `remote` | files of the web and repositories, as they are named |
 //! | `solve` | from stages to an image: steps, their keys, what they make |
 //! | `platform` | `linux/arm64/v8`, as `FROM --platform` has it |
 //!
@@ -24,6 +25,7 @@ pub mod ignore;
 pub mod lint;
 mod nearest;
 pub mod platform;
+pub mod remote;
 pub mod solve;
 mod source;
 pub mod stages;

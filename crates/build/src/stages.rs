@@ -129,6 +129,17 @@ impl Plan {
     }
 }
 
+/// What a name of a context is looked for as: that of an image in its short form, without `latest`, which it means anyway.
+pub fn context_name(text: &str) -> String {
+    match text.parse::<holm_spec::Reference>() {
+        Ok(reference) => {
+            let name = reference.familiar();
+            name.strip_suffix(":latest").map_or(name.clone(), str::to_owned)
+        }
+        Err(_) => text.to_lowercase(),
+    }
+}
+
 /// An image by its name, which must be one.
 fn image(place: &Word, name: &str) -> Result<Origin> {
     match name.parse::<holm_spec::Reference>() {
@@ -155,6 +166,11 @@ impl<'a> Names<'a> {
         Self { stages: names, contexts, count: stages.len() }
     }
 
+    /// What the caller gave under that name.
+    fn context(&self, name: &str) -> Option<Origin> {
+        Some(context_name(name)).filter(|name| self.contexts.contains(name)).map(Origin::Context)
+    }
+
     /// The last stage of that name.
     fn stage(&self, name: &str) -> Option<usize> {
         self.stages.get(name).and_then(|numbers| numbers.last()).copied()
@@ -162,10 +178,12 @@ impl<'a> Names<'a> {
 
     /// What `FROM name` means in stage `number`: only what stands in front of it.
     fn base(&self, place: &Word, name: &str, number: usize) -> Result<Origin> {
+        if let Some(context) = self.context(name) {
+            return Ok(context);
+        }
         let numbers = self.stages.get(name).map(Vec::as_slice).unwrap_or_default();
         let before = numbers.partition_point(|earlier| *earlier < number);
         Ok(match before.checked_sub(1).and_then(|index| numbers.get(index)) {
-            _ if self.contexts.contains(name) => Origin::Context(name.to_owned()),
             Some(stage) => Origin::Stage(*stage),
             None if name == "scratch" => Origin::Scratch,
             None => image(place, name)?,
@@ -182,9 +200,10 @@ impl<'a> Names<'a> {
             }
             return Ok(Origin::Stage(number));
         }
-        let lower = name.to_lowercase();
-        Ok(match self.stage(&lower) {
-            _ if self.contexts.contains(name) => Origin::Context(name.to_owned()),
+        if let Some(context) = self.context(name) {
+            return Ok(context);
+        }
+        Ok(match self.stage(&name.to_lowercase()) {
             Some(stage) => Origin::Stage(stage),
             None if name == "scratch" => Origin::Scratch,
             None => image(place, name)?,
@@ -204,14 +223,15 @@ fn planned(
         return Err(stage.base.fault(Kind::Variable, format!("`{}` is empty", stage.base.text)));
     }
     // A context of the stage's own name stands for the whole of it.
-    let replaced = stage.name.as_ref().filter(|name| names.contexts.contains(&name.name));
+    let replaced = stage.name.as_ref().and_then(|name| names.context(&name.name));
+    let is_replaced = replaced.is_some();
     let base = match replaced {
-        Some(name) => Origin::Context(name.name.clone()),
+        Some(context) => context,
         None => names.base(&stage.base, &base_name, number)?,
     };
     let platform = stage.platform.as_ref().map(|word| platform(globals, word)).transpose()?;
     let mut planned = Planned { base, base_name, platform, triggers: Vec::new(), uses: Vec::new() };
-    if replaced.is_none() {
+    if !is_replaced {
         if let Origin::Stage(base) = planned.base {
             planned.triggers = triggers(dockerfile, base, stage)?;
         }
@@ -388,6 +408,9 @@ mod tests {
         let plan = plan(STAGES, None, &["b"]).expect("a plan");
         assert_eq!((&plan.stages[1].base, numbers(&plan)), (&Origin::Context("b".to_owned()), vec![0, 3]));
         assert_eq!(plan.stages[3].base, Origin::Context("b".to_owned()));
+        for name in ["alpine", "alpine:latest", "docker.io/library/alpine"] {
+            assert_eq!(context_name(name), "alpine");
+        }
     }
 
     #[test]

@@ -26,8 +26,10 @@ use std::time::Duration;
 
 use holm_build::Fault;
 use holm_build::dockerfile::{Network, Sharing};
+use holm_build::remote::Repository;
 use holm_build::solve::{
-    self, Built, MountSource as StepSource, Progress, Ran, Request, RunStep, Secret, StepMount, StepRunner,
+    self, Built, Downloaded, MountSource as StepSource, Progress, Ran, Request, Root, RunStep, Secret,
+    StepMount, StepRunner,
 };
 use holm_runtime::user::{Identity, read_in_root};
 use holm_spec::digest::encode_hex;
@@ -49,7 +51,7 @@ use crate::request::{
     Below, Bind, CreateRequest, EnvChange, LogRequest, MountRequest, MountSource, NetworkChoice,
 };
 use crate::session::{Beginning, Event};
-use crate::{Created, Engine, Error, Kind, Result};
+use crate::{Created, Download, Engine, Error, Kind, Result};
 use agent::Agents;
 use stop::Stop;
 
@@ -86,7 +88,7 @@ impl Engine {
         self.builds().join("reasons").join(Digest::of(&which).hex())
     }
 
-    fn builds(&self) -> PathBuf {
+    pub(crate) fn builds(&self) -> PathBuf {
         self.layout.root.join("builds")
     }
 
@@ -129,7 +131,7 @@ impl Engine {
             let (directory, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
             let lock = directory.join(LOCK);
             // Without a lock it is being made, or its maker was killed at that.
-            if !lock.exists() && is_older(&directory, UNLOCKED) {
+            if !lock.exists() && is_unlocked_for_long(&directory) {
                 let _ = fs::remove_dir(&directory);
             }
             let Some(_lock) =
@@ -250,10 +252,26 @@ impl StepRunner for Runner<'_> {
         image.map_err(|error| chain(&Error::from(error)))
     }
 
-    fn root(&self, layers: &[BuiltLayer]) -> std::result::Result<Box<dyn AsFd>, String> {
+    fn root(&self, layers: &[BuiltLayer]) -> std::result::Result<Root, String> {
         let diff_ids: Vec<Digest> = layers.iter().map(|layer| layer.diff_id).collect();
         let root = self.engine.layers_root(&diff_ids).map_err(|error| chain(&error))?;
         Ok(Box::new(root))
+    }
+
+    fn download(&self, url: &str, checksum: Option<&Digest>) -> std::result::Result<Downloaded, String> {
+        let download = self.engine.download(url, checksum).map_err(|error| chain(&error))?;
+        let (directory, file) = download.place().map_err(|error| chain(&error))?;
+        let Download { digest, name, modified, cached, .. } = download;
+        Ok(Downloaded { directory: Box::new(directory), file, name, digest, modified, cached })
+    }
+
+    fn commit(&self, repository: &Repository) -> std::result::Result<String, String> {
+        self.engine.git_commit(repository).map_err(|error| chain(&error))
+    }
+
+    fn checkout(&self, repository: &Repository, commit: &str) -> std::result::Result<Root, String> {
+        let files = self.engine.git_checkout(repository, commit).map_err(|error| chain(&error))?;
+        Ok(Box::new(files))
     }
 
     fn owner(&self, root: Option<&dyn AsFd>, name: &str) -> std::result::Result<(u32, u32), String> {
@@ -596,7 +614,8 @@ struct Cache<'a> {
     content: Option<&'a (Vec<BuiltLayer>, String)>,
 }
 
-fn is_older(path: &Path, age: Duration) -> bool {
-    let modified = path.metadata().and_then(|about| about.modified());
-    modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|since| since > age))
+/// Whether a directory without a lock is one whose maker was killed before it had one.
+pub(crate) fn is_unlocked_for_long(directory: &Path) -> bool {
+    let modified = directory.metadata().and_then(|about| about.modified());
+    modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|since| since > UNLOCKED))
 }

@@ -37,6 +37,7 @@ mod request;
 mod resolvers;
 mod restart;
 mod session;
+mod sources;
 mod stats;
 mod supervise;
 mod top;
@@ -71,6 +72,7 @@ pub use request::{
     MountSource, NetworkChoice, SeccompChoice, VolumesFrom,
 };
 pub use session::{Beginning, Event, Session};
+pub use sources::{Arrived, Download, Unpacked};
 pub use stats::{Chosen, Sample, Used, Watch};
 pub use supervise::Supervisor;
 pub use top::ProcessRow;

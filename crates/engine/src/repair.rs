@@ -41,6 +41,7 @@ impl Engine {
             note(&mut done, &name, self.repair_sandbox_entry(&name));
         }
         done.extend(self.end_abandoned_steps());
+        self.end_abandoned_contexts();
         for name in names_in(&self.layout.workloads()) {
             note(&mut done, &name, self.repair_workload_entry(&name));
         }

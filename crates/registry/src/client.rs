@@ -392,7 +392,7 @@ impl Client {
     }
 }
 
-fn agent(loopback: bool, rules: &Rules) -> Result<Agent> {
+pub(crate) fn agent(loopback: bool, rules: &Rules) -> Result<Agent> {
     let tls = TlsConfig::builder().root_certs(trusted(rules.ca.as_deref())?);
     let tls = tls.disable_verification(rules.insecure).build();
     let mut builder = Agent::config_builder()
@@ -465,7 +465,7 @@ fn tls_failure(error: &ureq::Error) -> Option<String> {
     is_one.then_some(text)
 }
 
-fn transport(error: ureq::Error) -> Error {
+pub(crate) fn transport(error: ureq::Error) -> Error {
     let error = match own_error(error) {
         Ok(own) => return own,
         Err(error) => error,
@@ -509,7 +509,7 @@ fn own_error(error: ureq::Error) -> Result<Error, ureq::Error> {
 }
 
 /// What an answer that is none of 2xx means.
-fn failure(answer: Response<Body>) -> Error {
+pub(crate) fn failure(answer: Response<Body>) -> Error {
     let status = answer.status();
     let kind = match status.as_u16() {
         401 | 403 => Kind::Denied,

@@ -21,6 +21,7 @@
 //! | `push` | an image from the store |
 //! | `copy` | from one registry to another, or to files |
 //! | `policy` | which manifests are taken |
+//! | `web` | files of the web, for builds |
 //! | `parallel` | a few things at a time |
 //!
 //! # Trust
@@ -46,6 +47,7 @@ mod push;
 mod registries;
 mod repository;
 mod spool;
+pub mod web;
 
 pub use challenge::{Challenge, parse as parse_challenges};
 pub use client::{Call, Client};

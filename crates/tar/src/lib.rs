@@ -35,6 +35,12 @@ pub use writer::Writer;
 /// The size of a block: headers are one, and data is padded to whole ones.
 pub const BLOCK: usize = 512;
 
+/// Whether what begins with these bytes, [`BLOCK`] of them if there are so many, is an archive.
+pub fn is_archive(head: &[u8]) -> bool {
+    let Some(block) = head.get(..BLOCK) else { return false };
+    block[257..].starts_with(b"ustar") || Reader::new(block, BLOCK).next().is_ok_and(|entry| entry.is_some())
+}
+
 /// What an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryKind {

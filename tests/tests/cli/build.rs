@@ -1,5 +1,7 @@
 //! `build`: images from Dockerfiles, and what of them is made again; `--check` with base images that are here.
 
+mod sources;
+
 use std::process::Command;
 
 use holm_tests::{Call, Holm, eventually, host, tarball};
@@ -189,7 +191,7 @@ fn what_fails_is_told_with_its_line_and_leaves_nothing() {
         ("FROM base\nRUN --mount=type=secret,id=token,required=true true\n", "secret `token` is not given"),
         ("FROM scratch\nENV A=1\n", "the image has no files"),
         ("FROM scratch\nRUN true\n", "no files yet"),
-        ("FROM base\nADD https://example.org/x /\n", "downloads are not there yet"),
+        ("FROM base\nADD git://h/x#--upload-pack=y /\n", "is no reference of Git's"),
         ("FROM nothing-here\n", "Dockerfile:1:6:"),
     ] {
         site.write(&[("Dockerfile", dockerfile), ("d/file", "x")]);

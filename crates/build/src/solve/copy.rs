@@ -1,72 +1,41 @@
-//! `COPY`, `ADD` and `WORKDIR`.
+//! `COPY` and `WORKDIR`, and what `ADD` has in common with `COPY`.
 
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::AsFd;
 
 use holm_spec::Digest;
 use holm_store::{BuiltLayer, chain};
-use rustix::fs::{Mode as OpenMode, OFlags};
 use serde_json::{Value, json};
 
+use super::context::Files;
 use super::key::{Ingredients, Key, described};
-use super::scan::{self, Scan};
-use super::schedule::lock;
+use super::schedule::Shared;
 use super::stage::Stage;
 use super::state::State;
 use super::transfer::Transfer;
-use super::tree::{Source, Tree};
+use super::tree::{Root, Source, Tree, Wanted};
 use super::{diff_ids, fault};
 use crate::dockerfile::mode::Mode;
-use crate::dockerfile::{Add, Copy, Transfer as Files, Word, path};
+use crate::dockerfile::{Copy, Transfer as Instruction, path};
 use crate::error::{Kind, Result};
 use crate::ignore::Ignore;
 use crate::source::Position;
-use crate::stages::Origin;
 
-/// Gets the files of a transfer when its layer is to be made: where they are, if not in the context.
-type Gather<'m> =
-    dyn FnMut(&mut Stage<'_>, &Ignore) -> std::result::Result<(Option<Tree>, Vec<Source>), String> + 'm;
+/// A transfer as an instruction has it.
+pub(super) struct Order<'a> {
+    pub files: &'a Instruction,
+    /// What of its sources makes a difference, and what that is the digest of.
+    pub identity: (Value, Value),
+    /// Without `--chown`, owners are those that the files have.
+    pub keeps_owners: bool,
+    pub title: &'a str,
+    pub position: Position,
+}
+
+/// Gets the files of a transfer when its layer is to be made.
+pub(super) type Gather<'m> =
+    dyn FnMut(&mut Stage<'_>, &Ignore) -> std::result::Result<Vec<Source>, String> + 'm;
 
 impl Stage<'_> {
-    /// The layers of a stage or an image.
-    pub(super) fn layers_of(&mut self, from: &Word, position: Position) -> Result<Vec<BuiltLayer>> {
-        let used = self.shared.plan.stages[self.number].uses.iter().find(|used| used.place == *from);
-        match used.expect("what a stage uses was planned").origin.clone() {
-            Origin::Stage(number) => Ok(self.shared.ended(number, position)?.layers.clone()),
-            Origin::Scratch => Ok(Vec::new()),
-            Origin::Context(name) => Err(fault(position, format!("context `{name}` is not there yet"))),
-            Origin::Image(name) => {
-                let image = self.shared.runner.image(&name).map_err(|reason| fault(position, reason))?;
-                Ok(State::of_image(self.shared.store, &image, &self.shared.globals)
-                    .map_err(|reason| fault(position, reason))?
-                    .layers)
-            }
-        }
-    }
-
-    pub(super) fn of_context(
-        &mut self,
-        sources: &[&str],
-        exclude: &Ignore,
-        position: Position,
-    ) -> Result<Vec<Source>> {
-        let Some(directory) = self.shared.request.context else {
-            return Err(fault(position, "there is no build context to take files from")
-                .hint("give a directory as the last argument of the command"));
-        };
-        let mut scan = lock(&self.shared.scan);
-        if scan.is_none() {
-            let root = open_directory(directory);
-            let root =
-                root.map_err(|error| fault(position, format!("open `{}`: {error}", directory.display())))?;
-            let tree = Tree::new(root, self.shared.request.ignore.clone());
-            self.shared.context.set(tree).expect("it is opened behind the lock, once");
-            *scan = Some(Scan::open(scan::path_of(&self.shared.request.scans, directory)));
-        }
-        let tree = self.shared.context.get().expect("it was just opened");
-        tree.gather(sources, exclude, scan.as_mut()).map_err(|reason| fault(position, reason))
-    }
-
     pub(super) fn copy(
         &mut self,
         state: &mut State,
@@ -74,148 +43,133 @@ impl Stage<'_> {
         title: &str,
         position: Position,
     ) -> Result<()> {
-        if copy.parents {
-            return Err(fault(position, "`COPY --parents` is not there yet"));
-        }
-        let Some(from) = &copy.from else {
-            return self.take_context(state, &copy.files, false, title, position);
-        };
-        let layers = self.layers_of(from, position)?;
-        let sources: Vec<&str> = copy.files.sources.iter().map(|word| word.text.as_str()).collect();
-        let identity = (json!({ "layers": diff_ids(&layers), "paths": sources }), Value::Null);
-        self.transfer(state, &copy.files, false, identity, title, position, &mut |build, exclude| {
-            let root = build.shared.runner.root(&layers)?;
-            let root = root.as_fd().try_clone_to_owned().map_err(|error| error.to_string())?;
-            let tree = Tree::new(root, Ignore::default());
-            let gathered = tree.gather(&sources, exclude, None)?;
-            Ok((Some(tree), gathered))
-        })
-    }
-
-    pub(super) fn add(
-        &mut self,
-        state: &mut State,
-        add: &Add,
-        title: &str,
-        position: Position,
-    ) -> Result<()> {
-        let remote = |word: &&Word| {
-            let text = word.text.as_str();
-            ["http://", "https://", "git@", "git://", "ssh://"].iter().any(|scheme| text.starts_with(scheme))
-        };
-        if let Some(word) = add.files.sources.iter().find(remote) {
-            return Err(fault(position, format!("`ADD {}`: downloads are not there yet", word.text)));
-        }
-        self.take_context(state, &add.files, add.unpack != Some(false), title, position)
-    }
-
-    fn take_context(
-        &mut self,
-        state: &mut State,
-        files: &Files,
-        unpacks: bool,
-        title: &str,
-        position: Position,
-    ) -> Result<()> {
-        let exclude = Ignore::of_patterns(&files.exclude)?;
+        let (files, parents) = (&copy.files, copy.parents);
         let sources: Vec<&str> = files.sources.iter().map(|word| word.text.as_str()).collect();
-        let gathered = match sources.is_empty() {
-            true => Vec::new(),
-            false => self.of_context(&sources, &exclude, position)?,
+        let layers = match self.files_from(copy.from.as_ref(), position)? {
+            Files::Layers(layers) => layers,
+            Files::Context(name) => {
+                let exclude = Ignore::of_patterns(&files.exclude)?;
+                let wanted = Wanted { sources: &sources, parents, exclude: &exclude };
+                // Files whose content stands in the Dockerfile need no context.
+                let mut gathered = match sources.is_empty() {
+                    true => Vec::new(),
+                    false => self.shared.of_context(name.as_deref(), &wanted, position)?,
+                };
+                let identity = described(&gathered);
+                let order = Order { files, identity, keeps_owners: false, title, position };
+                return self.transfer(state, &order, &mut |_, _| Ok(std::mem::take(&mut gathered)));
+            }
         };
-        let identity = described(&gathered);
-        let mut gathered = Some(gathered);
-        self.transfer(state, files, unpacks, identity, title, position, &mut |_, _| {
-            Ok((None, gathered.take().unwrap_or_default()))
+        let identity = json!({ "layers": diff_ids(&layers), "paths": sources, "parents": parents });
+        let identity = (identity, Value::Null);
+        let order = Order { files, identity, keeps_owners: true, title, position };
+        self.transfer(state, &order, &mut |build, exclude| {
+            let tree = Tree::new(build.shared.runner.root(&layers)?, Ignore::default());
+            tree.gather(&Wanted { sources: &sources, parents, exclude }, None)
         })
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what a transfer is, where it stands, and where its files come from"
-    )]
-    fn transfer(
+    pub(super) fn transfer(
         &mut self,
         state: &mut State,
-        files: &Files,
-        unpacks: bool,
-        (identity, files_of_it): (Value, Value),
-        title: &str,
-        position: Position,
+        order: &Order<'_>,
         gather: &mut Gather<'_>,
     ) -> Result<()> {
+        let files = order.files;
         let texts: Vec<_> = files.inline.iter().map(|text| (text.name.clone(), text.text())).collect();
         let destination = path::destination(&state.config.working_dir, &files.destination.text);
         let what = Ingredients::Transfer {
             destination: &destination,
             owner: files.owner.as_ref().map(|word| word.text.as_str()),
             mode: files.mode.as_ref().map(|word| word.text.as_str()),
-            unpacks,
-            sources: identity,
+            sources: order.identity.0.clone(),
             texts: &texts,
             exclude: &files.exclude,
         };
-        let mut key = Key::new((!files.link).then_some(&state.key), &what, self.latest());
-        key.files = files_of_it;
+        let mut key = Key::new((!files.link).then_some(&state.key), &what, self.shared.latest());
+        key.files = order.identity.1.clone();
         let exclude = Ignore::of_patterns(&files.exclude)?;
         let mode = files
             .mode
             .as_ref()
             .map(|word| Mode::parse(&word.text).map_err(|reason| word.fault(Kind::Value, reason)));
-        let mode = mode.transpose()?;
+        let mut mode = mode.transpose()?;
         let layers = if files.link { Vec::new() } else { state.layers.clone() };
         let owner = files.owner.as_ref().map(|word| word.text.clone());
-        let mut mode = Some(mode);
-        let made = self.step(state, key, &diff_ids(&layers), title, &mut |build, key| {
-            let root = build.root(&layers)?;
-            let (tree, sources) = gather(build, &exclude)?;
+        let made = self.step(state, key, &diff_ids(&layers), order.title, &mut |build, key| {
+            let root = build.shared.root(&layers)?;
+            let sources = gather(build, &exclude)?;
             let owner =
-                owner.as_ref().map(|owner| build.shared.runner.owner(root.as_deref(), owner)).transpose()?;
+                owner.as_ref().map(|owner| build.shared.runner.owner(root_of(&root), owner)).transpose()?;
             let about = Transfer {
-                keeps_owners: tree.is_some(),
-                tree: tree.as_ref().or(build.shared.context.get()),
+                keeps_owners: order.keeps_owners,
                 sources,
                 texts: texts.clone(),
-                destination: destination.clone(),
                 owner,
-                mode: mode.take().flatten(),
-                unpacks,
-                now: build.seconds(),
-                latest: build.latest(),
+                mode: mode.take(),
+                ..build.shared.transfer_to(destination.clone())
             };
             let below = root.as_ref().map(|root| root.as_fd());
-            build.pack(key, &layers, &mut |output| about.write(below, output))
+            build.shared.pack(key, &layers, &mut |output| about.write(below, output))
         });
-        made.map_err(|reason| fault(position, reason))
+        made.map_err(|reason| fault(order.position, reason))
     }
 
+    /// Whether a layer was made.
+    pub(super) fn working_directory(
+        &mut self,
+        state: &mut State,
+        text: &str,
+        title: &str,
+        position: Position,
+    ) -> Result<bool> {
+        let directory = path::working_directory(&state.config.working_dir, text);
+        state.config.working_dir.clone_from(&directory);
+        let what = Ingredients::Directory { path: &directory, user: &state.config.user };
+        let key = Key::new(Some(&state.key), &what, self.shared.latest());
+        let (layers, user) = (state.layers.clone(), state.config.user.clone());
+        let made = self.step(state, key, &diff_ids(&layers), title, &mut |build, key| {
+            let root = build.shared.root(&layers)?;
+            let owner = match user.is_empty() {
+                true => (0, 0),
+                false => build.shared.runner.owner(root_of(&root), &user)?,
+            };
+            let about =
+                Transfer { owner: Some(owner), latest: None, ..build.shared.transfer_to(directory.clone()) };
+            let below = root.as_ref().map(|root| root.as_fd());
+            build.shared.pack(key, &layers, &mut |output| about.write_directory(below, output))
+        });
+        made.map_err(|reason| fault(position, reason))?;
+        Ok(true)
+    }
+}
+
+impl Shared<'_> {
     /// Of nothing, as root, with the times of this build.
-    pub(super) fn transfer_to(&self, destination: String) -> Transfer<'static> {
+    pub(super) fn transfer_to(&self, destination: String) -> Transfer {
         Transfer {
-            tree: None,
             sources: Vec::new(),
             texts: Vec::new(),
             destination,
             owner: None,
             keeps_owners: false,
             mode: None,
-            unpacks: false,
             now: self.seconds(),
             latest: self.latest(),
         }
     }
 
-    fn root(&self, layers: &[BuiltLayer]) -> std::result::Result<Option<Box<dyn AsFd>>, String> {
-        if layers.is_empty() { Ok(None) } else { self.shared.runner.root(layers).map(Some) }
+    fn root(&self, layers: &[BuiltLayer]) -> std::result::Result<Option<Root>, String> {
+        if layers.is_empty() { Ok(None) } else { self.runner.root(layers).map(Some) }
     }
 
     /// With `SOURCE_DATE_EPOCH` nothing is younger than that.
     pub(super) fn latest(&self) -> Option<i64> {
-        self.shared.request.clamp.then(|| self.seconds())
+        self.request.clamp.then(|| self.seconds())
     }
 
-    fn seconds(&self) -> i64 {
-        self.shared.request.created.nanos().div_euclid(1_000_000_000)
+    pub(super) fn seconds(&self) -> i64 {
+        self.request.created.nanos().div_euclid(1_000_000_000)
     }
 
     /// Makes a layer of an archive while it is being written.
@@ -226,8 +180,8 @@ impl Stage<'_> {
         write: &mut dyn FnMut(&mut dyn std::io::Write) -> std::result::Result<(), String>,
     ) -> std::result::Result<BuiltLayer, String> {
         let (reader, writer) = std::io::pipe().map_err(|error| format!("make a pipe: {error}"))?;
-        let (store, below, created) = (self.shared.store, diff_ids(below), self.shared.request.created);
-        let anew = self.shared.request.no_cache;
+        let (store, below, created) = (self.store, diff_ids(below), self.request.created);
+        let anew = self.request.no_cache;
         std::thread::scope(|scope| {
             let made = scope.spawn(move || store.make_step(key, reader, &below, created, anew));
             let mut output = std::io::BufWriter::with_capacity(256 << 10, writer);
@@ -245,36 +199,9 @@ impl Stage<'_> {
             }
         })
     }
-
-    /// Whether a layer was made.
-    pub(super) fn working_directory(
-        &mut self,
-        state: &mut State,
-        text: &str,
-        title: &str,
-        position: Position,
-    ) -> Result<bool> {
-        let directory = path::working_directory(&state.config.working_dir, text);
-        state.config.working_dir.clone_from(&directory);
-        let what = Ingredients::Directory { path: &directory, user: &state.config.user };
-        let key = Key::new(Some(&state.key), &what, self.latest());
-        let (layers, user) = (state.layers.clone(), state.config.user.clone());
-        let made = self.step(state, key, &diff_ids(&layers), title, &mut |build, key| {
-            let root = build.root(&layers)?;
-            let owner = match user.is_empty() {
-                true => (0, 0),
-                false => build.shared.runner.owner(root.as_deref(), &user)?,
-            };
-            let about = Transfer { owner: Some(owner), latest: None, ..build.transfer_to(directory.clone()) };
-            let below = root.as_ref().map(|root| root.as_fd());
-            build.pack(key, &layers, &mut |output| about.write_directory(below, output))
-        });
-        made.map_err(|reason| fault(position, reason))?;
-        Ok(true)
-    }
 }
 
-fn open_directory(path: &Path) -> std::io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(path, flags, OpenMode::empty())?)
+/// A root as it is asked for names.
+fn root_of(root: &Option<Root>) -> Option<&dyn AsFd> {
+    root.as_ref().map(|root| &**root as &dyn AsFd)
 }

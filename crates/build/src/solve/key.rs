@@ -27,7 +27,6 @@ pub(super) enum Ingredients<'a> {
         destination: &'a str,
         owner: Option<&'a str>,
         mode: Option<&'a str>,
-        unpacks: bool,
         sources: Value,
         texts: &'a [(String, String)],
         exclude: &'a [String],
@@ -60,14 +59,17 @@ impl Key {
     }
 }
 
-/// What of sources makes a difference: names, kinds, permissions and content; not times, and not owners. Its digest, and itself.
+/// What of sources makes a difference: names, kinds, permissions, content, and whether it is unpacked; not times, and not owners. Its
+/// digest, and itself.
 pub(super) fn described(sources: &[Source]) -> (Value, Value) {
     let entry = |entry: &Entry| {
         let digest = entry.digest.map(|digest| Digest::from_sha256(digest).to_string());
         json!([text(&entry.path), entry.stat.st_mode, entry.stat.st_rdev, text(&entry.link), digest])
     };
-    let source =
-        |source: &Source| json!([text(&source.name), source.entries.iter().map(entry).collect::<Vec<_>>()]);
+    let source = |source: &Source| {
+        let entries = source.entries.iter().map(entry).collect::<Vec<_>>();
+        json!([text(&source.name), source.unpacks, entries])
+    };
     let all = Value::from(sources.iter().map(source).collect::<Vec<_>>());
     (Digest::of(all.to_string().as_bytes()).to_string().into(), all)
 }

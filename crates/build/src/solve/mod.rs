@@ -14,10 +14,12 @@
 //! A layer says when it was made, and the image is as old as its youngest layer: what is made of the same steps has the same id.
 
 mod config;
+mod context;
 mod copy;
 mod key;
 mod progress;
 mod reasons;
+mod remote;
 mod run;
 mod runner;
 mod scan;
@@ -28,21 +30,23 @@ mod transfer;
 mod tree;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use holm_spec::{Digest, Reference, Timestamp};
 use holm_store::{BuiltLayer, Store, chain};
 use serde_json::json;
 
 pub use config::ImageConfig;
+pub use context::{Directory, Named};
 pub use progress::{Ended, Progress};
-pub use runner::{MountSource, Ran, RunStep, Secret, StepMount, StepRunner};
+pub use runner::{Downloaded, MountSource, Ran, RunStep, Secret, StepMount, StepRunner};
+pub use tree::Root;
 
 use crate::dockerfile::{Dockerfile, Network};
 use crate::error::{Error, Fault, Kind, Result};
-use crate::ignore::Ignore;
 use crate::source::Position;
 use crate::variables::Given;
+use context::Opened;
 use schedule::{Shared, lock};
 use state::State;
 
@@ -54,9 +58,9 @@ pub struct Request<'a> {
     /// What the caller says.
     pub given: Given,
     /// The directory that `COPY` and `ADD` take files from.
-    pub context: Option<&'a Path>,
-    /// What of it is left out.
-    pub ignore: Ignore,
+    pub context: Option<Directory>,
+    /// What names mean that are those of no image and no stage, by [`crate::stages::context_name`].
+    pub contexts: BTreeMap<String, Named>,
     /// Make every step anew.
     pub no_cache: bool,
     /// What `RUN` reaches that does not say.
@@ -113,9 +117,7 @@ fn solve(
 ) -> Result<Built> {
     let shared = Shared::new(request, store, runner, progress)?;
     let target = shared.run();
-    if let Some(scan) = lock(&shared.scan).take() {
-        scan.keep();
-    }
+    std::mem::take(&mut *lock(&shared.contexts)).into_values().for_each(Opened::keep);
     lock(&shared.reasons).keep();
     let position = request.dockerfile.stages[shared.plan.target].span.start;
     let id = request.assemble(store, &*target?).map_err(|reason| fault(position, reason))?;

@@ -130,7 +130,7 @@ fn file_differences(old: &Value, new: &Value) -> Vec<String> {
 fn files(sources: &Value) -> BTreeMap<String, Value> {
     let mut files = BTreeMap::new();
     for source in sources.as_array().into_iter().flatten() {
-        for entry in source[1].as_array().into_iter().flatten() {
+        for entry in source[2].as_array().into_iter().flatten() {
             let path = match (plain(&source[0]), plain(&entry[0])) {
                 (source, "") => source.to_owned(),
                 ("", below) => below.to_owned(),
@@ -219,7 +219,7 @@ mod tests {
         let listed = |files: &[(&str, &str)]| {
             let entries: Vec<_> =
                 files.iter().map(|(path, digest)| json!([path, 0, 0, "t", digest])).collect();
-            json!([["t", entries]])
+            json!([["t", false, entries]])
         };
         let old = listed(&[("t", ""), ("ta", "1"), ("tb", "2")]);
         let new = listed(&[

@@ -1,19 +1,17 @@
 //! `RUN`.
 
-use holm_store::{BuiltLayer, chain};
+use holm_store::BuiltLayer;
 use serde_json::{Value, json};
 
-use super::key::{Ingredients, Key, described};
+use super::context::{CONTEXT, Files};
+use super::key::{Ingredients, Key};
 use super::runner::{MountSource, Ran, RunStep, StepMount};
 use super::stage::Stage;
 use super::state::State;
-use super::transfer::Transfer;
-use super::tree::Source;
 use super::{diff_ids, fault};
 use crate::dockerfile::{Mount, MountKind, Network, Program, Run, Security, Word, path};
 use crate::error::Result;
 use crate::expanded::Expander;
-use crate::ignore::Ignore;
 use crate::source::Position;
 use crate::variables::PROXIES;
 
@@ -51,7 +49,7 @@ impl Stage<'_> {
             network: if run.network == Network::Default { self.shared.request.network } else { run.network },
             created: self.shared.request.created,
             anew: self.shared.request.no_cache,
-            latest: self.latest(),
+            latest: self.shared.latest(),
             insecure: run.security == Security::Insecure,
             mounts: Vec::new(),
             secrets: Vec::new(),
@@ -88,7 +86,7 @@ impl Stage<'_> {
             insecure: step.insecure,
             mounts: ingredients,
         };
-        let key = Key::new(Some(&state.key), &what, self.latest());
+        let key = Key::new(Some(&state.key), &what, self.shared.latest());
         // What leads to the network makes no difference to what is done.
         step.environment.extend(self.proxies(state));
         step.environment.extend(agent_variable(&step));
@@ -130,14 +128,13 @@ impl Stage<'_> {
             }
             MountKind::Cache => {
                 let target = target.ok_or_else(wanted)?;
-                let path = path::source(mount.source.as_deref().unwrap_or("/"));
-                let layers = from.map(|from| self.layers_of(from, position)).transpose()?;
+                let content = from.map(|from| self.mounted(mount, Some(from), position)).transpose()?;
                 let source = MountSource::Cache {
                     id: mount.id.clone().unwrap_or_else(|| target.clone()),
                     sharing: mount.sharing.unwrap_or_default(),
                     mode: mount.mode.unwrap_or(0o755),
                     owner,
-                    content: layers.map(|layers| (layers, path)),
+                    content,
                 };
                 (one(target, source), shown.into())
             }
@@ -193,30 +190,21 @@ impl Stage<'_> {
         Ok(Some(StepMount { target, source, read_only: false }))
     }
 
-    /// A path of the context as a layer of its own: what a command sees is what was looked at, whatever becomes of the context
-    /// meanwhile.
-    fn context_layer(&mut self, path: &str, position: Position) -> Result<BuiltLayer> {
-        let sources = self.of_context(&[path], &Ignore::default(), position)?;
-        let destination = match sources.first().is_some_and(Source::is_directory) {
-            true => format!("/{CONTEXT}/"),
-            false => format!("/{CONTEXT}"),
-        };
-        let what = Ingredients::Transfer {
-            destination: &destination,
-            owner: None,
-            mode: None,
-            unpacks: false,
-            sources: described(&sources).0,
-            texts: &[],
-            exclude: &[],
-        };
-        let key = Key::new(None, &what, self.latest()).digest;
-        let failed = |reason| fault(position, reason);
-        if let Some(layer) = self.shared.store.step(&key, &[]).map_err(|error| failed(chain(&error)))? {
-            return Ok(layer);
-        }
-        let about = Transfer { tree: self.shared.context.get(), sources, ..self.transfer_to(destination) };
-        self.pack(&key, &[], &mut |output| about.write(None, output)).map_err(failed)
+    /// Where a mount finds its files: a path in layers.
+    fn mounted(
+        &mut self,
+        mount: &Mount,
+        from: Option<&Word>,
+        position: Position,
+    ) -> Result<(Vec<BuiltLayer>, String)> {
+        let path = path::source(mount.source.as_deref().unwrap_or("/"));
+        Ok(match self.files_from(from, position)? {
+            Files::Context(name) => {
+                let layer = self.shared.context_layer(name.as_deref(), (&path, CONTEXT), position)?;
+                (vec![layer], CONTEXT.to_owned())
+            }
+            Files::Layers(layers) => (layers, path),
+        })
     }
 
     fn bind(
@@ -225,17 +213,10 @@ impl Stage<'_> {
         target: String,
         position: Position,
     ) -> Result<(Option<StepMount>, Value)> {
-        let path = path::source(mount.source.as_deref().unwrap_or("/"));
+        let (layers, path) = self.mounted(mount, from, position)?;
         let read_only = mount.read_only;
-        let step = |source| Some(StepMount { target: target.clone(), source, read_only });
-        let Some(from) = from else {
-            let layer = self.context_layer(&path, position)?;
-            let identity = json!([target, layer.diff_id, read_only]);
-            return Ok((step(MountSource::Layers(vec![layer], format!("/{CONTEXT}"))), identity));
-        };
-        let layers = self.layers_of(from, position)?;
         let identity = json!([target, diff_ids(&layers), path, read_only]);
-        Ok((step(MountSource::Layers(layers, path)), identity))
+        Ok((Some(StepMount { target, source: MountSource::Layers(layers, path), read_only }), identity))
     }
 }
 
@@ -243,8 +224,6 @@ impl Stage<'_> {
 const SCRIPTS: &str = "/dev/pipes";
 /// Where agents are that nobody says where to put.
 const AGENTS: &str = "/run/holm/agents";
-/// What a layer with a path of the context calls it.
-const CONTEXT: &str = "context";
 
 fn network_name(network: Network) -> &'static str {
     match network {

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use holm_spec::{Digest, Timestamp};
 use holm_store::{BuiltLayer, Image};
 
+use super::tree::Root;
 use crate::dockerfile::{Network, Sharing};
+use crate::remote::Repository;
 
 /// Runs steps, several at a time, and gets images. An error is a text for people, with its cause at the end.
 pub trait StepRunner: Sync {
@@ -20,7 +22,25 @@ pub trait StepRunner: Sync {
     ///
     /// # Errors
     /// They cannot be mounted.
-    fn root(&self, layers: &[BuiltLayer]) -> Result<Box<dyn AsFd>, String>;
+    fn root(&self, layers: &[BuiltLayer]) -> Result<Root, String>;
+
+    /// A file of the web, fetched if it changed since it was fetched before. With a checksum it is that or none.
+    ///
+    /// # Errors
+    /// It cannot be had, or is another one.
+    fn download(&self, url: &str, checksum: Option<&Digest>) -> Result<Downloaded, String>;
+
+    /// The commit that a repository has at what is asked of it, in hexadecimal.
+    ///
+    /// # Errors
+    /// It cannot be had, or is not the one that it must be.
+    fn commit(&self, repository: &Repository) -> Result<String, String>;
+
+    /// The files of a commit, for as long as what is returned is kept.
+    ///
+    /// # Errors
+    /// They cannot be had.
+    fn checkout(&self, repository: &Repository, commit: &str) -> Result<Root, String>;
 
     /// User and group in numbers, by the names that a root knows.
     ///
@@ -36,6 +56,22 @@ pub trait StepRunner: Sync {
 
     /// Ends all commands that are being executed, and lets none begin.
     fn stop(&self);
+}
+
+/// A file of the web that is here.
+pub struct Downloaded {
+    /// The directory that it is in.
+    pub directory: Root,
+    /// Its name there.
+    pub file: String,
+    /// The name that it is given, of which nothing leads anywhere.
+    pub name: String,
+    /// Its content's.
+    pub digest: Digest,
+    /// When its server says that it changed, in seconds since 1970.
+    pub modified: Option<i64>,
+    /// Nothing was fetched.
+    pub cached: bool,
 }
 
 /// How a command ended.

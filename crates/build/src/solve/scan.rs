@@ -30,7 +30,8 @@ type Stamp = [u64; NUMBERS];
 /// The memory.
 #[derive(Debug)]
 pub struct Scan {
-    path: PathBuf,
+    /// Where it is kept, if it is.
+    path: Option<PathBuf>,
     known: HashMap<Stamp, [u8; 32]>,
     seen: HashMap<Stamp, [u8; 32]>,
     begun: i64,
@@ -56,9 +57,10 @@ fn stamp(stat: &Stat) -> Stamp {
 }
 
 impl Scan {
-    /// The memory of one context, as the last build left it. One that cannot be read is empty.
-    pub fn open(path: PathBuf) -> Self {
-        let bytes = holm_sys::file::read_limited(&path, LIMIT).unwrap_or_default();
+    /// The memory of one context, as the last build left it. One that cannot be read is empty, as is one that is not kept.
+    pub fn open(path: Option<PathBuf>) -> Self {
+        let read = |path: &PathBuf| holm_sys::file::read_limited(path, LIMIT).ok();
+        let bytes = path.as_ref().and_then(read).unwrap_or_default();
         let begun = holm_sys::process::now() / 1_000_000_000;
         Self { path, known: decode(&bytes), seen: HashMap::new(), begun, changed: false }
     }
@@ -93,9 +95,9 @@ impl Scan {
 
     /// Remembers what was seen, for the next build. That this fails costs time and nothing else.
     pub fn keep(self) {
-        if !self.changed && self.seen.len() == self.known.len() {
+        let Some(path) = self.path.filter(|_| self.changed || self.seen.len() != self.known.len()) else {
             return;
-        }
+        };
         let mut records: Vec<_> = self.seen.iter().collect();
         records.sort_unstable();
         let mut bytes = [MAGIC.as_slice(), &VERSION.to_le_bytes()].concat();
@@ -103,9 +105,9 @@ impl Scan {
             stamp.iter().for_each(|number| bytes.extend(number.to_le_bytes()));
             bytes.extend(digest);
         }
-        let directory = self.path.parent().unwrap_or(Path::new("/"));
-        let _ = ensure_directory(directory, 0o700)
-            .and_then(|()| replace(&self.path, &bytes, Durability::Volatile));
+        let directory = path.parent().unwrap_or(Path::new("/"));
+        let _ =
+            ensure_directory(directory, 0o700).and_then(|()| replace(&path, &bytes, Durability::Volatile));
     }
 }
 
@@ -161,16 +163,16 @@ mod tests {
         std::fs::write(&file, "content").expect("written");
         let expected = *Digest::of(b"content").as_bytes();
         let open = || Ok(std::fs::File::open(&file)?.into());
-        let mut scan = Scan::open(memory.clone());
+        let mut scan = Scan::open(Some(memory.clone()));
         // As if it had been there for long.
         scan.begun += 10;
         assert_eq!(scan.digest(&stat(&file), open).expect("a digest"), expected);
         scan.keep();
-        let mut scan = Scan::open(memory.clone());
+        let mut scan = Scan::open(Some(memory.clone()));
         let never = || -> std::io::Result<OwnedFd> { panic!("it is read") };
         assert_eq!(scan.digest(&stat(&file), never).expect("a digest"), expected);
         std::fs::write(&file, "changed").expect("written");
-        let mut scan = Scan::open(memory);
+        let mut scan = Scan::open(Some(memory));
         assert_ne!(scan.digest(&stat(&file), open).expect("a digest"), expected);
         scan.keep();
     }
@@ -180,10 +182,10 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let (file, memory) = (directory.path().join("file"), directory.path().join("one"));
         std::fs::write(&file, "content").expect("written");
-        let mut scan = Scan::open(memory.clone());
+        let mut scan = Scan::open(Some(memory.clone()));
         scan.digest(&stat(&file), || Ok(std::fs::File::open(&file)?.into())).expect("a digest");
         scan.keep();
-        assert!(Scan::open(memory).known.is_empty());
+        assert!(Scan::open(Some(memory)).known.is_empty());
         assert!(decode(b"holmscan nonsense").is_empty());
     }
 }

@@ -6,17 +6,16 @@
 //! What is being made by one stage is waited for by others that need the same, and made once.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use holm_spec::Digest;
 use holm_store::{BuiltLayer, Image, Store};
 
+use super::context::Opened;
 use super::reasons::Reasons;
-use super::scan::Scan;
 use super::stage::Stage;
 use super::state::State;
-use super::tree::Tree;
 use super::{Ended, Progress, Request, StepRunner, fault};
 use crate::error::{Fault, Result};
 use crate::source::Position;
@@ -34,9 +33,8 @@ pub(super) struct Shared<'a> {
     pub progress: &'a dyn Progress,
     pub plan: Plan,
     pub globals: Arc<Globals>,
-    /// The context, once somebody takes files of it.
-    pub context: OnceLock<Tree>,
-    pub scan: Mutex<Option<Scan>>,
+    /// Contexts that somebody has taken files of, by their names; the context itself has none.
+    pub contexts: Mutex<BTreeMap<String, Opened>>,
     pub reasons: Mutex<Reasons>,
     /// What stages begin with that begin with an image.
     bases: BTreeMap<usize, State>,
@@ -74,7 +72,12 @@ impl<'a> Shared<'a> {
         progress: &'a dyn Progress,
     ) -> Result<Self> {
         let globals = Arc::new(Globals::new(request.dockerfile, &request.given)?);
-        let plan = Plan::new(request.dockerfile, &globals, request.given.stage.as_deref(), &BTreeSet::new())?;
+        let plan = Plan::new(
+            request.dockerfile,
+            &globals,
+            request.given.stage.as_deref(),
+            &request.context_names(),
+        )?;
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let mut shared = Self {
             request,
@@ -83,8 +86,7 @@ impl<'a> Shared<'a> {
             progress,
             plan,
             globals,
-            context: OnceLock::new(),
-            scan: Mutex::new(None),
+            contexts: Mutex::default(),
             reasons: Mutex::new(Reasons::open(request.reasons.clone())),
             bases: BTreeMap::new(),
             stages: Watched::default(),
@@ -97,27 +99,35 @@ impl<'a> Shared<'a> {
 
     /// What an image wants done may need further stages.
     fn get_bases(&mut self) -> Result<()> {
-        while let Some((number, name)) = self.next_base() {
+        while let Some(number) = self.next_base() {
             let position = self.request.dockerfile.stages[number].base.position;
-            let image = self.image(&name, position)?;
-            let mut state = State::of_image(self.store, &image, &self.globals)
-                .map_err(|reason| fault(position, reason))?;
+            let mut state = match &self.plan.stages[number].base {
+                Origin::Image(name) => self.base_of_image(name, position)?,
+                Origin::Context(name) => self.base_of_context(name, position)?,
+                Origin::Scratch | Origin::Stage(_) => unreachable!("they are no bases from elsewhere"),
+            };
             // It is done now, and the configuration says it no more.
             let expressions = state.config.on_build.take().unwrap_or_default();
-            self.plan.add_triggers(self.request.dockerfile, &BTreeSet::new(), number, &expressions)?;
+            let contexts = self.request.context_names();
+            self.plan.add_triggers(self.request.dockerfile, &contexts, number, &expressions)?;
             self.bases.insert(number, state);
         }
         Ok(())
     }
 
-    fn next_base(&self) -> Option<(usize, String)> {
-        let mut stages = self.plan.stages.iter().zip(&self.plan.needed).enumerate();
-        stages.find_map(|(number, (stage, needed))| match &stage.base {
-            Origin::Image(name) if *needed && !self.bases.contains_key(&number) => {
-                Some((number, name.clone()))
-            }
-            _ => None,
-        })
+    /// A stage that is needed and begins with something from elsewhere that is not there yet.
+    fn next_base(&self) -> Option<usize> {
+        let is_wanted = |number: &usize| {
+            let from_elsewhere =
+                matches!(self.plan.stages[*number].base, Origin::Image(_) | Origin::Context(_));
+            from_elsewhere && self.plan.needed[*number] && !self.bases.contains_key(number)
+        };
+        (0..self.plan.stages.len()).find(is_wanted)
+    }
+
+    pub fn base_of_image(&self, name: &str, position: Position) -> Result<State> {
+        let image = self.image(name, position)?;
+        State::of_image(self.store, &image, &self.globals).map_err(|reason| fault(position, reason))
     }
 
     fn image(&self, name: &str, position: Position) -> Result<Image> {
@@ -158,10 +168,7 @@ impl<'a> Shared<'a> {
         match &self.plan.stages[number].base {
             Origin::Scratch => Ok(State::scratch(&self.globals)),
             Origin::Stage(base) => Ok(self.ended(*base, position)?.as_base()),
-            Origin::Image(_) => Ok(self.bases[&number].clone()),
-            Origin::Context(name) => {
-                Err(fault(position, format!("`{name}`: a context as a base is not there yet")))
-            }
+            Origin::Image(_) | Origin::Context(_) => Ok(self.bases[&number].clone()),
         }
     }
 

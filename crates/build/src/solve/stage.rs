@@ -1,5 +1,6 @@
 //! One stage: one instruction after the other.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use holm_spec::{Digest, Timestamp};
@@ -142,6 +143,10 @@ impl<'a> Stage<'a> {
 }
 
 impl super::Request<'_> {
+    pub(super) fn context_names(&self) -> BTreeSet<String> {
+        self.contexts.keys().cloned().collect()
+    }
+
     /// Whether a command may reach what the host does.
     pub(super) fn allows_host_network(&self) -> bool {
         self.host_network || self.network == Network::Host

@@ -12,11 +12,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use holm_files::{Xattr, xattrs};
 use holm_store::compression;
 use holm_sys::in_root;
-use holm_tar::{Entry as Header, EntryKind, Mtime, Reader, Writer};
+use holm_tar::{BLOCK, Entry as Header, EntryKind, Mtime, Reader, Writer};
 use rustix::fs::{FileType, OFlags, ResolveFlags, Stat, fstat, readlinkat};
 use sha2::{Digest as _, Sha256};
 
-use super::tree::{Entry, Reason, Source, Tree};
+use super::tree::{Entry, Reason, Source, joined};
 use crate::dockerfile::mode::Mode;
 
 /// Links that are followed on the way to a destination.
@@ -29,24 +29,19 @@ const HEADER_LIMIT: usize = 1 << 20;
 const DIRECTORY_MODE: u16 = 0o755;
 
 /// What goes where.
-#[derive(Debug)]
-pub struct Transfer<'a> {
-    /// Where the sources are from; none for texts alone.
-    pub tree: Option<&'a Tree>,
+pub struct Transfer {
     /// What is taken.
     pub sources: Vec<Source>,
     /// Files of the Dockerfile's own: name and content.
     pub texts: Vec<(String, String)>,
     /// Where to; a slash at its end says that it is a directory.
     pub destination: String,
-    /// User and group of everything; of sources from elsewhere than the context their own if absent.
+    /// User and group of everything.
     pub owner: Option<(u32, u32)>,
-    /// Owners are those that the files have, if nobody says otherwise.
+    /// Without an owner, each has its own: files of stages and images. Others are root's.
     pub keeps_owners: bool,
     /// Permissions of everything.
     pub mode: Option<Mode>,
-    /// Archives are unpacked.
-    pub unpacks: bool,
     /// When directories and texts were made, in seconds.
     pub now: i64,
     /// No time is later than this.
@@ -55,7 +50,7 @@ pub struct Transfer<'a> {
 
 /// A layer in the making.
 struct Layer<'a, 'o> {
-    about: &'a Transfer<'a>,
+    about: &'a Transfer,
     below: Option<BorrowedFd<'a>>,
     writer: Writer<&'o mut dyn Write>,
     /// Directories that it has.
@@ -70,7 +65,7 @@ struct Layer<'a, 'o> {
     buffer: Vec<u8>,
 }
 
-impl Transfer<'_> {
+impl Transfer {
     /// Writes the layer; `below` is the root of what it lies on, if there is anything.
     ///
     /// # Errors
@@ -122,16 +117,15 @@ fn place(source: &Source, entry: &Entry) -> Vec<u8> {
     }
 }
 
-fn joined(above: &[u8], name: &[u8]) -> Vec<u8> {
-    match (above.is_empty(), name.is_empty()) {
-        (true, _) => name.to_vec(),
-        (_, true) => above.to_vec(),
-        _ => [above, b"/", name].concat(),
-    }
+fn open(source: &Source, entry: &Entry) -> Result<File, Reason> {
+    let path = place(source, entry);
+    let opened = source.tree.open(&path, OFlags::RDONLY | OFlags::NONBLOCK);
+    let name = path.strip_prefix(b"/").unwrap_or(&path);
+    opened.map(File::from).map_err(|errno| format!("open `{}`: {}", shown(name), std::io::Error::from(errno)))
 }
 
 impl<'a, 'o> Layer<'a, 'o> {
-    fn new(about: &'a Transfer<'a>, below: Option<BorrowedFd<'a>>, output: &'o mut dyn Write) -> Self {
+    fn new(about: &'a Transfer, below: Option<BorrowedFd<'a>>, output: &'o mut dyn Write) -> Self {
         Self {
             about,
             below,
@@ -293,7 +287,7 @@ impl<'a, 'o> Layer<'a, 'o> {
                 .iter()
                 .try_for_each(|entry| self.entry(source, entry, joined(destination, &entry.path)));
         }
-        if self.about.unpacks && self.unpack(source, destination)? {
+        if source.unpacks && self.unpack(source, destination)? {
             return Ok(());
         }
         let target = if into { joined(destination, &source.name) } else { destination.to_vec() };
@@ -366,16 +360,12 @@ impl<'a, 'o> Layer<'a, 'o> {
         if !self.about.keeps_owners {
             return Vec::new();
         }
-        let opened = self.open_entry(source, entry, OFlags::RDONLY | OFlags::NONBLOCK | kind);
-        opened.and_then(|file| xattrs(file.as_fd()).ok()).unwrap_or_default()
-    }
-
-    fn open_entry(&self, source: &Source, entry: &Entry, flags: OFlags) -> Option<OwnedFd> {
-        self.about.tree?.open(&place(source, entry), flags).ok()
+        let opened = source.tree.open(&place(source, entry), OFlags::RDONLY | OFlags::NONBLOCK | kind);
+        opened.ok().and_then(|file| xattrs(file.as_fd()).ok()).unwrap_or_default()
     }
 
     fn file(&mut self, source: &Source, entry: &Entry, mut header: Header) -> Result<(), Reason> {
-        let mut file = self.open(source, entry)?;
+        let mut file = open(source, entry)?;
         let name = String::from_utf8_lossy(&place(source, entry)).into_owned();
         let changed = || format!("`{}` changed while it was read", name.trim_start_matches('/'));
         header.size = u64::try_from(entry.stat.st_size).unwrap_or(0);
@@ -395,15 +385,6 @@ impl<'a, 'o> Layer<'a, 'o> {
         }
         let read: Option<[u8; 32]> = hasher.map(|hasher| hasher.finalize().into());
         if read == entry.digest { Ok(()) } else { Err(changed()) }
-    }
-
-    fn open(&self, source: &Source, entry: &Entry) -> Result<File, Reason> {
-        let tree = self.about.tree.expect("sources are from somewhere");
-        let path = place(source, entry);
-        let opened = tree.open(&path, OFlags::RDONLY | OFlags::NONBLOCK);
-        opened
-            .map(File::from)
-            .map_err(|errno| format!("open `{}`: {}", shown(&path[1..]), std::io::Error::from(errno)))
     }
 
     fn text(&mut self, target: Vec<u8>, text: &str) -> Result<(), Reason> {
@@ -427,10 +408,10 @@ impl<'a, 'o> Layer<'a, 'o> {
         else {
             return Ok(false);
         };
-        if !is_archive(self.open(source, file)?) {
+        if !is_archive(open(source, file)?) {
             return Ok(false);
         }
-        let input = decoded(self.open(source, file)?).map_err(|error| failed(&error))?;
+        let input = decoded(open(source, file)?).map_err(|error| failed(&error))?;
         let mut reader = Reader::new(input, HEADER_LIMIT);
         self.directories(destination)?;
         while let Some(mut header) = reader.next().map_err(|error| failed(&error))? {
@@ -542,12 +523,7 @@ fn decoded(file: File) -> Result<Box<dyn Read>, String> {
 
 /// Whether a file begins as a tar archive does, compressed or not.
 fn is_archive(file: File) -> bool {
-    const HEADER: usize = 512;
     let Ok(input) = decoded(file) else { return false };
     let mut head = Vec::new();
-    if input.take(HEADER as u64).read_to_end(&mut head).is_err() || head.len() < HEADER {
-        return false;
-    }
-    head[257..].starts_with(b"ustar")
-        || Reader::new(&head[..], HEADER_LIMIT).next().is_ok_and(|entry| entry.is_some())
+    input.take(BLOCK as u64).read_to_end(&mut head).is_ok() && holm_tar::is_archive(&head)
 }

@@ -4,6 +4,7 @@
 //! What an ignore file leaves out is not there.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use holm_files::{Found, names, walk};
 use holm_sys::in_root;
@@ -17,16 +18,32 @@ use crate::ignore::{Directory, Ignore, is_match};
 /// Characters that make a source a pattern.
 const SPECIAL: [char; 4] = ['*', '?', '[', '\\'];
 
+/// A directory that can be looked at for as long as this is kept.
+pub type Root = Box<dyn AsFd + Send + Sync>;
+
 /// A tree, and what of it is left out.
-#[derive(Debug)]
 pub struct Tree {
-    root: OwnedFd,
+    root: Root,
     ignore: Ignore,
 }
 
+/// What is wanted of a tree.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// Paths and patterns.
+    pub sources: &'a [&'a str],
+    /// With the directories above (`COPY --parents`).
+    pub parents: bool,
+    /// What of them is not wanted (`--exclude`).
+    pub exclude: &'a Ignore,
+}
+
 /// Something that is taken, with what is below it.
-#[derive(Debug)]
 pub struct Source {
+    /// Where it is.
+    pub tree: Arc<Tree>,
+    /// It is unpacked if it is an archive.
+    pub unpacks: bool,
     /// Its last name.
     pub name: Vec<u8>,
     /// Where it is in the tree.
@@ -75,45 +92,74 @@ fn shown(path: &[u8]) -> String {
 
 impl Tree {
     /// A tree, without what `ignore` leaves out.
-    pub fn new(root: OwnedFd, ignore: Ignore) -> Self {
-        Self { root, ignore }
+    pub fn new(root: Root, ignore: Ignore) -> Arc<Self> {
+        Arc::new(Self { root, ignore })
     }
 
-    /// Everything that the sources name but for what matches `exclude`; with digests if there is a memory to ask.
+    /// Everything that is wanted; with digests if there is a memory to ask.
     ///
     /// # Errors
     /// A source that names nothing; what reading reports.
     pub fn gather(
-        &self,
-        sources: &[&str],
-        exclude: &Ignore,
+        self: &Arc<Self>,
+        wanted: &Wanted<'_>,
         mut scan: Option<&mut Scan>,
     ) -> Result<Vec<Source>, Reason> {
         let mut gathered = Vec::new();
-        for text in sources {
-            for path in self.find(text)? {
-                gathered.push(self.gather_one(path, exclude, scan.as_deref_mut())?);
+        for text in wanted.sources {
+            // What stands in front of `/./` is not repeated below the destination.
+            let pivot = text.split_once("/./").filter(|_| wanted.parents);
+            let (above, rest) = pivot.unwrap_or(("", text));
+            for above in self.find(vec![Vec::new()], above, wanted.parents)? {
+                for path in self.find(vec![above.clone()], rest, wanted.parents)? {
+                    let scan = scan.as_deref_mut();
+                    gathered.push(match wanted.parents {
+                        true => self.gather_with_parents(&above, &path, wanted.exclude, scan)?,
+                        false => self.gather_one(path, &Excluded::of(wanted.exclude), scan)?,
+                    });
+                }
             }
         }
         Ok(gathered)
     }
 
-    /// The paths that a source means, in the order of their names.
-    fn find(&self, text: &str) -> Result<Vec<Vec<u8>>, Reason> {
+    /// The paths that a text means below those in `found`, in the order of their names; with `deep`, `**` stands for any
+    /// number of directories.
+    fn find(&self, mut found: Vec<Vec<u8>>, text: &str, deep: bool) -> Result<Vec<Vec<u8>>, Reason> {
         let whole = path::source(text);
-        let mut found = vec![Vec::new()];
         for part in whole.split('/').filter(|part| !part.is_empty()) {
-            found = match part.contains(SPECIAL) {
-                false => found
-                    .into_iter()
-                    .map(|above| [above.as_slice(), b"/", part.as_bytes()].concat())
-                    .collect(),
-                true => self.matching(&found, part)?,
+            found = match part {
+                "**" if deep => self.with_directories_below(found)?,
+                part if part.contains(SPECIAL) => self.matching(&found, part)?,
+                part => {
+                    let below = |above: Vec<u8>| [above.as_slice(), b"/", part.as_bytes()].concat();
+                    found.into_iter().map(below).collect()
+                }
             };
         }
         found.retain(|path| self.is_there(path));
         if found.is_empty() {
             return Err(format!("`{text}` is not there, or left out by the ignore file"));
+        }
+        Ok(found)
+    }
+
+    /// Directories and all that are below them.
+    fn with_directories_below(&self, above: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>, Reason> {
+        let mut found = Vec::new();
+        for above in above {
+            let Ok(directory) = self.open(&above, OFlags::RDONLY | OFlags::DIRECTORY) else { continue };
+            let mut below = Vec::new();
+            let walked = walk(directory, &mut |it| {
+                let is_directory = it.file_type() == FileType::Directory;
+                if is_directory {
+                    below.push([above.as_slice(), b"/", it.path].concat());
+                }
+                Ok(is_directory)
+            });
+            walked.map_err(|error| error.to_string())?;
+            found.push(above);
+            found.append(&mut below);
         }
         Ok(found)
     }
@@ -150,17 +196,16 @@ impl Tree {
 
     /// What a directory is to the ignore file.
     fn directory(&self, path: &[u8]) -> Directory {
-        let parts = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty());
-        parts.fold(self.ignore.root(), |above, part| self.ignore.enter(&above, part))
+        enter(&self.ignore, path)
     }
 
     /// The path of what was found, without links in it.
     fn real_path(&self, found: &OwnedFd) -> Option<Vec<u8>> {
-        let name = |file: &OwnedFd| {
+        let name = |file: BorrowedFd<'_>| {
             let link = format!("/proc/self/fd/{}", file.as_raw_fd());
             std::fs::read_link(link).ok().map(|path| path.into_os_string().into_encoded_bytes())
         };
-        let (root, path) = (name(&self.root)?, name(found)?);
+        let (root, path) = (name(self.root.as_fd())?, name(found.as_fd())?);
         path.strip_prefix(root.strip_suffix(b"/").unwrap_or(&root)).map(<[u8]>::to_vec)
     }
 
@@ -173,24 +218,60 @@ impl Tree {
         in_root::open(self.root.as_fd(), path, flags | OFlags::CLOEXEC, RESOLVE)
     }
 
-    fn gather_one(
-        &self,
-        path: Vec<u8>,
+    /// A path below `above` with the directories between them, as what is below `above` and nothing else.
+    fn gather_with_parents(
+        self: &Arc<Self>,
+        above: &[u8],
+        path: &[u8],
         exclude: &Ignore,
+        scan: Option<&mut Scan>,
+    ) -> Result<Source, Reason> {
+        let below = path[above.len()..].strip_prefix(b"/").unwrap_or_default();
+        let inner = self.gather_one(path.to_vec(), &Excluded { rules: exclude, below: Some(below) }, scan)?;
+        let mut source = Source { path: above.to_vec(), name: Vec::new(), entries: Vec::new(), ..inner };
+        if inner.entries.is_empty() {
+            return Ok(source);
+        }
+        let ends = below.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        for end in std::iter::once(0).filter(|_| !below.is_empty()).chain(ends) {
+            let path = joined(above, &below[..end]);
+            let found = self.open(&path, OFlags::PATH).map_err(|errno| reason("open", &path, errno))?;
+            let stat = fstat(&found).map_err(|errno| reason("look at", &path, errno))?;
+            source.entries.push(Entry { path: below[..end].to_vec(), stat, link: Vec::new(), digest: None });
+        }
+        let inner = inner.entries.into_iter();
+        source.entries.extend(inner.map(|entry| Entry { path: joined(below, &entry.path), ..entry }));
+        Ok(source)
+    }
+
+    fn gather_one(
+        self: &Arc<Self>,
+        path: Vec<u8>,
+        excluded: &Excluded<'_>,
         mut scan: Option<&mut Scan>,
     ) -> Result<Source, Reason> {
-        let found = self.open(&path, OFlags::PATH).map_err(|errno| reason("open", &path, errno))?;
+        // With the directories above, a link is a link; alone, it is what it leads to.
+        let is_link_kept = excluded.below.is_some_and(|below| !below.is_empty());
+        let follow = if is_link_kept { OFlags::NOFOLLOW } else { OFlags::empty() };
+        let found = self.open(&path, OFlags::PATH | follow).map_err(|errno| reason("open", &path, errno))?;
         let stat = fstat(&found).map_err(|errno| reason("look at", &path, errno))?;
         let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default().to_vec();
         let real = self.real_path(&found).unwrap_or_else(|| path.clone());
-        let mut source = Source { name, path, entries: Vec::new() };
+        let mut source = Source { tree: self.clone(), unpacks: false, name, path, entries: Vec::new() };
         let mut entry = Entry { path: Vec::new(), stat, link: Vec::new(), digest: None };
-        if entry.file_type() == FileType::Directory {
-            source.entries.push(entry);
-            self.gather_below(&mut source, &real, exclude, scan)?;
-            return Ok(source);
+        match entry.file_type() {
+            FileType::Directory => {
+                source.entries.push(entry);
+                self.gather_below(&mut source, &real, excluded, scan)?;
+                return Ok(source);
+            }
+            FileType::Symlink => {
+                let link = readlinkat(&found, c"", Vec::new());
+                entry.link = link.map_err(|errno| reason("read link", &source.path, errno))?.into_bytes();
+            }
+            _ => {}
         }
-        if exclude.excludes(&String::from_utf8_lossy(&source.name)) {
+        if excluded.rules.excludes(&String::from_utf8_lossy(excluded.below.unwrap_or(&source.name))) {
             return Ok(source);
         }
         if let Some(scan) = scan.as_mut().filter(|_| entry.file_type() == FileType::RegularFile) {
@@ -206,15 +287,14 @@ impl Tree {
         &self,
         source: &mut Source,
         real: &[u8],
-        exclude: &Ignore,
+        excluded: &Excluded<'_>,
         mut scan: Option<&mut Scan>,
     ) -> Result<(), Reason> {
         let directory = self
             .open(&source.path, OFlags::RDONLY | OFlags::DIRECTORY)
             .map_err(|errno| reason("open directory", &source.path, errno))?;
-        let start = self.directory(real);
-        let mut filter =
-            Filter { rules: [&self.ignore, exclude], levels: Vec::new(), start: [start, exclude.root()] };
+        let start = [self.directory(real), enter(excluded.rules, excluded.below.unwrap_or_default())];
+        let mut filter = Filter { rules: [&self.ignore, excluded.rules], levels: Vec::new(), start };
         let mut failed = None;
         let walked = walk(directory, &mut |found| {
             let chosen = filter.choose(found);
@@ -232,6 +312,33 @@ impl Tree {
         });
         walked.map_err(|error| error.to_string())?;
         failed.map_or(Ok(()), Err)
+    }
+}
+
+/// `--exclude`, and the path that it sees a source under: with parents, that below the pivot.
+struct Excluded<'a> {
+    rules: &'a Ignore,
+    below: Option<&'a [u8]>,
+}
+
+impl<'a> Excluded<'a> {
+    fn of(rules: &'a Ignore) -> Self {
+        Self { rules, below: None }
+    }
+}
+
+/// What a directory is to rules.
+fn enter(rules: &Ignore, path: &[u8]) -> Directory {
+    let parts = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty());
+    parts.fold(rules.root(), |above, part| rules.enter(&above, part))
+}
+
+/// A path and a name below it; either may be empty.
+pub fn joined(above: &[u8], name: &[u8]) -> Vec<u8> {
+    match (above.is_empty(), name.is_empty()) {
+        (true, _) => name.to_vec(),
+        (_, true) => above.to_vec(),
+        _ => [above, b"/", name].concat(),
     }
 }
 
@@ -323,12 +430,6 @@ impl Filter<'_> {
     }
 }
 
-impl AsFd for Tree {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.root.as_fd()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -336,7 +437,7 @@ mod tests {
 
     use super::*;
 
-    fn tree(directory: &Path, ignore: &str) -> Tree {
+    fn tree(directory: &Path, ignore: &str) -> Arc<Tree> {
         for (path, text) in
             [("a/one.txt", "1"), ("a/two.log", "2"), ("b/deep/three.txt", "3"), ("four.txt", "4")]
         {
@@ -348,13 +449,22 @@ mod tests {
         std::os::unix::fs::symlink("/etc/passwd", directory.join("outside")).expect("a link");
         let root =
             rustix::fs::open(directory, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).expect("opened");
-        Tree::new(root, Ignore::parse(".dockerignore", ignore.as_bytes()).expect("patterns"))
+        Tree::new(Box::new(root), Ignore::parse(".dockerignore", ignore.as_bytes()).expect("patterns"))
     }
 
-    fn gathered(tree: &Tree, sources: &[&str], exclude: &[&str]) -> Result<Vec<String>, Reason> {
+    fn gathered(tree: &Arc<Tree>, sources: &[&str], exclude: &[&str]) -> Result<Vec<String>, Reason> {
+        gathered_as(tree, sources, exclude, false)
+    }
+
+    fn gathered_as(
+        tree: &Arc<Tree>,
+        sources: &[&str],
+        exclude: &[&str],
+        parents: bool,
+    ) -> Result<Vec<String>, Reason> {
         let exclude: Vec<String> = exclude.iter().map(|text| (*text).to_owned()).collect();
         let exclude = Ignore::of_patterns(&exclude).expect("patterns");
-        let sources = tree.gather(sources, &exclude, None)?;
+        let sources = tree.gather(&Wanted { sources, parents, exclude: &exclude }, None)?;
         let entries = sources.iter().flat_map(|source| {
             let path = |entry: &Entry| {
                 format!("{}:{}", String::from_utf8_lossy(&source.path), String::from_utf8_lossy(&entry.path))
@@ -389,5 +499,25 @@ mod tests {
             [":", ":a", ":a/one.txt", ":b", ":b/deep", ":b/deep/three.txt"]
         );
         assert!(gathered(&tree, &["four.txt"], &[]).is_err());
+    }
+
+    #[test]
+    fn parents_come_along_from_the_pivot_on() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let tree = tree(directory.path(), "");
+        for (source, exclude, expected) in [
+            ("a/one.txt", "", &[":", ":a", ":a/one.txt"][..]),
+            ("./b/deep", "", &[":", ":b", ":b/deep", ":b/deep/three.txt"]),
+            ("b/./deep/*.txt", "", &["/b:", "/b:deep", "/b:deep/three.txt"]),
+            ("./**/*.txt", "a", &[":", ":four.txt", ":", ":b", ":b/deep", ":b/deep/three.txt"]),
+            ("b", "b/deep/*", &[":", ":b", ":b/deep"]),
+            ("/b/deep/./", "", &["/b/deep:", "/b/deep:three.txt"]),
+            ("link", "", &[":", ":link"]),
+            ("link/one.txt", "", &[":", ":link", ":link/one.txt"]),
+            ("a/../../b/./deep/../deep/three.txt", "", &["/b:", "/b:deep", "/b:deep/three.txt"]),
+        ] {
+            assert_eq!(gathered_as(&tree, &[source], &[exclude], true).expect(source), expected, "{source}");
+        }
+        assert!(gathered_as(&tree, &["a/./none"], &[], true).is_err());
     }
 }

@@ -1,17 +1,15 @@
 //! `holm build`: an image from a Dockerfile; with `--check` only what is doubtful in one.
 
+mod input;
 mod make;
+mod named;
 mod report;
 mod shown;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use holm_build::Dockerfile;
-use holm_build::dockerfile;
-use holm_build::ignore::{self, Ignore};
 use holm_build::lint::{self, Base, Settings, Surroundings};
 use holm_build::platform::Platform;
 use holm_build::variables::Given;
@@ -19,6 +17,7 @@ use holm_engine::Engine;
 
 use crate::command_error::CommandError;
 use crate::context::Context;
+use input::Input;
 
 /// What `--build-arg` is called that says which rules count, as with Docker.
 const CHECK_ARGUMENT: &str = "BUILDKIT_DOCKERFILE_CHECK";
@@ -26,7 +25,7 @@ const CHECK_ARGUMENT: &str = "BUILDKIT_DOCKERFILE_CHECK";
 /// Build an image from a Dockerfile
 #[derive(Debug, clap::Parser)]
 #[command(
-    override_usage = "holm build [OPTIONS] PATH|-",
+    override_usage = "holm build [OPTIONS] PATH|URL|-",
     after_help = "Steps that were made before, of the same files and instructions, are not made again. Progress goes to standard error;
 with -q the image's id alone goes to standard output. SOURCE_DATE_EPOCH in the environment is the time of all that is made.
 
@@ -42,7 +41,10 @@ Examples:
   holm build --check .
   holm build --check -f docker/Dockerfile --target test .
   holm build --call check,format=json . | jq '.warnings[].ruleName'
-  holm build --check - < Dockerfile"
+  holm build --check - < Dockerfile
+  holm build -t app https://example.com/app.git#v1:docker
+  holm build -t app - < context.tar.gz
+  holm build --build-context base=docker-image://debian:12 --build-context lib=../lib ."
 )]
 pub struct Args {
     /// What the Dockerfile may have of the host: network.host, security.insecure; may be repeated
@@ -51,7 +53,7 @@ pub struct Args {
     /// Set an argument of the Dockerfile; may be repeated
     #[arg(long, value_name = "NAME[=VALUE]")]
     build_arg: Vec<String>,
-    /// Name that means something else than an image; may be repeated
+    /// Name that means a directory, an archive, a repository or an image (docker-image://NAME); may be repeated
     #[arg(long, value_name = "NAME=SOURCE")]
     build_context: Vec<String>,
     /// What to do instead of building: check, also with ,format=json and ,ignorestatus=true
@@ -96,7 +98,7 @@ pub struct Args {
     /// Say what is doubtful in the Dockerfile, and build nothing
     #[arg(long)]
     check: bool,
-    /// The Dockerfile, - for standard input; Dockerfile in PATH if absent
+    /// The Dockerfile, - for standard input, or a URL; Dockerfile in the context if absent
     #[arg(short, long, value_name = "FILE")]
     file: Option<String>,
     /// What the image is made for; this host if absent
@@ -105,8 +107,8 @@ pub struct Args {
     /// Check only what this stage needs
     #[arg(long, value_name = "STAGE")]
     target: Option<String>,
-    /// Directory of the context; - for a Dockerfile on standard input
-    #[arg(value_name = "PATH|-")]
+    /// Directory of the context, URL of an archive or a repository; - for an archive or a Dockerfile on standard input
+    #[arg(value_name = "PATH|URL|-")]
     path: String,
 }
 
@@ -115,26 +117,22 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
     match Call::parse(&args)? {
         Some(call) => check(&args, &call, context),
         None => {
-            let (given, input) = (given(&args)?, Input::read(&args)?);
-            contexts(&args.build_context)?;
-            if !args.build_context.is_empty() {
-                return Err(CommandError::unsupported("--build-context", "building images"));
-            }
+            let given = given(&args)?;
+            named::names(&args.build_context)?;
             if given.build != given.target {
                 return Err(CommandError::unsupported("--platform of another machine", "building images"));
             }
-            let dockerfile = Dockerfile::parse(&input.name, &input.dockerfile)?;
-            let directory = (args.path != "-").then(|| PathBuf::from(&args.path));
-            make::run(&args, make::Input { dockerfile, ignore: input.ignore, directory, given }, context)
+            let input = Input::read(&args, context)?;
+            make::run(&args, input, given, context)
         }
     }
 }
 
 /// Checks, and prints what was found.
 fn check(args: &Args, call: &Call, context: &Context) -> Result<u8, CommandError> {
-    let (given, contexts) = (given(args)?, contexts(&args.build_context)?);
+    let (given, contexts) = (given(args)?, named::names(&args.build_context)?);
     let settings = settings(&given)?;
-    let input = Input::read(args)?;
+    let input = Input::read(args, context)?;
     let engine = context.or_nothing(Context::engine).ok();
     let base = |name: &str, platform: &Platform| base(engine.as_ref()?, name, platform);
     let surroundings = Surroundings { given, contexts, settings, ignore: input.ignore.as_ref(), base: &base };
@@ -179,57 +177,6 @@ impl Call {
     }
 }
 
-/// What is checked.
-struct Input {
-    /// As it is shown.
-    name: String,
-    dockerfile: Vec<u8>,
-    ignore: Option<Ignore>,
-}
-
-impl Input {
-    fn read(args: &Args) -> Result<Self, CommandError> {
-        let directory = Path::new(&args.path);
-        let own_ignore = directory.join(".dockerignore");
-        if args.path == "-" || args.file.as_deref() == Some("-") {
-            let dockerfile = bounded(io::stdin(), dockerfile::SIZE_LIMIT)
-                .map_err(|error| CommandError::system("read standard input", error))?;
-            let ignore = if args.path == "-" { None } else { ignore_file(&[own_ignore])? };
-            return Ok(Self { name: "-".to_owned(), dockerfile, ignore });
-        }
-        if ["http://", "https://", "git://", "git@"].iter().any(|scheme| args.path.starts_with(scheme)) {
-            return Err(CommandError::unsupported("a context that is a URL", "building images"));
-        }
-        let file = args.file.as_ref().map_or_else(|| directory.join("Dockerfile"), PathBuf::from);
-        let name = dockerfile::path::clean(&file.to_string_lossy());
-        let dockerfile = File::open(&file).and_then(|open| bounded(open, dockerfile::SIZE_LIMIT));
-        let dockerfile =
-            dockerfile.map_err(|error| CommandError::system(&format!("read `{name}`"), error))?;
-        let [beside, _] = ignore::file_names(&name);
-        Ok(Self { name, dockerfile, ignore: ignore_file(&[PathBuf::from(beside), own_ignore])? })
-    }
-}
-
-/// The first of these files that is there.
-fn ignore_file(files: &[PathBuf]) -> Result<Option<Ignore>, CommandError> {
-    for file in files {
-        let name = dockerfile::path::clean(&file.to_string_lossy());
-        match File::open(file).and_then(|open| bounded(open, ignore::SIZE_LIMIT)) {
-            Ok(bytes) => return Ok(Some(Ignore::parse(&name, &bytes)?)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(CommandError::system(&format!("read `{name}`"), error)),
-        }
-    }
-    Ok(None)
-}
-
-/// All of a file, and of one that is larger than `limit` enough to see that it is.
-fn bounded(reader: impl Read, limit: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    reader.take(limit as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
 fn given(args: &Args) -> Result<Given, CommandError> {
     let build = Platform::host();
     let target = match &args.platform {
@@ -258,14 +205,6 @@ fn arguments(texts: &[String]) -> Result<BTreeMap<String, String>, CommandError>
 fn settings(given: &Given) -> Result<Option<Settings>, CommandError> {
     let settings = given.arguments.get(CHECK_ARGUMENT).map(|text| Settings::parse(text)).transpose();
     settings.map_err(|reason| CommandError::flag("build-arg", format!("{CHECK_ARGUMENT}: {reason}")))
-}
-
-fn contexts(texts: &[String]) -> Result<BTreeSet<String>, CommandError> {
-    let name = |text: &String| match text.split_once('=') {
-        Some((name, source)) if !name.is_empty() && !source.is_empty() => Ok(name.to_lowercase()),
-        _ => Err(CommandError::flag("build-context", format!("`{text}` is not NAME=SOURCE"))),
-    };
-    texts.iter().map(name).collect()
 }
 
 /// What is known of a base image: nothing of one that is not here, or is made for something else.

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use holm_build::Dockerfile;
 use holm_build::dockerfile::Network;
-use holm_build::ignore::Ignore;
 use holm_build::solve::{Request, Secret};
 use holm_build::variables::Given;
 use holm_engine::registry::Connections;
@@ -14,41 +13,35 @@ use holm_engine::{BuildSurroundings, Engine, NetworkChoice};
 use holm_spec::event::EventKind;
 use holm_spec::{Reference, signal};
 
-use super::Args;
+use super::input::Input;
 use super::shown::{Manner as Shape, Shown};
+use super::{Args, named};
 use crate::command::pull::Pull;
 use crate::command_error::CommandError;
 use crate::context::Context;
 use crate::resolve::{image, isolation, network};
 use crate::transfer::Manner;
 
-/// A Dockerfile to be built.
-pub(super) struct Input {
-    pub dockerfile: Dockerfile,
-    pub ignore: Option<Ignore>,
-    /// The directory of the context, if there is one.
-    pub directory: Option<PathBuf>,
-    pub given: Given,
-}
-
 /// Builds, and says what came out.
-pub(super) fn run(args: &Args, input: Input, context: &Context) -> Result<u8, CommandError> {
+pub(super) fn run(args: &Args, input: Input, given: Given, context: &Context) -> Result<u8, CommandError> {
     let names = names(&args.tag)?;
     let (network, networks) = network(args.network.as_deref().or(context.place.network.as_deref()))?;
     let flag = |name: &str, error: String| CommandError::flag(name, error);
     let isolation =
         isolation::parse(args.isolation.as_deref(), args.vm).map_err(|error| flag("isolation", error))?;
-    let directory = input.directory.map(std::fs::canonicalize).transpose();
-    let directory = directory.map_err(|error| CommandError::system("find the context", error))?;
     let shape =
         Shape::parse(args.progress.as_deref(), args.quiet).map_err(|error| flag("progress", error))?;
     let allowed = allowed(&args.allow)?;
     let engine = context.repaired_engine()?;
+    let dockerfile = Dockerfile::parse(&input.name, &input.dockerfile)?;
+    let (contexts, _kept) = named::open(&args.build_context, &engine)?;
+    let files = input.files.directory(input.ignore.unwrap_or_default())?;
+    let place = files.as_ref().filter(|files| !files.passing).map(|files| files.path.clone());
     let request = Request {
-        dockerfile: &input.dockerfile,
-        given: input.given,
-        context: directory.as_deref(),
-        ignore: input.ignore.unwrap_or_default(),
+        dockerfile: &dockerfile,
+        given,
+        context: files,
+        contexts,
         no_cache: args.no_cache,
         network,
         labels: pairs("label", &args.label)?,
@@ -60,8 +53,7 @@ pub(super) fn run(args: &Args, input: Input, context: &Context) -> Result<u8, Co
         created: holm_engine::creation_time()?,
         clamp: std::env::var_os("SOURCE_DATE_EPOCH").is_some(),
         scans: engine.build_scans(),
-        reasons: engine
-            .build_reasons(directory.as_deref().unwrap_or(Path::new("-")), input.dockerfile.source.name()),
+        reasons: engine.build_reasons(place.as_deref().unwrap_or(Path::new(&args.path)), &input.name),
     };
     let fetch = |name: &str| fetch(name, &engine, args.quiet).map_err(|error| told_in_one(&error));
     let surroundings = BuildSurroundings {
