@@ -181,7 +181,7 @@ fn command_lines_that_cannot_be_read_are_answered_in_one_line_with_a_hint() {
 fn what_builds_cannot_do_yet_is_refused_by_name() {
     check_answers(&[
         ("build .", 1, "holm build: read `Dockerfile`: No such file or directory\n"),
-        ("build --cache-from x .", 125, "holm build: --cache-from is not supported yet\nhint: it is planned"),
+        ("build --ssh x .", 125, "holm build: --ssh is not supported yet\nhint: it is planned"),
         ("build --call outline .", 125, "holm build: --call outline is not supported yet\n"),
         ("build --call check,x=y .", 125, "holm build: --call: `x=y` means nothing here\n"),
         ("build --check", 1, "holm build: PATH|- is missing\n"),

@@ -10,10 +10,11 @@
 //! ```
 //! Of a build that was killed the next command removes the workload with all that belongs to its step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use holm_build::dockerfile::{Network, Sharing};
@@ -24,7 +25,7 @@ use holm_runtime::user::{Identity, read_in_root};
 use holm_spec::digest::encode_hex;
 use holm_spec::files::LayerForm;
 use holm_spec::log::Driver;
-use holm_spec::workload::Isolation;
+use holm_spec::workload::{ExtraHost, Isolation};
 use holm_spec::{Digest, Id, platform::Platform, signal};
 use holm_store::{BuiltLayer, Image, chain};
 use holm_sys::file::{ensure_directory, random_bytes, remove_tree};
@@ -52,12 +53,29 @@ const AGAIN: Duration = Duration::from_millis(50);
 /// Where secrets are, if the directory of what a boot ends is on a disk.
 const MEMORY: &str = "/dev/shm";
 
+/// What a command may use; no limit where nothing is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StepLimits {
+    /// Memory in bytes.
+    pub memory: Option<u64>,
+    /// Billionths of a processor.
+    pub nano_cpus: Option<u64>,
+    /// Size of `/dev/shm` in bytes.
+    pub shared_memory: Option<u64>,
+}
+
 /// How a build runs here.
 pub struct BuildSurroundings<'a> {
     /// Container or virtual machine.
     pub isolation: Isolation,
     /// What commands reach that do not say.
     pub network: NetworkChoice,
+    /// What they may use.
+    pub limits: StepLimits,
+    /// Names that they know. Their texts belong in the request, too: what commands see is in the keys.
+    pub hosts: Vec<ExtraHost>,
+    /// Images are fetched even if they are here, once each.
+    pub pull: bool,
     /// Fetches an image that is not here.
     pub fetch: &'a dyn Fn(&str) -> std::result::Result<(), String>,
     /// Signals that end the build. While a step runs it is ended first; otherwise they do what they do anyway.
@@ -146,13 +164,16 @@ impl Engine {
     ) -> std::result::Result<Built, holm_build::Error> {
         // Without it a step may go before its image has a name; then the build fails, and nothing else does.
         let _building = self.store.building();
-        solve::build(request, &self.store, &Runner { engine: self, surroundings }, progress)
+        let runner = Runner { engine: self, surroundings, fetched: Mutex::default() };
+        solve::build(request, &self.store, &runner, progress)
     }
 }
 
 struct Runner<'a> {
     engine: &'a Engine,
     surroundings: &'a BuildSurroundings<'a>,
+    /// Images that were fetched though they may have been here.
+    fetched: Mutex<BTreeSet<String>>,
 }
 
 /// What a step has beside its workload, until it is over.
@@ -209,6 +230,9 @@ const IMAGES: &str = "images";
 impl StepRunner for Runner<'_> {
     fn image(&self, name: &str) -> std::result::Result<Image, String> {
         let store = &self.engine.store;
+        if self.surroundings.pull && lock(&self.fetched).insert(name.to_owned()) {
+            (self.surroundings.fetch)(name)?;
+        }
         let image = match store.resolve(name) {
             Err(error) if error.kind() == holm_store::Kind::NotFound => {
                 (self.surroundings.fetch)(name)?;
@@ -287,7 +311,7 @@ impl Runner<'_> {
             "os": os, "architecture": architecture, "config": {}, "comment": aside.name,
             "rootfs": { "type": "layers", "diff_ids": diff_ids },
         });
-        let id = self.engine.store.assemble(layers, &config, &[])?;
+        let id = self.engine.store.assemble(layers, &config, &[], &BTreeMap::new())?;
         aside.note_image(id)?;
         Ok(id)
     }
@@ -308,6 +332,10 @@ impl Runner<'_> {
                 Network::Host => NetworkChoice::Host,
             },
             privileged: step.insecure,
+            memory: self.surroundings.limits.memory,
+            nano_cpus: self.surroundings.limits.nano_cpus,
+            tmpfs: shared_memory(self.surroundings.limits.shared_memory),
+            extra_hosts: self.surroundings.hosts.clone(),
             labels: BTreeMap::from([(LABEL.to_owned(), "step".to_owned())]),
             log: LogRequest { driver: Driver::None, ..LogRequest::default() },
             start_at_once: true,
@@ -465,6 +493,16 @@ struct Cache {
     sharing: Sharing,
     mode: u32,
     owner: (u32, u32),
+}
+
+/// `/dev/shm` of another size than the usual one.
+fn shared_memory(size: Option<u64>) -> BTreeMap<String, String> {
+    size.map(|size| ("/dev/shm".to_owned(), format!("mode=1777,size={size}"))).into_iter().collect()
+}
+
+/// A thread that panicked left nothing half done here.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn interrupted() -> Error {

@@ -7,6 +7,7 @@
 //! A record is a root: its layer stays until the record goes ([`Exclusive::prune_steps`]). One that is damaged, or whose layer is,
 //! is as if it were not there, and the step is made again.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
@@ -22,7 +23,7 @@ use crate::blob::{DOCUMENT_LIMIT, remove_file};
 use crate::collect::{Content, ImageUser};
 use crate::document::{canonical, descriptor};
 use crate::error::{Error, Kind, Result};
-use crate::import::check_taggable;
+use crate::import::{check_taggable, manifest};
 use crate::layer::{Ingested, chain_ids};
 use crate::store::{Exclusive, Store};
 
@@ -122,8 +123,8 @@ impl Store {
         Ok(record.layer())
     }
 
-    /// Makes an image of layers and a configuration that lists them, under these names; its id. Without a name it is reached by
-    /// that.
+    /// Makes an image of layers and a configuration that lists them, under these names and with these annotations of its
+    /// manifest; its id. Without a name it is reached by that.
     ///
     /// # Errors
     /// [`Kind::Invalid`] for a name with a digest, [`Kind::Corrupt`] if a layer is gone; as [`Store::import`].
@@ -132,6 +133,7 @@ impl Store {
         layers: &[BuiltLayer],
         config: &impl Serialize,
         names: &[Reference],
+        annotations: &BTreeMap<String, String>,
     ) -> Result<Digest> {
         names.iter().try_for_each(check_taggable)?;
         let in_use = self.in_use()?;
@@ -140,15 +142,17 @@ impl Store {
         let document = canonical(config);
         serde_json::from_slice::<ImageConfiguration>(&document)
             .map_err(|error| Error::because(Kind::Invalid, "make an image", error))?;
-        let descriptors: Vec<_> = layers.iter().map(|layer| layer.descriptor.clone()).collect();
-        let Some((first, others)) = names.split_first() else {
-            return self.publish_image(&in_use, &document, descriptors, None);
-        };
-        let id = self.publish_image(&in_use, &document, descriptors.clone(), Some(first))?;
-        for name in others {
-            self.publish_image(&in_use, &document, descriptors.clone(), Some(name))?;
+        let mut manifest = manifest(&document, layers.iter().map(|layer| layer.descriptor.clone()).collect());
+        if !annotations.is_empty() {
+            manifest.set_annotations(Some(annotations.clone().into_iter().collect()));
         }
-        Ok(id)
+        for name in names {
+            self.publish_documents(&in_use, &document, &manifest, Some(name))?;
+        }
+        match names {
+            [] => self.publish_documents(&in_use, &document, &manifest, None),
+            _ => Ok(Digest::of(&document)),
+        }
     }
 
     /// Lets nobody prune steps until this is dropped: a build has found some, and names their layers at its end only.

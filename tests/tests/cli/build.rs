@@ -29,18 +29,18 @@ fn a_check_knows_the_variables_of_images_that_are_here() {
 }
 
 /// A directory with a Dockerfile and other files, and an installation with the image `base`.
-struct Site {
-    holm: Holm,
+pub(super) struct Site {
+    pub(super) holm: Holm,
 }
 
 impl Site {
-    fn new(files: &[(&str, &str)]) -> Self {
+    pub(super) fn new(files: &[(&str, &str)]) -> Self {
         let site = Self { holm: Holm::new() };
         site.write(files);
         site
     }
 
-    fn write(&self, files: &[(&str, &str)]) {
+    pub(super) fn write(&self, files: &[(&str, &str)]) {
         for (path, text) in files {
             let path = self.holm.scratch("context").join(path);
             std::fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
@@ -48,17 +48,17 @@ impl Site {
         }
     }
 
-    fn context(&self) -> String {
+    pub(super) fn context(&self) -> String {
         self.holm.scratch("context").to_string_lossy().into_owned()
     }
 
-    fn call(&self, flags: &[&str]) -> Call {
+    pub(super) fn call(&self, flags: &[&str]) -> Call {
         self.holm.call([&["build"], flags, &[&self.context()]].concat())
     }
 
     /// Builds; what was said.
     #[track_caller]
-    fn build(&self, flags: &[&str]) -> String {
+    pub(super) fn build(&self, flags: &[&str]) -> String {
         let outcome = self.call(flags).run();
         outcome.expect_code(0);
         outcome.err()
@@ -66,12 +66,12 @@ impl Site {
 
     /// The id that a build gives.
     #[track_caller]
-    fn id(&self, flags: &[&str]) -> String {
+    pub(super) fn id(&self, flags: &[&str]) -> String {
         self.call(&[&["-q"], flags].concat()).run().ok()
     }
 
     #[track_caller]
-    fn sh(&self, image: &str, script: &str) -> String {
+    pub(super) fn sh(&self, image: &str, script: &str) -> String {
         self.holm.ok(["run", "--rm", "--entrypoint", "sh", image, "-c", script])
     }
 
@@ -83,7 +83,7 @@ impl Site {
         assert!(outcome.err().contains(words), "{dockerfile}: {}", outcome.err());
     }
 
-    fn cached(said: &str) -> usize {
+    pub(super) fn cached(said: &str) -> usize {
         said.lines().filter(|line| line.ends_with(" CACHED")).count()
     }
 }
@@ -478,4 +478,42 @@ fn steps_stay_until_they_are_pruned() {
     assert!(site.build(&["-t", "app"]).contains("2 steps made, 0 cached"));
     site.holm.ok(["system", "prune", "-f"]);
     assert_eq!(site.sh("app", "cat /x /f"), "x\nx", "what an image needs stays");
+}
+
+#[test]
+fn commands_keep_to_their_limits_and_know_names() {
+    let dockerfile =
+        "FROM base AS first\nRUN df -k /dev/shm | tail -n 1; cat /etc/hosts\nFROM first\nRUN echo second\n";
+    let site = Site::new(&[("Dockerfile", dockerfile)]);
+    let flags = [
+        "--memory",
+        "64m",
+        "--cpu-quota",
+        "50000",
+        "--shm-size",
+        "8m",
+        "--rm=false",
+        "--compress",
+        "--provenance=false",
+    ];
+    let said = site.build(&flags);
+    assert!(said.contains(" 8192 "), "{said}");
+    assert!(site.build(&[]).contains("0 steps made, 2 cached"), "limits are no part of what is done");
+    let said = site.build(&["--add-host", "db:192.0.2.7"]);
+    assert!(said.contains("192.0.2.7") && said.contains("2 steps made"), "{said}");
+    assert!(site.build(&["--no-cache-filter", "first"]).contains("1 steps made, 1 cached"));
+    assert!(site.build(&["--no-cache-filter", "1"]).contains("1 steps made, 1 cached"));
+    for (flags, words) in [
+        (&["--no-cache-filter", "third"][..], "--no-cache-filter: there is no stage `third`"),
+        (&["--memory", "1m"], "--memory"),
+        (&["--add-host", "db"], "--add-host"),
+        (&["--sbom=true"], "--sbom=true is not supported yet"),
+        (&["--ulimit", "nofile=1"], "--ulimit is not supported yet"),
+        (&["-o", "type=disk,dest=x"], "--output type=disk is not supported yet"),
+    ] {
+        site.call(flags).run().refused(125, &[words]);
+    }
+    let outcome = site.call(&["--pull"]).run();
+    outcome.expect_code(1);
+    assert!(outcome.err().contains("Dockerfile:1:6: pull `base"), "it asks the registry: {}", outcome.err());
 }

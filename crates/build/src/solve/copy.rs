@@ -230,7 +230,7 @@ impl Build<'_> {
     ) -> std::result::Result<BuiltLayer, String> {
         let (reader, writer) = std::io::pipe().map_err(|error| format!("make a pipe: {error}"))?;
         let (store, below, created) = (self.store, diff_ids(below), self.request.created);
-        let anew = self.request.no_cache;
+        let anew = self.anew();
         std::thread::scope(|scope| {
             let made = scope.spawn(move || store.make_step(key, reader, &below, created, anew));
             let mut output = std::io::BufWriter::with_capacity(256 << 10, writer);

@@ -62,12 +62,20 @@ pub struct Request<'a> {
     pub ignore: Ignore,
     /// Make every step anew.
     pub no_cache: bool,
+    /// Stages whose steps are made anew in any case, by their numbers.
+    pub anew: BTreeSet<usize>,
     /// What `RUN` reaches that does not say.
     pub network: Network,
+    /// Names that commands know, as texts.
+    pub hosts: Vec<String>,
     /// Labels of the image.
     pub labels: BTreeMap<String, String>,
     /// Names of the image.
     pub names: Vec<Reference>,
+    /// Annotations of its manifest.
+    pub annotations: BTreeMap<String, String>,
+    /// Only its files are wanted: none is made.
+    pub only_files: bool,
     /// Secrets, by their ids.
     pub secrets: BTreeMap<String, PathBuf>,
     /// When what is made says that it was made.
@@ -81,8 +89,10 @@ pub struct Request<'a> {
 /// What came out.
 #[derive(Debug)]
 pub struct Built {
-    /// The image's id.
-    pub id: Digest,
+    /// The image's id; none if only its files are wanted.
+    pub id: Option<Digest>,
+    /// Its layers, by their diff-ids, lowest first.
+    pub layers: Vec<Digest>,
     /// Steps that were made, and steps that were there.
     pub steps: (usize, usize),
 }
@@ -155,8 +165,15 @@ impl<'a> Build<'a> {
         self.stages_before(&mut plan, end, &globals)?;
         let position = dockerfile.stages[plan.target].span.start;
         let target = self.stages.remove(&plan.target).expect("the target is needed");
-        let id = self.assemble(target).map_err(|reason| fault(position, reason))?;
-        Ok(Built { id, steps: self.steps })
+        let layers = diff_ids(&target.layers);
+        if layers.is_empty() {
+            return Err(fault(position, "the image has no files: no instruction makes any"));
+        }
+        let id = match self.request.only_files {
+            true => None,
+            false => Some(self.assemble(target).map_err(|reason| fault(position, reason))?),
+        };
+        Ok(Built { id, layers, steps: self.steps })
     }
 
     /// Builds the stages in front of `end` that are needed and not there yet.
@@ -267,7 +284,7 @@ impl<'a> Build<'a> {
     ) -> std::result::Result<(), String> {
         let started = Instant::now();
         self.progress.begin(title);
-        let found = match self.request.no_cache {
+        let found = match self.anew() {
             true => None,
             false => self.store.step(&key, below).map_err(|error| chain(&error))?,
         };
@@ -287,6 +304,11 @@ impl<'a> Build<'a> {
         Ok(())
     }
 
+    /// Whether the steps of this stage are made even if they are there.
+    fn anew(&self) -> bool {
+        self.request.no_cache || self.request.anew.contains(&self.current)
+    }
+
     /// When what there is was made.
     fn time_of(&self, state: &State) -> Timestamp {
         match state.created {
@@ -298,9 +320,6 @@ impl<'a> Build<'a> {
 
     /// Makes the image of what the target came to.
     fn assemble(&self, mut target: State) -> std::result::Result<Digest, String> {
-        if target.layers.is_empty() {
-            return Err("the image has no files: no instruction makes any".to_owned());
-        }
         target.config.labels.extend(self.request.labels.clone());
         let platform = &self.request.given.target;
         let mut document = json!({
@@ -317,7 +336,9 @@ impl<'a> Build<'a> {
         if let Some(author) = target.author {
             document["author"] = author.into();
         }
-        self.store.assemble(&target.layers, &document, &self.request.names).map_err(|error| chain(&error))
+        let Request { names, annotations, .. } = self.request;
+        let assembled = self.store.assemble(&target.layers, &document, names, annotations);
+        assembled.map_err(|error| chain(&error))
     }
 }
 

@@ -50,7 +50,7 @@ impl Build<'_> {
             directory: state.config.working_dir.clone(),
             network: if run.network == Network::Default { self.request.network } else { run.network },
             created: self.request.created,
-            anew: self.request.no_cache,
+            anew: self.anew(),
             latest: self.latest(),
             insecure: run.security == Security::Insecure,
             mounts: Vec::new(),
@@ -69,6 +69,7 @@ impl Build<'_> {
             directory: &step.directory,
             network: network_name(step.network),
             insecure: step.insecure,
+            hosts: &self.request.hosts,
             mounts: ingredients,
         };
         let key = key(Some(&state.key), &what, self.latest());

@@ -1,7 +1,10 @@
 //! `holm build`: an image from a Dockerfile; with `--check` only what is doubtful in one.
 
+mod deliver;
 mod make;
+mod outputs;
 mod report;
+mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -38,6 +41,9 @@ Examples:
   holm build -t app .
   holm build -t app:test --target test --build-arg VERSION=3 -f docker/Dockerfile .
   holm build --secret id=token,src=token.txt -t app .
+  holm build -t registry.example/app:2 --push .
+  holm build -o out --target artifacts .              the files, in a directory
+  holm build -o type=oci,dest=app.tar -t app .
   holm build --check .
   holm build --check -f docker/Dockerfile --target test .
   holm build --call check,format=json . | jq '.warnings[].ruleName'
@@ -56,6 +62,15 @@ pub struct Args {
     /// File that gets the image's id
     #[arg(long, value_name = "FILE")]
     iidfile: Option<PathBuf>,
+    /// File that gets digests and names of what came out, as JSON with buildx's keys
+    #[arg(long, value_name = "FILE")]
+    metadata_file: Option<PathBuf>,
+    #[command(flatten)]
+    output: outputs::OutputArguments,
+    #[command(flatten)]
+    steps: steps::StepArguments,
+    #[command(flatten)]
+    taken: steps::TakenArguments,
     /// What runs the steps: container or vm
     #[arg(long, value_name = "ISOLATION")]
     isolation: Option<String>,

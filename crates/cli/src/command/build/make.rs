@@ -8,14 +8,18 @@ use std::time::{Duration, Instant};
 use holm_build::Dockerfile;
 use holm_build::dockerfile::Network;
 use holm_build::ignore::Ignore;
-use holm_build::solve::{Progress, Request};
+use holm_build::solve::{Built, Progress, Request};
 use holm_build::variables::Given;
 use holm_engine::registry::Connections;
 use holm_engine::{BuildSurroundings, Engine, NetworkChoice};
 use holm_spec::event::EventKind;
+use holm_spec::workload::ExtraHost;
 use holm_spec::{Reference, signal};
 
 use super::Args;
+use super::deliver::Delivery;
+use super::outputs::Outputs;
+use crate::archive_output;
 use crate::command::pull::Pull;
 use crate::command_error::CommandError;
 use crate::context::Context;
@@ -33,7 +37,9 @@ pub(super) struct Input {
 
 /// Builds, and says what came out.
 pub(super) fn run(args: &Args, input: Input, context: &Context) -> Result<u8, CommandError> {
-    let names = names(&args.tag)?;
+    args.taken.check()?;
+    let (outputs, limits, hosts) = (outputs(args)?, args.steps.limits()?, args.steps.hosts()?);
+    let anew = args.steps.stages_anew(&input.dockerfile)?;
     let (network, networks) = network(args.network.as_deref().or(context.place.network.as_deref()))?;
     let flag = |name: &str, error: String| CommandError::flag(name, error);
     let isolation =
@@ -47,9 +53,13 @@ pub(super) fn run(args: &Args, input: Input, context: &Context) -> Result<u8, Co
         context: directory.as_deref(),
         ignore: input.ignore.unwrap_or_default(),
         no_cache: args.no_cache,
+        anew,
         network,
+        hosts: hosts.iter().map(host).collect(),
         labels: pairs("label", &args.label)?,
-        names: names.clone(),
+        names: if outputs.want_names() { outputs.names.clone() } else { Vec::new() },
+        annotations: outputs.annotations.clone(),
+        only_files: !outputs.want_image(),
         secrets: secrets(&args.secret)?,
         created: holm_engine::creation_time()?,
         clamp: std::env::var_os("SOURCE_DATE_EPOCH").is_some(),
@@ -59,30 +69,66 @@ pub(super) fn run(args: &Args, input: Input, context: &Context) -> Result<u8, Co
     let surroundings = BuildSurroundings {
         isolation,
         network: networks,
+        limits,
+        hosts,
+        pull: args.steps.pulls(),
         fetch: &fetch,
         signals: &[signal::TERM, signal::INT],
     };
     let mut shown = Shown::new(args.quiet);
+    // Nobody prunes layers that have yet to arrive somewhere.
+    let _building = engine.images().building();
     let built = engine.build(&request, &surroundings, &mut shown)?;
-    for name in &names {
-        engine.tell_of(EventKind::Image, "tag", built.id.to_string(), [("name", name.familiar())]);
+    for name in &request.names {
+        let id = built.id.map(|id| id.to_string()).unwrap_or_default();
+        engine.tell_of(EventKind::Image, "tag", id, [("name", name.familiar())]);
     }
-    if let Some(file) = &args.iidfile {
-        std::fs::write(file, built.id.to_string())
-            .map_err(|error| CommandError::system(&format!("write `{}`", file.display()), error))?;
+    shown.close(&built, &request.names);
+    let manner = if args.quiet { Manner::Quiet } else { Manner::Talk };
+    let told = Delivery { engine: &engine, built: &built, outputs: &outputs, manner }.run()?;
+    tell(args, &built, &told)?;
+    if let Some(id) = built.id {
+        if args.quiet && !outputs.take_stdout() {
+            context.printer.line(id)?;
+        }
+        context.keep_to_size(&engine, &id);
     }
-    match args.quiet {
-        true => context.printer.line(built.id)?,
-        false => shown.close(&built.id.to_string(), &names, built.steps),
-    }
-    context.keep_to_size(&engine, &built.id);
     Ok(0)
 }
 
-fn names(texts: &[String]) -> Result<Vec<Reference>, CommandError> {
+/// A name that commands know, as a text.
+fn host(host: &ExtraHost) -> String {
+    let address = host.address.map_or_else(|| "host-gateway".to_owned(), |address| address.to_string());
+    format!("{}={address}", host.name)
+}
+
+fn outputs(args: &Args) -> Result<Outputs, CommandError> {
+    let outputs = Outputs::parse(&args.output, &args.tag)?;
+    match &args.iidfile {
+        Some(_) if !outputs.want_image() => Err(CommandError::flag("iidfile", "no image is made")),
+        _ => Ok(outputs),
+    }
+}
+
+/// Writes the files that say what came out.
+fn tell(args: &Args, built: &Built, told: &serde_json::Value) -> Result<(), CommandError> {
+    if let Some((file, id)) = args.iidfile.as_ref().zip(built.id) {
+        archive_output::replace(file, id.to_string().as_bytes())?;
+    }
+    match &args.metadata_file {
+        Some(file) => archive_output::replace(file, format!("{told:#}\n").as_bytes()),
+        None => Ok(()),
+    }
+}
+
+/// Names that `flag` gives the image.
+///
+/// # Errors
+/// One that is none, or has a digest.
+pub(super) fn names(flag: &str, texts: &[String]) -> Result<Vec<Reference>, CommandError> {
     let name = |text: &String| match image::reference(text)? {
         name if name.digest().is_some() => {
-            Err(CommandError::flag("tag", format!("`{text}` has a digest, which only what is built has")))
+            Err(CommandError::flag(flag, format!("`{text}` has a digest, which only what is built has")))
         }
         name => Ok(name),
     };
@@ -182,8 +228,10 @@ impl Shown {
         self.say(&[head.as_bytes(), line, b"\n"].concat());
     }
 
-    fn close(&self, id: &str, names: &[Reference], (made, cached): (usize, usize)) {
-        let mut text = format!("built {id}: {made} steps made, {cached} cached\n");
+    fn close(&self, built: &Built, names: &[Reference]) {
+        let (made, cached) = built.steps;
+        let what = built.id.map_or_else(|| "files".to_owned(), |id| id.to_string());
+        let mut text = format!("built {what}: {made} steps made, {cached} cached\n");
         names.iter().for_each(|name| text.push_str(&format!("named {}\n", name.familiar())));
         self.say(text.as_bytes());
     }
