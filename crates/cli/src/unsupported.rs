@@ -90,8 +90,6 @@ const BUILD_FLAGS: &[(&str, Option<char>, &str)] = &[
     ("allow", None, BUILD),
     ("attest", None, BUILD),
     ("builder", None, BUILD),
-    ("cache-from", None, BUILD),
-    ("cache-to", None, BUILD),
     ("cgroup-parent", None, BUILD),
     ("cpu-shares", Some('c'), BUILD),
     ("cpuset-cpus", None, BUILD),

@@ -21,6 +21,7 @@ use holm_build::dockerfile::{Network, Sharing};
 use holm_build::solve::{
     self, Built, MountSource as StepSource, Progress, Ran, Request, RunStep, StepMount, StepRunner,
 };
+use holm_registry::copy::BuildCache;
 use holm_runtime::user::{Identity, read_in_root};
 use holm_spec::digest::encode_hex;
 use holm_spec::files::LayerForm;
@@ -76,6 +77,8 @@ pub struct BuildSurroundings<'a> {
     pub hosts: Vec<ExtraHost>,
     /// Images are fetched even if they are here, once each.
     pub pull: bool,
+    /// Where steps are looked for that are not here.
+    pub caches: &'a [BuildCache],
     /// Fetches an image that is not here.
     pub fetch: &'a dyn Fn(&str) -> std::result::Result<(), String>,
     /// Signals that end the build. While a step runs it is ended first; otherwise they do what they do anyway.
@@ -241,6 +244,17 @@ impl StepRunner for Runner<'_> {
             found => found,
         };
         image.map_err(|error| chain(&Error::from(error)))
+    }
+
+    fn cached(&self, key: &Digest, below: &[Digest]) -> Option<BuiltLayer> {
+        let fetch = |cache: &BuildCache| {
+            let fetched = cache.fetch(&self.engine.store, key, below);
+            fetched
+                .inspect_err(|error| tracing::warn!("{}; the step is made anew", chain(error)))
+                .ok()
+                .flatten()
+        };
+        self.surroundings.caches.iter().find_map(fetch)
     }
 
     fn root(&self, layers: &[BuiltLayer]) -> std::result::Result<Box<dyn AsFd>, String> {

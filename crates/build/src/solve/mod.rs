@@ -30,7 +30,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use holm_spec::{Digest, Reference, Timestamp};
-use holm_store::{BuiltLayer, Image, Store, chain};
+use holm_store::{BuiltLayer, CachedStep, INLINE_CACHE, Image, Store, chain};
 use serde_json::json;
 
 pub use config::ImageConfig;
@@ -74,6 +74,8 @@ pub struct Request<'a> {
     pub names: Vec<Reference>,
     /// Annotations of its manifest.
     pub annotations: BTreeMap<String, String>,
+    /// Its manifest says which steps its layers are of.
+    pub inline_cache: bool,
     /// Only its files are wanted: none is made.
     pub only_files: bool,
     /// Secrets, by their ids.
@@ -93,6 +95,10 @@ pub struct Built {
     pub id: Option<Digest>,
     /// Its layers, by their diff-ids, lowest first.
     pub layers: Vec<Digest>,
+    /// The keys of the steps that its layers are of.
+    pub keys: Vec<Digest>,
+    /// The keys of all steps, in every stage.
+    pub all_keys: Vec<Digest>,
     /// Steps that were made, and steps that were there.
     pub steps: (usize, usize),
 }
@@ -125,6 +131,8 @@ struct Build<'a> {
     stages: BTreeMap<usize, State>,
     /// The number of the stage that is being built.
     current: usize,
+    /// Of all steps.
+    keys: Vec<Digest>,
     steps: (usize, usize),
 }
 
@@ -152,6 +160,7 @@ impl<'a> Build<'a> {
             scan: None,
             stages,
             current: 0,
+            keys: Vec::new(),
             steps: (0, 0),
         }
     }
@@ -169,11 +178,12 @@ impl<'a> Build<'a> {
         if layers.is_empty() {
             return Err(fault(position, "the image has no files: no instruction makes any"));
         }
+        let keys = target.keys.iter().map(|(_, key)| *key).collect();
         let id = match self.request.only_files {
             true => None,
             false => Some(self.assemble(target).map_err(|reason| fault(position, reason))?),
         };
-        Ok(Built { id, layers, steps: self.steps })
+        Ok(Built { id, layers, keys, all_keys: std::mem::take(&mut self.keys), steps: self.steps })
     }
 
     /// Builds the stages in front of `end` that are needed and not there yet.
@@ -286,7 +296,7 @@ impl<'a> Build<'a> {
         self.progress.begin(title);
         let found = match self.anew() {
             true => None,
-            false => self.store.step(&key, below).map_err(|error| chain(&error))?,
+            false => self.find(&key, below)?,
         };
         let cached = found.is_some();
         let layer = match found {
@@ -298,10 +308,18 @@ impl<'a> Build<'a> {
             true => self.steps.1 += 1,
             false => self.steps.0 += 1,
         }
+        self.keys.push(key);
+        state.keys.push((state.layers.len(), key));
         state.created = state.created.max(layer.created);
         state.layers.push(layer);
         state.key = key;
         Ok(())
+    }
+
+    /// A layer by its key, from here or from elsewhere.
+    fn find(&self, key: &Digest, below: &[Digest]) -> std::result::Result<Option<BuiltLayer>, String> {
+        let here = self.store.step(key, below).map_err(|error| chain(&error))?;
+        Ok(here.or_else(|| self.runner.cached(key, below)))
     }
 
     /// Whether the steps of this stage are made even if they are there.
@@ -336,8 +354,12 @@ impl<'a> Build<'a> {
         if let Some(author) = target.author {
             document["author"] = author.into();
         }
-        let Request { names, annotations, .. } = self.request;
-        let assembled = self.store.assemble(&target.layers, &document, names, annotations);
+        let mut annotations = self.request.annotations.clone();
+        if self.request.inline_cache {
+            annotations.insert(INLINE_CACHE.to_owned(), inline_cache(&target.layers, &target.keys));
+        }
+        let names = &self.request.names;
+        let assembled = self.store.assemble(&target.layers, &document, names, &annotations);
         assembled.map_err(|error| chain(&error))
     }
 }
@@ -351,6 +373,16 @@ fn check_platform(image: &Image) -> std::result::Result<(), String> {
         "the image is made for {}/{}, and this is {}/{}",
         made_for.os, made_for.architecture, host.os, host.architecture
     ))
+}
+
+/// Which steps layers are of, as the image's manifest says it.
+fn inline_cache(layers: &[BuiltLayer], keys: &[(usize, Digest)]) -> String {
+    let step = |(layer, key): &(usize, Digest)| {
+        let created = layers[*layer].created;
+        CachedStep { key: *key, layer: *layer, created }
+    };
+    let steps: Vec<CachedStep> = keys.iter().map(step).collect();
+    serde_json::to_string(&steps).expect("plain data")
 }
 
 fn diff_ids(layers: &[BuiltLayer]) -> Vec<Digest> {

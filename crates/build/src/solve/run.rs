@@ -1,6 +1,6 @@
 //! `RUN`.
 
-use holm_store::{BuiltLayer, chain};
+use holm_store::BuiltLayer;
 use serde_json::{Value, json};
 
 use super::key::{Ingredients, described, key};
@@ -175,7 +175,8 @@ impl Build<'_> {
         };
         let key = key(None, &what, self.latest());
         let failed = |reason| fault(position, reason);
-        if let Some(layer) = self.store.step(&key, &[]).map_err(|error| failed(chain(&error)))? {
+        self.keys.push(key);
+        if let Some(layer) = self.find(&key, &[]).map_err(failed)? {
             return Ok(layer);
         }
         let about = Transfer { tree: self.context.as_ref(), sources, ..self.transfer_to(destination) };

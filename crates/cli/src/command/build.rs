@@ -1,5 +1,6 @@
 //! `holm build`: an image from a Dockerfile; with `--check` only what is doubtful in one.
 
+mod caches;
 mod deliver;
 mod make;
 mod outputs;
@@ -65,6 +66,8 @@ pub struct Args {
     /// File that gets digests and names of what came out, as JSON with buildx's keys
     #[arg(long, value_name = "FILE")]
     metadata_file: Option<PathBuf>,
+    #[command(flatten)]
+    caches: caches::CacheArguments,
     #[command(flatten)]
     output: outputs::OutputArguments,
     #[command(flatten)]

@@ -17,8 +17,10 @@
 //! | `archive` | archives that are written |
 //! | `docker_archive` | Docker's older archives that are read |
 //! | `directory` | skopeo's directories |
+//! | `cache` | caches of builds |
 
 mod archive;
+mod cache;
 mod directory;
 mod docker_archive;
 mod layout;
@@ -36,6 +38,7 @@ use holm_spec::Digest;
 use holm_spec::image::Descriptor;
 use holm_spec::platform::Platform;
 
+pub use cache::{BuildCache, CacheExport, export_cache};
 pub use location::Location;
 pub use save::{SaveForm, SaveRequest, save};
 

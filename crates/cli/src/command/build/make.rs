@@ -17,6 +17,7 @@ use holm_spec::workload::ExtraHost;
 use holm_spec::{Reference, signal};
 
 use super::Args;
+use super::caches::Caches;
 use super::deliver::Delivery;
 use super::outputs::Outputs;
 use crate::archive_output;
@@ -39,6 +40,8 @@ pub(super) struct Input {
 pub(super) fn run(args: &Args, input: Input, context: &Context) -> Result<u8, CommandError> {
     args.taken.check()?;
     let (outputs, limits, hosts) = (outputs(args)?, args.steps.limits()?, args.steps.hosts()?);
+    let connections = Connections::read()?;
+    let caches = Caches::parse(&args.caches, &|name| connections.expand(name))?;
     let anew = args.steps.stages_anew(&input.dockerfile)?;
     let (network, networks) = network(args.network.as_deref().or(context.place.network.as_deref()))?;
     let flag = |name: &str, error: String| CommandError::flag(name, error);
@@ -59,6 +62,7 @@ pub(super) fn run(args: &Args, input: Input, context: &Context) -> Result<u8, Co
         labels: pairs("label", &args.label)?,
         names: if outputs.want_names() { outputs.names.clone() } else { Vec::new() },
         annotations: outputs.annotations.clone(),
+        inline_cache: caches.inline,
         only_files: !outputs.want_image(),
         secrets: secrets(&args.secret)?,
         created: holm_engine::creation_time()?,
@@ -66,12 +70,14 @@ pub(super) fn run(args: &Args, input: Input, context: &Context) -> Result<u8, Co
         scans: engine.build_scans(),
     };
     let fetch = |name: &str| fetch(name, &engine, args.quiet).map_err(|error| told_in_one(&error));
+    let found = caches.open(&connections, context);
     let surroundings = BuildSurroundings {
         isolation,
         network: networks,
         limits,
         hosts,
         pull: args.steps.pulls(),
+        caches: &found,
         fetch: &fetch,
         signals: &[signal::TERM, signal::INT],
     };
@@ -86,6 +92,7 @@ pub(super) fn run(args: &Args, input: Input, context: &Context) -> Result<u8, Co
     shown.close(&built, &request.names);
     let manner = if args.quiet { Manner::Quiet } else { Manner::Talk };
     let told = Delivery { engine: &engine, built: &built, outputs: &outputs, manner }.run()?;
+    caches.write((&engine, &built), &connections, manner, context)?;
     tell(args, &built, &told)?;
     if let Some(id) = built.id {
         if args.quiet && !outputs.take_stdout() {
