@@ -7,6 +7,7 @@ mod cli {
     mod attach;
     mod bad_images;
     mod build;
+    mod build_outputs;
     mod build_run;
     mod build_stages;
     mod clients;

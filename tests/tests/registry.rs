@@ -8,6 +8,7 @@ mod registry {
 
     mod access;
     mod artifacts;
+    mod builds;
     mod clients;
     mod copy;
     mod crashes;

@@ -26,25 +26,45 @@ impl Output {
         Ok(Self(path))
     }
 
+    /// Whether it is standard output.
+    pub fn is_stdout(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// Lets `write` write.
     ///
     /// # Errors
     /// What `write` reports; the file cannot be made. Then it is not there, or is as it was.
-    pub fn write(self, write: impl FnOnce(OwnedFd) -> Result<(), CommandError>) -> Result<(), CommandError> {
-        let Some(path) = self.0 else {
+    pub fn write(&self, write: impl FnOnce(OwnedFd) -> Result<(), CommandError>) -> Result<(), CommandError> {
+        let Some(path) = &self.0 else {
             let stdout = io::stdout().as_fd().try_clone_to_owned();
             return write(stdout.map_err(|error| CommandError::system("copy a descriptor", error))?);
         };
         let failed = |error| CommandError::system(&format!("write `{}`", path.display()), error);
         // A device or a pipe is written to as it is.
-        if fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file()) {
-            return write(File::options().write(true).open(&path).map_err(failed)?.into());
+        if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+            return write(File::options().write(true).open(path).map_err(failed)?.into());
         }
-        let draft = draft_of(&path);
+        let draft = draft_of(path);
         let file = File::options().write(true).create_new(true).mode(0o600).open(&draft).map_err(failed)?;
-        let complete = write(file.into()).and_then(|()| fs::rename(&draft, &path).map_err(failed));
+        let complete = write(file.into()).and_then(|()| fs::rename(&draft, path).map_err(failed));
         complete.inspect_err(|_| drop(fs::remove_file(&draft)))
     }
+}
+
+/// Replaces a file that everybody may read, in one step.
+///
+/// # Errors
+/// It cannot be written, and is as it was.
+pub fn replace(path: &Path, content: &[u8]) -> Result<(), CommandError> {
+    let failed = |error| CommandError::system(&format!("write `{}`", path.display()), error);
+    // A device or a pipe is written to as it is.
+    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        return fs::write(path, content).map_err(failed);
+    }
+    let draft = draft_of(path);
+    let replaced = fs::write(&draft, content).and_then(|()| fs::rename(&draft, path));
+    replaced.inspect_err(|_| drop(fs::remove_file(&draft))).map_err(failed)
 }
 
 /// The file's name until it is complete.

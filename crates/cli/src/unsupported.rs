@@ -85,38 +85,19 @@ const PULL_FLAGS: &[(&str, Option<char>, &str)] = &[("disable-content-trust", No
 const IMAGE_PLATFORM: &[(&str, Option<char>, &str)] = &[("platform", None, PULL)];
 
 const BUILD: &str = "building images";
-/// Flags of `build`, which only checks so far.
+/// Flags of `build`.
 const BUILD_FLAGS: &[(&str, Option<char>, &str)] = &[
-    ("add-host", None, BUILD),
-    ("annotation", None, BUILD),
     ("attest", None, BUILD),
     ("builder", None, BUILD),
-    ("cache-from", None, BUILD),
-    ("cache-to", None, BUILD),
     ("cgroup-parent", None, BUILD),
-    ("compress", None, BUILD),
-    ("cpu-period", None, BUILD),
-    ("cpu-quota", None, BUILD),
     ("cpu-shares", Some('c'), BUILD),
     ("cpuset-cpus", None, BUILD),
     ("cpuset-mems", None, BUILD),
     ("debug", Some('D'), BUILD),
     ("disable-content-trust", None, BUILD),
-    ("force-rm", None, BUILD),
-    ("load", None, BUILD),
-    ("memory", Some('m'), BUILD),
     ("memory-swap", None, BUILD),
-    ("metadata-file", None, BUILD),
-    ("no-cache-filter", None, BUILD),
-    ("output", Some('o'), BUILD),
     ("policy", None, BUILD),
-    ("provenance", None, BUILD),
-    ("pull", None, BUILD),
-    ("push", None, BUILD),
-    ("rm", None, BUILD),
-    ("sbom", None, BUILD),
     ("security-opt", None, BUILD),
-    ("shm-size", None, BUILD),
     ("squash", None, BUILD),
     ("ulimit", None, BUILD),
 ];

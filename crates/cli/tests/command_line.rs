@@ -181,12 +181,22 @@ fn command_lines_that_cannot_be_read_are_answered_in_one_line_with_a_hint() {
 fn what_builds_cannot_do_yet_is_refused_by_name() {
     check_answers(&[
         ("build .", 1, "holm build: read `Dockerfile`: No such file or directory\n"),
-        ("build --cache-from x .", 125, "holm build: --cache-from is not supported yet\nhint: it is planned"),
+        ("build --ulimit nofile=1 .", 125, "holm build: --ulimit is not supported yet\nhint: it is planned"),
         ("build --call outline .", 125, "holm build: --call outline is not supported yet\n"),
         ("build --call check,x=y .", 125, "holm build: --call: `x=y` means nothing here\n"),
-        ("build --check", 1, "holm build: PATH|- is missing\n"),
+        ("build --check", 1, "holm build: PATH|URL|- is missing\n"),
         ("build --check .", 1, "holm build: read `Dockerfile`: No such file or directory\n"),
-        ("build --check https://x/y.git", 125, "holm build: a context that is a URL is not supported yet\n"),
+        (
+            "build --check git://x/y#a..b",
+            125,
+            "holm build: `a..b` is no reference of Git's
+",
+        ),
+        (
+            "build --check -f - -",
+            125,
+            "holm build: standard input cannot be the Dockerfile and the context at once",
+        ),
         ("build --check --platform pdp11 .", 125, "holm build: --platform: `pdp11` is no operating system"),
         ("build --check --build-arg =x -", 125, "holm build: --build-arg: `=x` has no name\n"),
         ("build --check --build-context x -", 125, "holm build: --build-context: `x` is not NAME=SOURCE\n"),

@@ -17,11 +17,12 @@
 mod agent;
 mod stop;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use holm_build::Fault;
@@ -31,11 +32,12 @@ use holm_build::solve::{
     self, Built, Downloaded, MountSource as StepSource, Progress, Ran, Request, Root, RunStep, Secret,
     StepMount, StepRunner,
 };
+use holm_registry::copy::BuildCache;
 use holm_runtime::user::{Identity, read_in_root};
 use holm_spec::digest::encode_hex;
 use holm_spec::files::LayerForm;
 use holm_spec::log::Driver;
-use holm_spec::workload::Isolation;
+use holm_spec::workload::{ExtraHost, Isolation};
 use holm_spec::{Digest, Id, platform::Platform, signal};
 use holm_store::{BuiltLayer, Image, Store, chain};
 use holm_sys::fail_point;
@@ -64,12 +66,31 @@ const AGAIN: Duration = Duration::from_millis(50);
 /// Where secrets are, if the directory of what a boot ends is on a disk.
 const MEMORY: &str = "/dev/shm";
 
+/// What a command may use; no limit where nothing is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StepLimits {
+    /// Memory in bytes.
+    pub memory: Option<u64>,
+    /// Billionths of a processor.
+    pub nano_cpus: Option<u64>,
+    /// Size of `/dev/shm` in bytes.
+    pub shared_memory: Option<u64>,
+}
+
 /// How a build runs here.
 pub struct BuildSurroundings<'a> {
     /// Container or virtual machine.
     pub isolation: Isolation,
     /// What commands reach that do not say.
     pub network: NetworkChoice,
+    /// What they may use.
+    pub limits: StepLimits,
+    /// Names that they know. Their texts belong in the request, too: what commands see is in the keys.
+    pub hosts: Vec<ExtraHost>,
+    /// Images are fetched even if they are here, once each.
+    pub pull: bool,
+    /// Where steps are looked for that are not here.
+    pub caches: &'a [BuildCache],
     /// Fetches an image that is not here.
     pub fetch: &'a (dyn Fn(&str) -> std::result::Result<(), String> + Sync),
     /// Signals that end the build, after the commands that are being executed.
@@ -171,7 +192,7 @@ impl Engine {
         })?;
         std::thread::scope(|scope| {
             scope.spawn(|| stop.watch());
-            let runner = Runner { engine: self, surroundings, stop: &stop };
+            let runner = Runner { engine: self, surroundings, stop: &stop, fetched: Mutex::default() };
             let built = solve::build(request, &self.store, &runner, progress);
             stop.end();
             built
@@ -183,6 +204,8 @@ struct Runner<'a> {
     engine: &'a Engine,
     surroundings: &'a BuildSurroundings<'a>,
     stop: &'a Stop,
+    /// Images that were fetched though they may have been here.
+    fetched: Mutex<BTreeSet<String>>,
 }
 
 /// What a step has beside its workload, until it is over.
@@ -242,6 +265,9 @@ const IMAGES: &str = "images";
 impl StepRunner for Runner<'_> {
     fn image(&self, name: &str) -> std::result::Result<Image, String> {
         let store = &self.engine.store;
+        if self.surroundings.pull && lock(&self.fetched).insert(name.to_owned()) {
+            (self.surroundings.fetch)(name)?;
+        }
         let image = match store.resolve(name) {
             Err(error) if error.kind() == holm_store::Kind::NotFound => {
                 (self.surroundings.fetch)(name)?;
@@ -250,6 +276,17 @@ impl StepRunner for Runner<'_> {
             found => found,
         };
         image.map_err(|error| chain(&Error::from(error)))
+    }
+
+    fn cached(&self, key: &Digest, below: &[Digest]) -> Option<BuiltLayer> {
+        let fetch = |cache: &BuildCache| {
+            let fetched = cache.fetch(&self.engine.store, key, below);
+            fetched
+                .inspect_err(|error| tracing::warn!("{}; the step is made anew", chain(error)))
+                .ok()
+                .flatten()
+        };
+        self.surroundings.caches.iter().find_map(fetch)
     }
 
     fn root(&self, layers: &[BuiltLayer]) -> std::result::Result<Root, String> {
@@ -340,7 +377,7 @@ impl Runner<'_> {
         });
         // Noted before it is there: who is killed in between leaves none that nobody knows.
         aside.note_image(Store::image_id(&config))?;
-        let id = self.engine.store.assemble(layers, &config, &[])?;
+        let id = self.engine.store.assemble(layers, &config, &[], &BTreeMap::new())?;
         fail_point::reached("build-image-noted");
         Ok(id)
     }
@@ -361,6 +398,10 @@ impl Runner<'_> {
                 Network::Host => NetworkChoice::Host,
             },
             privileged: step.insecure,
+            memory: self.surroundings.limits.memory,
+            nano_cpus: self.surroundings.limits.nano_cpus,
+            tmpfs: shared_memory(self.surroundings.limits.shared_memory),
+            extra_hosts: self.surroundings.hosts.clone(),
             labels: BTreeMap::from([(LABEL.to_owned(), "step".to_owned())]),
             log: LogRequest { driver: Driver::None, ..LogRequest::default() },
             start_at_once: true,
@@ -612,6 +653,16 @@ struct Cache<'a> {
     mode: u32,
     owner: (u32, u32),
     content: Option<&'a (Vec<BuiltLayer>, String)>,
+}
+
+/// `/dev/shm` of another size than the usual one.
+fn shared_memory(size: Option<u64>) -> BTreeMap<String, String> {
+    size.map(|size| ("/dev/shm".to_owned(), format!("mode=1777,size={size}"))).into_iter().collect()
+}
+
+/// A thread that panicked left nothing half done here.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether a directory without a lock is one whose maker was killed before it had one.

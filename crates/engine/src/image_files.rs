@@ -57,6 +57,13 @@ pub(crate) struct Root {
     _layers: Vec<SharedMount>,
 }
 
+impl Root {
+    /// The root for who reads of it while this is there.
+    pub(crate) fn descriptor(&self) -> Result<OwnedFd> {
+        self.root.try_clone().map_err(|error| Error::io("copy a descriptor", error))
+    }
+}
+
 impl AsFd for Root {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.root.as_fd()

@@ -14,6 +14,7 @@
 //! ```
 
 mod build;
+mod build_output;
 mod check;
 pub mod compare;
 mod create;
@@ -62,7 +63,7 @@ pub mod signals {
     pub use holm_sys::process::read_signal as read;
     pub use holm_sys::signals::descriptor;
 }
-pub use build::BuildSurroundings;
+pub use build::{BuildSurroundings, StepLimits};
 pub use holm_store::creation_time;
 pub use kernels::FetchedPackage;
 pub use logs::{LogForm, LogOptions, LogReader, LogRecord};

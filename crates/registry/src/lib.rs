@@ -19,6 +19,7 @@
 //! | `spool`, `fetch` | a blob on its way into the store |
 //! | `pull` | an image into the store |
 //! | `push` | an image from the store |
+//! | `packed` | layers of the store as others take them |
 //! | `copy` | from one registry to another, or to files |
 //! | `policy` | which manifests are taken |
 //! | `web` | files of the web, for builds |
@@ -40,6 +41,7 @@ mod endpoint;
 mod error;
 mod fetch;
 mod node;
+mod packed;
 mod parallel;
 mod policy;
 mod pull;

@@ -19,12 +19,12 @@ use holm_spec::image::Descriptor;
 use holm_spec::{Digest, Reference};
 use holm_store::compression::Compression;
 use holm_store::{Publication, PublishedManifest, Store, StoredLayer};
-use serde_json::Value;
 
 use crate::client::Client;
 use crate::document;
 use crate::error::{Error, Kind, Result};
 use crate::node::Node;
+use crate::packed::{Form, rewrite_index, rewrite_manifest};
 use crate::parallel::{AT_A_TIME, in_parallel};
 use crate::pull::{Observer, Step};
 use crate::repository::Repository;
@@ -71,14 +71,6 @@ struct Push<'a> {
     observer: &'a dyn Observer,
     /// Which repositories of the registry have what, as far as is known here.
     siblings: OnceLock<BTreeMap<Digest, BTreeSet<String>>>,
-}
-
-/// A packed layer: what a descriptor says of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Form {
-    digest: Digest,
-    size: u64,
-    compression: Compression,
 }
 
 impl Push<'_> {
@@ -138,7 +130,7 @@ impl Push<'_> {
 
     /// Sees to it that the registry has a layer; gives the form in which it does.
     fn layer(&self, told: &Descriptor, layer: &StoredLayer) -> Result<Form> {
-        let forms = self.known_forms(told, layer)?;
+        let forms = Form::known(told, layer, self.request.compression)?;
         for form in &forms {
             if self.is_there(&form.digest, &layer.diff_id)? {
                 return Ok(*form);
@@ -154,10 +146,7 @@ impl Push<'_> {
             }
         }
         self.observer.layer(&layer.diff_id, Step::Begins { size: None });
-        let compression = self.request.compression.unwrap_or(Compression::Gzip);
-        let packed = self.store.pack_layer(&layer.key, compression);
-        let packed = packed.map_err(|error| Error::store("pack it", error))?;
-        let form = Form { digest: packed.digest, size: packed.size, compression };
+        let form = Form::made(self.store, &layer.key, self.request.compression)?;
         if !forms.contains(&form) && self.is_there(&form.digest, &layer.diff_id)? {
             return Ok(form);
         }
@@ -165,23 +154,6 @@ impl Push<'_> {
         let file = self.store.packed_unchecked(&form.digest, form.size)?.ok_or_else(gone)?;
         self.send(&form, &file, &layer.diff_id)?;
         Ok(form)
-    }
-
-    /// The packed forms of a layer that are known and wanted.
-    fn known_forms(&self, told: &Descriptor, layer: &StoredLayer) -> Result<Vec<Form>> {
-        let of_manifest = document::compression_of(told).map(|compression| {
-            document::digest_of(told).map(|digest| Form { digest, size: told.size(), compression })
-        });
-        let of_record = layer.packed.as_ref().and_then(|packed| {
-            let compression = Compression::by_name(&packed.compression)?;
-            Some(Ok(Form { digest: packed.digest, size: packed.size, compression }))
-        });
-        let forms: Vec<Form> = of_manifest.into_iter().chain(of_record).collect::<Result<_>>()?;
-        let is_wanted = |form: &Form| match self.request.compression {
-            Some(compression) => form.compression == compression,
-            None => matches!(form.compression, Compression::Gzip | Compression::Zstd),
-        };
-        Ok(forms.into_iter().filter(is_wanted).collect())
     }
 
     /// Sees to it that the registry has a configuration. It is small, and nobody hears of it.
@@ -271,49 +243,4 @@ impl Read for FileReader<'_> {
         (self.told)(self.at);
         Ok(length)
     }
-}
-
-/// The manifest with the forms that its layers have in the registry; byte for byte the same where these are its own.
-fn rewrite_manifest(manifest: &PublishedManifest, forms: &[Form]) -> Result<Node> {
-    let mut document = read(&manifest.document.content)?;
-    let media_type = document.get("mediaType").and_then(Value::as_str);
-    let is_docker = media_type.is_some_and(|media_type| media_type.contains("docker"));
-    let mut changed = false;
-    let layers = document.get_mut("layers").and_then(Value::as_array_mut).into_iter().flatten();
-    for (layer, form) in layers.zip(forms) {
-        let digest = form.digest.to_string();
-        if layer.get("digest").and_then(Value::as_str) != Some(&digest) {
-            changed = true;
-            layer["mediaType"] = document::layer_type(form.compression, is_docker).into();
-            layer["digest"] = digest.into();
-            layer["size"] = form.size.into();
-        }
-    }
-    let content = if changed { write(&document) } else { manifest.document.content.clone() };
-    Node::parse(content)
-}
-
-/// The index with the manifests as they were sent.
-fn rewrite_index(content: &[u8], manifests: &[PublishedManifest], sent: &[Node]) -> Result<Node> {
-    let mut document = read(content)?;
-    let mut changed = false;
-    let entries = document.get_mut("manifests").and_then(Value::as_array_mut).into_iter().flatten();
-    for (entry, (old, new)) in entries.zip(manifests.iter().zip(sent)) {
-        if old.document.content != new.content {
-            changed = true;
-            entry["digest"] = new.digest.to_string().into();
-            entry["size"] = new.content.len().into();
-        }
-    }
-    let content = if changed { write(&document) } else { content.to_vec() };
-    Node::parse(content)
-}
-
-fn read(content: &[u8]) -> Result<Value> {
-    serde_json::from_slice(content)
-        .map_err(|error| Error::because(Kind::Store(holm_store::Kind::Corrupt), "read its manifest", error))
-}
-
-fn write(document: &Value) -> Vec<u8> {
-    serde_json::to_vec(document).expect("a JSON value is plain data")
 }

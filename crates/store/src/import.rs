@@ -62,7 +62,7 @@ impl Store {
         self.publish_image(&in_use, &config, layers, request.reference)
     }
 
-    /// Writes the documents, then the name that makes them reachable.
+    /// Publishes an image of a configuration and layers.
     pub(crate) fn publish_image(
         &self,
         in_use: &InUse,
@@ -70,8 +70,19 @@ impl Store {
         layers: Vec<Descriptor>,
         reference: Option<&Reference>,
     ) -> Result<Digest> {
+        self.publish_documents(in_use, config, &manifest(config, layers), reference)
+    }
+
+    /// Writes the documents, then the name that makes them reachable.
+    pub(crate) fn publish_documents(
+        &self,
+        in_use: &InUse,
+        config: &[u8],
+        manifest: &ImageManifest,
+        reference: Option<&Reference>,
+    ) -> Result<Digest> {
         let id = self.put_blob(in_use, config)?;
-        let manifest = self.put_blob(in_use, &canonical(&manifest(&id, config.len() as u64, layers)))?;
+        let manifest = self.put_blob(in_use, &canonical(manifest))?;
         fail_point::reached("import-blobs-written");
         match reference {
             Some(reference) => self.set_reference(in_use, reference, &manifest)?,
@@ -156,11 +167,13 @@ pub(crate) fn describe(layer: &LayerRecord) -> Descriptor {
     descriptor(MediaType::ImageLayer, layer.tar_size, &layer.diff_id)
 }
 
-fn manifest(config: &Digest, config_size: u64, layers: Vec<Descriptor>) -> ImageManifest {
+/// The manifest of an image of this configuration.
+pub(crate) fn manifest(config: &[u8], layers: Vec<Descriptor>) -> ImageManifest {
+    let (id, size) = (Digest::of(config), config.len() as u64);
     ImageManifestBuilder::default()
         .schema_version(2_u32)
         .media_type(MediaType::ImageManifest)
-        .config(descriptor(MediaType::ImageConfig, config_size, config))
+        .config(descriptor(MediaType::ImageConfig, size, &id))
         .layers(layers)
         .build()
         .expect("every required field is set")

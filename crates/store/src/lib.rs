@@ -99,7 +99,7 @@ pub use prune::{Limit, Pruned};
 pub use publication::{Publication, PublishedManifest, StoredDocument, StoredLayer};
 pub use receive::{ExpectedLayer, ReceivedImage};
 pub use remove::Removed;
-pub use step::{BuiltLayer, OldSteps};
+pub use step::{BuiltLayer, CachedStep, INLINE_CACHE, OldSteps, StoredStep};
 pub use store::{Exclusive, InUse, LayerLimits, Store};
 pub use unpacked::LayerForm;
 pub use usage::{CompressedUsage, ObjectUsage, StoreUsage};

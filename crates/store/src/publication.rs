@@ -75,6 +75,15 @@ impl Store {
             .map_err(|error| error.missing_is_damage().about(format!("open image `{name}`")))
     }
 
+    /// The one manifest of an image, and what that names.
+    ///
+    /// # Errors
+    /// [`Kind::Corrupt`] naming what is missing or damaged.
+    pub fn publication_of(&self, image: &Image) -> Result<Publication> {
+        self.published(image.manifest_digest)
+            .map_err(|error| error.missing_is_damage().about(format!("open image {}", image.id.short())))
+    }
+
     fn published(&self, digest: Digest) -> Result<Publication> {
         let content = self.blob(&digest)?;
         let Document::Index(index) = document::parse(&digest, &content)? else {

@@ -139,7 +139,8 @@ impl Store {
     }
 }
 
-fn check(record: &LayerRecord, expected: &ExpectedLayer<'_>) -> Result<()> {
+/// Looks whether a layer is what was expected.
+pub(crate) fn check(record: &LayerRecord, expected: &ExpectedLayer<'_>) -> Result<()> {
     let wrong = |text: String| Err(Error::new(Kind::Invalid, text));
     let (digest, size, compression) = match &record.received {
         Some(received) => (received.digest, received.size, received.compression.as_str()),

@@ -7,6 +7,7 @@
 //! A record is a root: its layer stays until the record goes ([`Exclusive::prune_steps`]). One that is damaged, or whose layer is,
 //! is as if it were not there, and the step is made again.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
@@ -23,8 +24,10 @@ use crate::blob::{DOCUMENT_LIMIT, remove_file};
 use crate::collect::{Content, ImageUser};
 use crate::document::{canonical, descriptor};
 use crate::error::{Error, Kind, Result};
-use crate::import::check_taggable;
-use crate::layer::{Ingested, chain_ids};
+use crate::import::{check_taggable, manifest};
+use crate::layer::{Ingested, LayerRecord, chain_ids};
+use crate::publication::StoredLayer;
+use crate::receive::{self, ExpectedLayer};
 use crate::store::{Exclusive, Store};
 
 const VERSION: u32 = 1;
@@ -39,6 +42,32 @@ pub struct BuiltLayer {
     /// As a manifest has it.
     pub descriptor: Descriptor,
     /// When it was made; [`Timestamp::NEVER`] where only the image tells.
+    pub created: Timestamp,
+}
+
+/// Annotation of an image's manifest with the steps that its layers are of: a list of [`CachedStep`]s.
+pub const INLINE_CACHE: &str = "dev.holm.buildcache";
+
+/// A step in a cache for other machines.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CachedStep {
+    /// Its key.
+    pub key: Digest,
+    /// Which layer of the cache it made, from 0.
+    pub layer: usize,
+    /// When.
+    pub created: Timestamp,
+}
+
+/// A step that is here, with its layer.
+#[derive(Clone, Debug)]
+pub struct StoredStep {
+    /// The layer.
+    pub layer: StoredLayer,
+    /// As a manifest has it.
+    pub descriptor: Descriptor,
+    /// When it was made.
     pub created: Timestamp,
 }
 
@@ -106,6 +135,77 @@ impl Store {
             return Ok(layer);
         }
         let layer = ingested.publish(self, &in_use)?;
+        self.record_step(key, &layer, below, created)
+    }
+
+    /// Takes the layer of a step from a cache, if it is what was expected. `input` is not hashed here again (see
+    /// [`Store::receive_layer`]).
+    ///
+    /// # Errors
+    /// As [`Store::receive_layer`].
+    pub fn receive_step(
+        &self,
+        key: &Digest,
+        input: impl Read + Send,
+        expected: &ExpectedLayer<'_>,
+        created: Timestamp,
+    ) -> Result<BuiltLayer> {
+        let ingested = Ingested::convert_known(self, input, expected.below, Some(&expected.digest))?;
+        receive::check(&ingested.record, expected)?;
+        let in_use = self.in_use()?;
+        self.layer_keys(expected.below)?;
+        let layer = ingested.publish(self, &in_use)?;
+        self.record_step(key, &layer, expected.below, created)
+    }
+
+    /// Notes that a layer that is here, above these, is that of a step; `None` if it is not here.
+    ///
+    /// # Errors
+    /// [`Kind::Io`], [`Kind::NoSpace`], [`Kind::ReadOnly`].
+    pub fn adopt_step(
+        &self,
+        key: &Digest,
+        diff_id: &Digest,
+        below: &[Digest],
+        created: Timestamp,
+    ) -> Result<Option<BuiltLayer>> {
+        let _in_use = self.in_use()?;
+        let above = [below, &[*diff_id]].concat();
+        if !self.holds_layers(&above)? {
+            return Ok(None);
+        }
+        let layer = self.top_layer(&above)?;
+        self.record_step(key, &self.layer_record(&layer.key)?, below, created).map(Some)
+    }
+
+    /// The step with this key, if it and its layer are here.
+    ///
+    /// # Errors
+    /// What reading reports, but for damage.
+    pub fn stored_step(&self, key: &Digest) -> Result<Option<StoredStep>> {
+        let Some(record) = self.read_step(&self.step_path(key))? else { return Ok(None) };
+        if record.key != *key || !self.holds_layers(&record.chain())? {
+            return Ok(None);
+        }
+        let layer = self.top_layer(&record.chain())?;
+        Ok(Some(StoredStep { layer, descriptor: record.layer().descriptor, created: record.created }))
+    }
+
+    /// The last one of these layers.
+    fn top_layer(&self, diff_ids: &[Digest]) -> Result<StoredLayer> {
+        let diff_id = *diff_ids.last().expect("a step has a layer");
+        let key = *self.layer_keys(diff_ids)?.last().expect("as many as layers");
+        Ok(StoredLayer { diff_id, key, packed: self.layer_record(&key)?.received })
+    }
+
+    /// Writes the record of a step. Whoever calls this keeps its layer from being removed.
+    fn record_step(
+        &self,
+        key: &Digest,
+        layer: &LayerRecord,
+        below: &[Digest],
+        created: Timestamp,
+    ) -> Result<BuiltLayer> {
         self.keep_replaced(key, &layer.diff_id)?;
         let record = StepRecord {
             version: VERSION,
@@ -129,8 +229,8 @@ impl Store {
         Digest::of(&canonical(config))
     }
 
-    /// Makes an image of layers and a configuration that lists them, under these names; its id. Without a name it is reached by
-    /// that.
+    /// Makes an image of layers and a configuration that lists them, under these names and with these annotations of its
+    /// manifest; its id. Without a name it is reached by that.
     ///
     /// # Errors
     /// [`Kind::Invalid`] for a name with a digest, [`Kind::Corrupt`] if a layer is gone; as [`Store::import`].
@@ -139,6 +239,7 @@ impl Store {
         layers: &[BuiltLayer],
         config: &impl Serialize,
         names: &[Reference],
+        annotations: &BTreeMap<String, String>,
     ) -> Result<Digest> {
         names.iter().try_for_each(check_taggable)?;
         let in_use = self.in_use()?;
@@ -147,15 +248,17 @@ impl Store {
         let document = canonical(config);
         serde_json::from_slice::<ImageConfiguration>(&document)
             .map_err(|error| Error::because(Kind::Invalid, "make an image", error))?;
-        let descriptors: Vec<_> = layers.iter().map(|layer| layer.descriptor.clone()).collect();
-        let Some((first, others)) = names.split_first() else {
-            return self.publish_image(&in_use, &document, descriptors, None);
-        };
-        let id = self.publish_image(&in_use, &document, descriptors.clone(), Some(first))?;
-        for name in others {
-            self.publish_image(&in_use, &document, descriptors.clone(), Some(name))?;
+        let mut manifest = manifest(&document, layers.iter().map(|layer| layer.descriptor.clone()).collect());
+        if !annotations.is_empty() {
+            manifest.set_annotations(Some(annotations.clone().into_iter().collect()));
         }
-        Ok(id)
+        for name in names {
+            self.publish_documents(&in_use, &document, &manifest, Some(name))?;
+        }
+        match names {
+            [] => self.publish_documents(&in_use, &document, &manifest, None),
+            _ => Ok(Digest::of(&document)),
+        }
     }
 
     /// Lets nobody prune steps until this is dropped: a build has found some, and names their layers at its end only.
@@ -324,6 +427,35 @@ mod tests {
         store.exclusive().expect("alone").repair(&[]).expect("a repair");
         store.layer_keys(&[first.diff_id]).expect("it may be about to be named");
         assert_eq!(store.step(&key, &[]).expect("a step"), Some(anew));
+    }
+
+    #[test]
+    fn a_step_of_a_cache_is_taken_if_it_is_what_was_promised() {
+        let (_dir, store) = scratch();
+        let (_other_dir, other) = scratch();
+        let (key, time) = (Digest::of(b"key"), Timestamp::default());
+        let content = archive("a");
+        let made = store.make_step(&key, &content[..], &[], time, false).expect("a step");
+        let there = store.stored_step(&key).expect("read").expect("it is there");
+        assert_eq!((there.layer.diff_id, there.created), (made.diff_id, time));
+        assert_eq!(other.adopt_step(&key, &made.diff_id, &[], time).expect("no layer"), None);
+        let expected = ExpectedLayer {
+            digest: made.diff_id,
+            size: content.len() as u64,
+            compression: crate::compression::Compression::None,
+            diff_id: made.diff_id,
+            below: &[],
+        };
+        let wrong = ExpectedLayer { diff_id: Digest::of(b"other"), ..expected };
+        let error = other.receive_step(&key, &content[..], &wrong, time).expect_err("another layer");
+        assert_eq!(error.kind(), Kind::Invalid);
+        assert_eq!(other.step(&key, &[]).expect("read"), None);
+        assert_eq!(other.receive_step(&key, &content[..], &expected, time).expect("taken"), made);
+        assert_eq!(other.step(&key, &[]).expect("read"), Some(made.clone()));
+        let second = Digest::of(b"second");
+        assert_eq!(other.adopt_step(&second, &made.diff_id, &[], time).expect("it is there"), Some(made));
+        other.exclusive().expect("alone").repair(&[]).expect("a repair");
+        assert!(other.stored_step(&second).expect("read").is_some());
     }
 
     #[test]

@@ -50,7 +50,7 @@ impl Site {
         }
     }
 
-    fn context(&self) -> String {
+    pub(super) fn context(&self) -> String {
         self.holm.scratch("context").to_string_lossy().into_owned()
     }
 
@@ -68,7 +68,7 @@ impl Site {
 
     /// The id that a build gives.
     #[track_caller]
-    fn id(&self, flags: &[&str]) -> String {
+    pub(super) fn id(&self, flags: &[&str]) -> String {
         self.call(&[&["-q"], flags].concat()).run().ok()
     }
 
@@ -85,7 +85,7 @@ impl Site {
         assert!(outcome.err().contains(words), "{dockerfile}: {}", outcome.err());
     }
 
-    fn cached(said: &str) -> usize {
+    pub(super) fn cached(said: &str) -> usize {
         said.lines().filter(|line| line.ends_with(" CACHED")).count()
     }
 }
@@ -480,4 +480,42 @@ fn steps_stay_until_they_are_pruned() {
     assert!(site.build(&["-t", "app"]).contains("2 steps made, 0 cached"));
     site.holm.ok(["system", "prune", "-f"]);
     assert_eq!(site.sh("app", "cat /x /f"), "x\nx", "what an image needs stays");
+}
+
+#[test]
+fn commands_keep_to_their_limits_and_know_names() {
+    let dockerfile =
+        "FROM base AS first\nRUN df -k /dev/shm | tail -n 1; cat /etc/hosts\nFROM first\nRUN echo second\n";
+    let site = Site::new(&[("Dockerfile", dockerfile)]);
+    let flags = [
+        "--memory",
+        "64m",
+        "--cpu-quota",
+        "50000",
+        "--shm-size",
+        "8m",
+        "--rm=false",
+        "--compress",
+        "--provenance=false",
+    ];
+    let said = site.build(&flags);
+    assert!(said.contains(" 8192 "), "{said}");
+    assert!(site.build(&[]).contains("0 steps made, 2 cached"), "limits are no part of what is done");
+    let said = site.build(&["--add-host", "db:192.0.2.7"]);
+    assert!(said.contains("192.0.2.7") && said.contains("2 steps made"), "{said}");
+    assert!(site.build(&["--no-cache-filter", "first"]).contains("1 step made, 1 cached"));
+    assert!(site.build(&["--no-cache-filter", "1"]).contains("1 step made, 1 cached"));
+    for (flags, words) in [
+        (&["--no-cache-filter", "third"][..], "--no-cache-filter: there is no stage `third`"),
+        (&["--memory", "1m"], "--memory"),
+        (&["--add-host", "db"], "--add-host"),
+        (&["--sbom=true"], "--sbom=true is not supported yet"),
+        (&["--ulimit", "nofile=1"], "--ulimit is not supported yet"),
+        (&["-o", "type=disk,dest=x"], "--output type=disk is not supported yet"),
+    ] {
+        site.call(flags).run().refused(125, &[words]);
+    }
+    let outcome = site.call(&["--pull"]).run();
+    outcome.expect_code(1);
+    assert!(outcome.err().contains("Dockerfile:1:6: pull `base"), "it asks the registry: {}", outcome.err());
 }

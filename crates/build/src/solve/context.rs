@@ -158,7 +158,7 @@ impl<'a> Shared<'a> {
             return Ok(layer);
         }
         let about = Transfer { sources, ..self.transfer_to(destination) };
-        self.pack(&key, &[], &mut |output| about.write(None, output)).map_err(failed)
+        self.pack(&key, &[], self.request.no_cache, &mut |output| about.write(None, output)).map_err(failed)
     }
 
     /// A stage that begins with what a name means: an image, or files and no configuration.

@@ -110,7 +110,7 @@ impl Stage<'_> {
                 ..build.shared.transfer_to(destination.clone())
             };
             let below = root.as_ref().map(|root| root.as_fd());
-            build.shared.pack(key, &layers, &mut |output| about.write(below, output))
+            build.shared.pack(key, &layers, build.anew(), &mut |output| about.write(below, output))
         });
         made.map_err(|reason| fault(order.position, reason))
     }
@@ -137,7 +137,7 @@ impl Stage<'_> {
             let about =
                 Transfer { owner: Some(owner), latest: None, ..build.shared.transfer_to(directory.clone()) };
             let below = root.as_ref().map(|root| root.as_fd());
-            build.shared.pack(key, &layers, &mut |output| about.write_directory(below, output))
+            build.shared.pack(key, &layers, build.anew(), &mut |output| about.write_directory(below, output))
         });
         made.map_err(|reason| fault(position, reason))?;
         Ok(true)
@@ -172,16 +172,16 @@ impl Shared<'_> {
         self.request.created.nanos().div_euclid(1_000_000_000)
     }
 
-    /// Makes a layer of an archive while it is being written.
+    /// Makes a layer of an archive while it is being written; also if it is there, if that is wanted.
     pub(super) fn pack(
         &self,
         key: &Digest,
         below: &[BuiltLayer],
+        anew: bool,
         write: &mut dyn FnMut(&mut dyn std::io::Write) -> std::result::Result<(), String>,
     ) -> std::result::Result<BuiltLayer, String> {
         let (reader, writer) = std::io::pipe().map_err(|error| format!("make a pipe: {error}"))?;
         let (store, below, created) = (self.store, diff_ids(below), self.request.created);
-        let anew = self.request.no_cache;
         std::thread::scope(|scope| {
             let made = scope.spawn(move || store.make_step(key, reader, &below, created, anew));
             let mut output = std::io::BufWriter::with_capacity(256 << 10, writer);

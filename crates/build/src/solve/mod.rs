@@ -29,11 +29,11 @@ mod state;
 mod transfer;
 mod tree;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use holm_spec::{Digest, Reference, Timestamp};
-use holm_store::{BuiltLayer, Store, chain};
+use holm_store::{BuiltLayer, CachedStep, INLINE_CACHE, Store, chain};
 use serde_json::json;
 
 pub use config::ImageConfig;
@@ -63,6 +63,16 @@ pub struct Request<'a> {
     pub contexts: BTreeMap<String, Named>,
     /// Make every step anew.
     pub no_cache: bool,
+    /// Stages whose steps are made anew in any case, by their numbers.
+    pub anew: BTreeSet<usize>,
+    /// Names that commands know, as texts.
+    pub hosts: Vec<String>,
+    /// Annotations of its manifest.
+    pub annotations: BTreeMap<String, String>,
+    /// Its manifest says which steps its layers are of.
+    pub inline_cache: bool,
+    /// Only its files are wanted: none is made.
+    pub only_files: bool,
     /// What `RUN` reaches that does not say.
     pub network: Network,
     /// Labels of the image.
@@ -90,8 +100,14 @@ pub struct Request<'a> {
 /// What came out.
 #[derive(Debug)]
 pub struct Built {
-    /// The image's id.
-    pub id: Digest,
+    /// The image's id; none if only its files are wanted.
+    pub id: Option<Digest>,
+    /// Its layers, by their diff-ids, lowest first.
+    pub layers: Vec<Digest>,
+    /// The keys of the steps that its layers are of.
+    pub keys: Vec<Digest>,
+    /// The keys of all steps, in every stage.
+    pub all_keys: Vec<Digest>,
     /// Steps that were made, and steps that were there.
     pub steps: (usize, usize),
 }
@@ -119,9 +135,18 @@ fn solve(
     let target = shared.run();
     std::mem::take(&mut *lock(&shared.contexts)).into_values().for_each(Opened::keep);
     lock(&shared.reasons).keep();
+    let target = target?;
     let position = request.dockerfile.stages[shared.plan.target].span.start;
-    let id = request.assemble(store, &*target?).map_err(|reason| fault(position, reason))?;
-    Ok(Built { id, steps: shared.counts() })
+    if target.layers.is_empty() {
+        return Err(fault(position, "the image has no files: no instruction makes any"));
+    }
+    let id = match request.only_files {
+        true => None,
+        false => Some(request.assemble(store, &target).map_err(|reason| fault(position, reason))?),
+    };
+    let keys = target.keys.iter().map(|(_, key)| *key).collect();
+    let (all_keys, steps) = shared.done();
+    Ok(Built { id, layers: diff_ids(&target.layers), keys, all_keys, steps })
 }
 
 fn fault(position: Position, message: impl Into<String>) -> Fault {
@@ -131,9 +156,6 @@ fn fault(position: Position, message: impl Into<String>) -> Fault {
 impl Request<'_> {
     /// Makes the image of what the target came to.
     fn assemble(&self, store: &Store, target: &State) -> std::result::Result<Digest, String> {
-        if target.layers.is_empty() {
-            return Err("the image has no files: no instruction makes any".to_owned());
-        }
         let mut config = target.config.clone();
         config.labels.extend(self.labels.clone());
         let platform = &self.given.target;
@@ -151,8 +173,23 @@ impl Request<'_> {
         if let Some(author) = &target.author {
             document["author"] = author.clone().into();
         }
-        store.assemble(&target.layers, &document, &self.names).map_err(|error| chain(&error))
+        let mut annotations = self.annotations.clone();
+        if self.inline_cache {
+            annotations.insert(INLINE_CACHE.to_owned(), inline_cache(&target.layers, &target.keys));
+        }
+        let assembled = store.assemble(&target.layers, &document, &self.names, &annotations);
+        assembled.map_err(|error| chain(&error))
     }
+}
+
+/// Which steps layers are of, as the image's manifest says it.
+fn inline_cache(layers: &[BuiltLayer], keys: &[(usize, Digest)]) -> String {
+    let step = |(layer, key): &(usize, Digest)| {
+        let created = layers[*layer].created;
+        CachedStep { key: *key, layer: *layer, created }
+    };
+    let steps: Vec<CachedStep> = keys.iter().map(step).collect();
+    serde_json::to_string(&steps).expect("plain data")
 }
 
 fn diff_ids(layers: &[BuiltLayer]) -> Vec<Digest> {

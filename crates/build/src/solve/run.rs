@@ -48,7 +48,7 @@ impl Stage<'_> {
             directory: state.config.working_dir.clone(),
             network: if run.network == Network::Default { self.shared.request.network } else { run.network },
             created: self.shared.request.created,
-            anew: self.shared.request.no_cache,
+            anew: self.anew(),
             latest: self.shared.latest(),
             insecure: run.security == Security::Insecure,
             mounts: Vec::new(),
@@ -84,6 +84,7 @@ impl Stage<'_> {
             directory: &step.directory,
             network: network_name(step.network),
             insecure: step.insecure,
+            hosts: &self.shared.request.hosts,
             mounts: ingredients,
         };
         let key = Key::new(Some(&state.key), &what, self.shared.latest());

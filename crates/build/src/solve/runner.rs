@@ -18,6 +18,10 @@ pub trait StepRunner: Sync {
     /// There is none, or it cannot be had.
     fn image(&self, name: &str) -> Result<Image, String>;
 
+    /// The layer of a step, above these, from wherever else steps are kept; now it is in the store. What goes wrong with that
+    /// is no reason not to build.
+    fn cached(&self, key: &Digest, below: &[Digest]) -> Option<BuiltLayer>;
+
     /// The root of layers, to be looked at.
     ///
     /// # Errors

@@ -61,6 +61,8 @@ struct Steps {
     /// What this build has made.
     made: BTreeMap<Digest, BuiltLayer>,
     cached: usize,
+    /// Keys of all that are there.
+    all: Vec<Digest>,
 }
 
 impl<'a> Shared<'a> {
@@ -199,10 +201,10 @@ impl<'a> Shared<'a> {
         Alone { shared: self, key }
     }
 
-    /// How many steps were made, and how many were there.
-    pub fn counts(&self) -> (usize, usize) {
-        let steps = self.steps.lock();
-        (steps.made.len(), steps.cached)
+    /// The keys of all steps; how many were made, and how many were there.
+    pub fn done(&self) -> (Vec<Digest>, (usize, usize)) {
+        let mut steps = self.steps.lock();
+        (std::mem::take(&mut steps.all), (steps.made.len(), steps.cached))
     }
 }
 
@@ -220,7 +222,9 @@ impl Alone<'_> {
 
     /// It need not be made.
     pub fn count_cached(&self) {
-        self.shared.steps.lock().cached += 1;
+        let mut steps = self.shared.steps.lock();
+        steps.cached += 1;
+        steps.all.push(self.key);
     }
 
     /// Makes it, when it is its turn.
@@ -233,7 +237,9 @@ impl Alone<'_> {
         let _turn = Turn(self.shared);
         self.shared.check_going_on()?;
         let layer = make()?;
-        steps.lock().made.insert(self.key, layer.clone());
+        let mut steps = steps.lock();
+        steps.made.insert(self.key, layer.clone());
+        steps.all.push(self.key);
         Ok(layer)
     }
 }

@@ -108,6 +108,7 @@ impl<'a> Stage<'a> {
         };
         shared.progress.ended(self.step, ended, started.elapsed());
         let (layer, _) = layer?;
+        state.keys.push((state.layers.len(), digest));
         state.created = state.created.max(layer.created);
         state.layers.push(layer);
         state.key = digest;
@@ -121,13 +122,19 @@ impl<'a> Stage<'a> {
         below: &[Digest],
     ) -> std::result::Result<Option<BuiltLayer>, String> {
         let mut found = alone.made();
-        if found.is_none() && !self.shared.request.no_cache {
+        if found.is_none() && !self.anew() {
             found = self.shared.store.step(key, below).map_err(|error| chain(&error))?;
+            found = found.or_else(|| self.shared.runner.cached(key, below));
         }
         if found.is_some() {
             alone.count_cached();
         }
         Ok(found)
+    }
+
+    /// Whether the steps of this stage are made even if they are there.
+    pub fn anew(&self) -> bool {
+        self.shared.request.no_cache || self.shared.request.anew.contains(&self.number)
     }
 
     /// Says why a step is made, and remembers what it is made of.
@@ -136,8 +143,7 @@ impl<'a> Stage<'a> {
         let why = reasons.of(title, &key);
         reasons.remember(title, key);
         drop(reasons);
-        let why =
-            if self.shared.request.no_cache { vec!["nothing cached is to be used".to_owned()] } else { why };
+        let why = if self.anew() { vec!["nothing cached is to be used".to_owned()] } else { why };
         self.shared.progress.missed(self.step, &why);
     }
 }

@@ -29,6 +29,8 @@ pub(super) struct State {
     pub variant: Option<String>,
     /// The key of the last step that made a layer, or of the base.
     pub key: Digest,
+    /// The keys of the steps that layers are of, with the numbers of these.
+    pub keys: Vec<(usize, Digest)>,
     /// When the youngest part was made.
     pub created: Timestamp,
 }
@@ -46,6 +48,7 @@ impl State {
             has_command: false,
             variant: None,
             key: Key::new(None, &Ingredients::Base { layers: Vec::new() }, None).digest,
+            keys: Vec::new(),
             created: Timestamp::NEVER,
         }
     }
@@ -80,6 +83,7 @@ impl State {
             has_command: false,
             variant: document.variant,
             key: Key::new(None, &Ingredients::Base { layers: image.diff_ids.clone() }, None).digest,
+            keys: Vec::new(),
             created,
         })
     }

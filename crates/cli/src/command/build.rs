@@ -1,10 +1,14 @@
 //! `holm build`: an image from a Dockerfile; with `--check` only what is doubtful in one.
 
+mod caches;
+mod deliver;
 mod input;
 mod make;
 mod named;
+mod outputs;
 mod report;
 mod shown;
+mod steps;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -38,6 +42,9 @@ Examples:
   holm build -t app .
   holm build -t app:test --target test --build-arg VERSION=3 -f docker/Dockerfile .
   holm build --secret id=token,src=token.txt -t app .
+  holm build -t registry.example/app:2 --push .
+  holm build -o out --target artifacts .              the files, in a directory
+  holm build -o type=oci,dest=app.tar -t app .
   holm build --check .
   holm build --check -f docker/Dockerfile --target test .
   holm build --call check,format=json . | jq '.warnings[].ruleName'
@@ -65,6 +72,17 @@ pub struct Args {
     /// File that gets the image's id
     #[arg(long, value_name = "FILE")]
     iidfile: Option<PathBuf>,
+    /// File that gets digests and names of what came out, as JSON with buildx's keys
+    #[arg(long, value_name = "FILE")]
+    metadata_file: Option<PathBuf>,
+    #[command(flatten)]
+    caches: caches::CacheArguments,
+    #[command(flatten)]
+    output: outputs::OutputArguments,
+    #[command(flatten)]
+    steps: steps::StepArguments,
+    #[command(flatten)]
+    taken: steps::TakenArguments,
     /// What runs the steps: container or vm
     #[arg(long, value_name = "ISOLATION")]
     isolation: Option<String>,

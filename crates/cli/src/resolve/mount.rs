@@ -160,7 +160,7 @@ fn pair(field: &str) -> (&str, Option<&str>) {
 }
 
 /// The fields of a line of comma-separated values.
-fn fields(text: &str) -> Result<Vec<String>, String> {
+pub fn fields(text: &str) -> Result<Vec<String>, String> {
     let mut fields = Vec::new();
     let mut rest = text;
     loop {

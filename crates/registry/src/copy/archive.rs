@@ -31,9 +31,9 @@ const BUFFER: usize = 256 << 10;
 /// An archive that is being written.
 pub struct ArchiveFile {
     path: PathBuf,
-    name: Option<String>,
-    /// The name for Docker; none in an archive that is not for it.
-    docker: Option<Option<Reference>>,
+    names: Names,
+    /// It has what Docker reads.
+    docker: bool,
     entries: Entries,
     content: Mutex<Content>,
 }
@@ -47,24 +47,23 @@ struct Content {
 }
 
 impl ArchiveFile {
-    /// Begins the archive `path` of a layout in which the image is called `name`.
+    /// Begins the archive `path` of a layout in which the image has these names.
     ///
     /// # Errors
     /// [`Kind::Io`].
-    pub fn oci(path: &Path, name: Option<&str>) -> Result<Self> {
-        Self::begin(path, name.map(str::to_owned), None)
+    pub fn oci(path: &Path, names: Names) -> Result<Self> {
+        Self::begin(path, names, false)
     }
 
     /// Begins the archive `path` for Docker.
     ///
     /// # Errors
     /// [`Kind::Io`].
-    pub fn docker(path: &Path, name: Option<Reference>) -> Result<Self> {
-        let tag = name.as_ref().and_then(Reference::tag).map(str::to_owned);
-        Self::begin(path, tag, Some(name))
+    pub fn docker(path: &Path, names: &[Reference]) -> Result<Self> {
+        Self::begin(path, Names::whole(names), true)
     }
 
-    fn begin(path: &Path, name: Option<String>, docker: Option<Option<Reference>>) -> Result<Self> {
+    fn begin(path: &Path, names: Names, docker: bool) -> Result<Self> {
         let failed = |error| io_error(format!("write `{}`", path.display()), error);
         if path.metadata().is_ok_and(|there| !there.is_file()) {
             let text = format!("`{}` is no file, and an archive takes the place of one", path.display());
@@ -75,7 +74,7 @@ impl ArchiveFile {
         let writer = Some(Writer::new(BufWriter::with_capacity(BUFFER, file)));
         let content = Content { draft: Some(draft), writer, written: BTreeSet::new(), images: Vec::new() };
         let entries = Entries::default();
-        let archive = Self { path: path.to_owned(), name, docker, entries, content: Mutex::new(content) };
+        let archive = Self { path: path.to_owned(), names, docker, entries, content: Mutex::new(content) };
         archive.document("oci-layout", MARK_CONTENT.as_bytes())?;
         Ok(archive)
     }
@@ -95,7 +94,9 @@ impl ArchiveFile {
 
     /// Notes an image for Docker.
     fn note(&self, node: &Node) -> Result<()> {
-        let Some(name) = &self.docker else { return Ok(()) };
+        if !self.docker {
+            return Ok(());
+        }
         let Ok(manifest) = serde_json::from_slice::<ImageManifest>(&node.content) else { return Ok(()) };
         if !is_image_config(&manifest) {
             return Ok(());
@@ -103,7 +104,7 @@ impl ArchiveFile {
         let layers = manifest.layers().iter().map(|layer| Ok(path_of(&document::digest_of(layer)?)));
         let layers: Vec<String> = layers.collect::<Result<_>>()?;
         let config = path_of(&document::digest_of(manifest.config())?);
-        let tags: Vec<String> = name.iter().map(Reference::familiar).collect();
+        let tags = self.names.familiar();
         self.content().images.push(json!({"Config": config, "RepoTags": tags, "Layers": layers}));
         Ok(())
     }
@@ -160,15 +161,13 @@ impl Destination for ArchiveFile {
             self.document(&path_of(&node.digest), &node.content)?;
             self.note(node)?;
         }
-        let whole = self.docker.as_ref().and_then(Option::as_ref).map(ToString::to_string);
-        let names = Names { short: self.name.as_deref(), whole: whole.as_deref() };
-        self.entries.note(node, named.then_some(names));
+        self.entries.note(node, named.then_some(&self.names));
         Ok(())
     }
 
     fn finish(&self) -> Result<()> {
         self.document("index.json", &self.entries.added_to(Vec::new()))?;
-        if self.docker.is_some() {
+        if self.docker {
             let images = std::mem::take(&mut self.content().images);
             // One name stands for one image: of several platforms the first is the one for this machine.
             let Some(image) = images.first() else {

@@ -131,31 +131,27 @@ impl Source for Layout {
 pub struct Entries(Mutex<Vec<Value>>);
 
 impl Entries {
-    /// Notes a manifest, if it needs an entry.
-    pub fn note(&self, node: &Node, named: Option<Names<'_>>) {
-        if named.is_none() && node.subject.is_none() {
-            return;
-        }
-        let mut entry = serde_json::to_value(node.descriptor()).expect("a descriptor is plain data");
-        let names = named.unwrap_or_default();
-        for (key, value) in [(NAME, names.short), (WHOLE_NAME, names.whole)] {
-            // What is about an image names nothing in the layout, whatever it says of itself.
-            if let Some(annotations) = entry["annotations"].as_object_mut() {
-                annotations.remove(key);
+    /// Notes a manifest, if it needs an entry: one for each name of what was asked for, and one for what is about another.
+    pub fn note(&self, node: &Node, named: Option<&Names>) {
+        let nameless = (None, None);
+        let names: Vec<_> = match named {
+            Some(names) if !names.0.is_empty() => {
+                names.0.iter().map(|(short, whole)| (short.as_deref(), whole.as_ref())).collect()
             }
-            if let Some(value) = value {
-                entry["annotations"][key] = value.into();
-            }
-        }
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
+            None if node.subject.is_none() => return,
+            _ => vec![nameless],
+        };
+        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.extend(names.into_iter().map(|(short, whole)| entry(node, short, whole)));
     }
 
     /// The index with these entries in place of those of `old` with the same name, or without one of the same digest.
     pub fn added_to(&self, old: Vec<Value>) -> Vec<u8> {
         let new = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = |entry: &Value| {
-            let name = entry["annotations"][NAME].as_str().map(str::to_owned);
-            name.or_else(|| entry["digest"].as_str().map(str::to_owned))
+            let annotations = &entry["annotations"];
+            let told = [&annotations[WHOLE_NAME], &annotations[NAME], &entry["digest"]];
+            told.into_iter().find_map(|text| text.as_str().map(str::to_owned))
         };
         let replaced = |entry: &Value| new.iter().any(|new| key(new) == key(entry));
         let kept = old.into_iter().filter(|entry| !replaced(entry));
@@ -164,20 +160,48 @@ impl Entries {
     }
 }
 
-/// Names of an image in a layout.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Names<'a> {
-    /// In the layout.
-    pub short: Option<&'a str>,
-    /// In the world.
-    pub whole: Option<&'a str>,
+fn entry(node: &Node, short: Option<&str>, whole: Option<&Reference>) -> Value {
+    let mut entry = serde_json::to_value(node.descriptor()).expect("a descriptor is plain data");
+    let whole = whole.map(ToString::to_string);
+    for (key, value) in [(NAME, short), (WHOLE_NAME, whole.as_deref())] {
+        // What is about an image names nothing in the layout, whatever it says of itself.
+        if let Some(annotations) = entry["annotations"].as_object_mut() {
+            annotations.remove(key);
+        }
+        if let Some(value) = value {
+            entry["annotations"][key] = value.into();
+        }
+    }
+    entry
+}
+
+/// Names of an image in a layout: each in the layout, and in the world.
+#[derive(Clone, Debug, Default)]
+pub struct Names(Vec<(Option<String>, Option<Reference>)>);
+
+impl Names {
+    /// A name in the layout alone.
+    pub fn short(name: Option<&str>) -> Self {
+        Self(name.map(|name| (Some(name.to_owned()), None)).into_iter().collect())
+    }
+
+    /// Names in the world; in the layout their tags.
+    pub fn whole(names: &[Reference]) -> Self {
+        let both = |name: &Reference| (name.tag().map(str::to_owned), Some(name.clone()));
+        Self(names.iter().map(both).collect())
+    }
+
+    /// The names in the world as people write them.
+    pub fn familiar(&self) -> Vec<String> {
+        self.0.iter().filter_map(|(_, whole)| whole.as_ref()).map(Reference::familiar).collect()
+    }
 }
 
 /// A layout in a directory as where something goes.
 #[derive(Debug)]
 pub struct LayoutDirectory {
     directory: PathBuf,
-    name: Option<String>,
+    names: Names,
     entries: Entries,
 }
 
@@ -186,7 +210,7 @@ impl LayoutDirectory {
     ///
     /// # Errors
     /// [`Kind::Invalid`] where something else is there; [`Kind::Io`].
-    pub fn open(directory: &Path, name: Option<&str>) -> Result<Self> {
+    pub fn open(directory: &Path, names: Names) -> Result<Self> {
         let failed = |error| io_error(format!("make the layout `{}`", directory.display()), error);
         ensure_directory(directory, 0o755).map_err(failed)?;
         if !directory.join(MARK).exists() {
@@ -197,8 +221,7 @@ impl LayoutDirectory {
             replace_public(&directory.join(MARK), MARK_CONTENT.as_bytes())?;
         }
         ensure_directory(&directory.join("blobs/sha256"), 0o755).map_err(failed)?;
-        let name = name.map(str::to_owned);
-        Ok(Self { directory: directory.to_owned(), name, entries: Entries::default() })
+        Ok(Self { directory: directory.to_owned(), names, entries: Entries::default() })
     }
 
     fn index(&self) -> Result<Vec<Value>> {
@@ -226,7 +249,7 @@ impl Destination for LayoutDirectory {
     fn put_manifest(&self, node: &Node, named: bool) -> Result<()> {
         let path = self.directory.join(path_of(&node.digest));
         replace_public(&path, &node.content)?;
-        self.entries.note(node, named.then_some(Names { short: self.name.as_deref(), whole: None }));
+        self.entries.note(node, named.then_some(&self.names));
         Ok(())
     }
 

@@ -11,19 +11,24 @@
 //! | `location` | places as people write them |
 //! | `place` | what a place can do |
 //! | `remote` | registries |
+//! | `stored`, `save` | an image of the store, and how it goes to a file |
 //! | `tree` | files of a directory or an archive |
 //! | `layout` | image layouts |
 //! | `archive` | archives that are written |
 //! | `docker_archive` | Docker's older archives that are read |
 //! | `directory` | skopeo's directories |
+//! | `cache` | caches of builds |
 
 mod archive;
+mod cache;
 mod directory;
 mod docker_archive;
 mod layout;
 mod location;
 mod place;
 mod remote;
+mod save;
+mod stored;
 mod tree;
 
 use std::collections::BTreeSet;
@@ -33,12 +38,14 @@ use holm_spec::Digest;
 use holm_spec::image::Descriptor;
 use holm_spec::platform::Platform;
 
+pub use cache::{BuildCache, CacheExport, export_cache};
 pub use location::Location;
+pub use save::{SaveForm, SaveRequest, save};
 
 use self::archive::ArchiveFile;
 use self::directory::Directory;
 use self::docker_archive::DockerArchive;
-use self::layout::{Layout, LayoutDirectory};
+use self::layout::{Layout, LayoutDirectory, Names};
 use self::place::{Blob, Destination, Put, Source, Verified, check_manifest};
 use self::remote::{Origin, Target};
 use self::tree::Tree;
@@ -86,8 +93,9 @@ pub struct Copied {
 pub fn copy(connections: &Connections, request: &CopyRequest<'_>, observer: &dyn Observer) -> Result<Copied> {
     let copied = source(connections, request.from).and_then(|source| {
         let destination = destination(connections, request, &*source)?;
-        let seen = Mutex::default();
-        Copy { source: &*source, destination: &*destination, request, observer, seen }.run()
+        let CopyRequest { platform, referrers, policy, .. } = *request;
+        let (source, destination, seen) = (&*source, &*destination, Mutex::default());
+        Copy { source, destination, platform, referrers, policy, observer, seen }.run()
     });
     copied.map_err(|error| error.about(format!("copy `{}` to `{}`", request.from, request.to)))
 }
@@ -117,8 +125,8 @@ fn destination<'a>(
 ) -> Result<Box<dyn Destination + 'a>> {
     Ok(match request.to {
         Location::Registry(reference) => Box::new(Target::new(connections, reference, source)?),
-        Location::Layout(path, name) => Box::new(LayoutDirectory::open(path, name.as_deref())?),
-        Location::OciArchive(path, name) => Box::new(ArchiveFile::oci(path, name.as_deref())?),
+        Location::Layout(path, name) => Box::new(LayoutDirectory::open(path, Names::short(name.as_deref()))?),
+        Location::OciArchive(path, name) => Box::new(ArchiveFile::oci(path, Names::short(name.as_deref()))?),
         Location::DockerArchive(path, name) => {
             let invalid = |error| Error::because(Kind::Invalid, "read the name in the archive", error);
             let name = name.as_ref().map(|name| name.parse().map_err(invalid)).transpose()?;
@@ -127,7 +135,7 @@ fn destination<'a>(
                 Location::Registry(reference) if reference.digest().is_none() => Some(reference.clone()),
                 _ => None,
             };
-            Box::new(ArchiveFile::docker(path, name.or(own))?)
+            Box::new(ArchiveFile::docker(path, name.or(own).as_slice())?)
         }
         Location::Directory(_) if request.referrers => {
             return Err(Error::new(Kind::Invalid, "a directory of that kind holds no referrers"));
@@ -139,7 +147,9 @@ fn destination<'a>(
 struct Copy<'a> {
     source: &'a dyn Source,
     destination: &'a dyn Destination,
-    request: &'a CopyRequest<'a>,
+    platform: Option<&'a Platform>,
+    referrers: bool,
+    policy: &'a dyn Policy,
     observer: &'a dyn Observer,
     /// Manifests that are there, or on their way.
     seen: Mutex<BTreeSet<Digest>>,
@@ -157,7 +167,7 @@ impl Copy<'_> {
     /// What is asked for: what the name stands for, or of an index what is made for a platform.
     fn top(&self) -> Result<Node> {
         let top = Node::parse(self.source.top()?)?;
-        match self.request.platform {
+        match self.platform {
             Some(platform) if top.is_index() => {
                 self.accept(&top)?;
                 self.fetch(document::choose(&top.manifests, platform)?)
@@ -168,7 +178,7 @@ impl Copy<'_> {
 
     fn accept(&self, node: &Node) -> Result<()> {
         let Node { digest, media_type, content, .. } = node;
-        self.request.policy.accept(&Candidate { digest, media_type, content })
+        self.policy.accept(&Candidate { digest, media_type, content })
     }
 
     fn fetch(&self, entry: &Descriptor) -> Result<Node> {
@@ -196,7 +206,7 @@ impl Copy<'_> {
             // It may be there without the name, or missing in the list of what is about its subject.
             self.destination.put_manifest(node, named)?;
         }
-        if self.request.referrers {
+        if self.referrers {
             for entry in self.source.referrers(&node.digest)? {
                 referrers += self.further(&entry, depth)?.map_or(0, |more| more + 1);
             }

@@ -162,13 +162,14 @@ struct Daemon {
 
 impl Daemon {
     fn serve(directory: &std::path::Path) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port =
+            TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
         let mut command = Command::new("git");
         command.args(["daemon", "--reuseaddr", "--listen=127.0.0.1", "--export-all"]);
         command.arg(format!("--port={port}")).arg(format!("--base-path={}", directory.display()));
         // A group of its own: the daemon has a child that serves.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("git is there");
         eventually("git serves", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
         Self { child, address: format!("git://127.0.0.1:{port}") }
     }
@@ -250,7 +251,7 @@ fn archive(site: &Site, name: &str, flags: &str) -> Vec<u8> {
             path.display()
         ))
         .ok();
-    std::fs::read(path).unwrap()
+    std::fs::read(path).expect("a file")
 }
 
 /// No build has left files anywhere.

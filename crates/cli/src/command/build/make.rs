@@ -6,16 +6,21 @@ use std::path::{Path, PathBuf};
 
 use holm_build::Dockerfile;
 use holm_build::dockerfile::Network;
-use holm_build::solve::{Request, Secret};
+use holm_build::solve::{Built, Request, Secret};
 use holm_build::variables::Given;
 use holm_engine::registry::Connections;
 use holm_engine::{BuildSurroundings, Engine, NetworkChoice};
 use holm_spec::event::EventKind;
+use holm_spec::workload::ExtraHost;
 use holm_spec::{Reference, signal};
 
+use super::caches::Caches;
+use super::deliver::Delivery;
 use super::input::Input;
+use super::outputs::Outputs;
 use super::shown::{Manner as Shape, Shown};
 use super::{Args, named};
+use crate::archive_output;
 use crate::command::pull::Pull;
 use crate::command_error::CommandError;
 use crate::context::Context;
@@ -24,7 +29,10 @@ use crate::transfer::Manner;
 
 /// Builds, and says what came out.
 pub(super) fn run(args: &Args, input: Input, given: Given, context: &Context) -> Result<u8, CommandError> {
-    let names = names(&args.tag)?;
+    args.taken.check()?;
+    let (outputs, limits, hosts) = (outputs(args)?, args.steps.limits()?, args.steps.hosts()?);
+    let connections = Connections::read()?;
+    let caches = Caches::parse(&args.caches, &|name| connections.expand(name))?;
     let (network, networks) = network(args.network.as_deref().or(context.place.network.as_deref()))?;
     let flag = |name: &str, error: String| CommandError::flag(name, error);
     let isolation =
@@ -34,6 +42,7 @@ pub(super) fn run(args: &Args, input: Input, given: Given, context: &Context) ->
     let allowed = allowed(&args.allow)?;
     let engine = context.repaired_engine()?;
     let dockerfile = Dockerfile::parse(&input.name, &input.dockerfile)?;
+    let anew = args.steps.stages_anew(&dockerfile)?;
     let (contexts, _kept) = named::open(&args.build_context, &engine)?;
     let files = input.files.directory(input.ignore.unwrap_or_default())?;
     let place = files.as_ref().filter(|files| !files.passing).map(|files| files.path.clone());
@@ -43,9 +52,14 @@ pub(super) fn run(args: &Args, input: Input, given: Given, context: &Context) ->
         context: files,
         contexts,
         no_cache: args.no_cache,
+        anew,
         network,
+        hosts: hosts.iter().map(host).collect(),
         labels: pairs("label", &args.label)?,
-        names: names.clone(),
+        names: if outputs.want_names() { outputs.names.clone() } else { Vec::new() },
+        annotations: outputs.annotations.clone(),
+        inline_cache: caches.inline,
+        only_files: !outputs.want_image(),
         secrets: secrets(&args.secret)?,
         agents: agents(&args.ssh)?,
         host_network: allowed.contains(&Allowed::HostNetwork),
@@ -56,33 +70,72 @@ pub(super) fn run(args: &Args, input: Input, given: Given, context: &Context) ->
         reasons: engine.build_reasons(place.as_deref().unwrap_or(Path::new(&args.path)), &input.name),
     };
     let fetch = |name: &str| fetch(name, &engine, args.quiet).map_err(|error| told_in_one(&error));
+    let found = caches.open(&connections, context);
     let surroundings = BuildSurroundings {
         isolation,
         network: networks,
+        limits,
+        hosts,
+        pull: args.steps.pulls(),
+        caches: &found,
         fetch: &fetch,
         signals: &[signal::TERM, signal::INT],
     };
     let shown = Shown::new(shape, args.explain);
+    // Nobody prunes layers that have yet to arrive somewhere.
+    let _building = engine.images().building();
     let built = engine.build(&request, &surroundings, &shown)?;
-    for name in &names {
-        engine.tell_of(EventKind::Image, "tag", built.id.to_string(), [("name", name.familiar())]);
+    for name in &request.names {
+        let id = built.id.map(|id| id.to_string()).unwrap_or_default();
+        engine.tell_of(EventKind::Image, "tag", id, [("name", name.familiar())]);
     }
-    if let Some(file) = &args.iidfile {
-        std::fs::write(file, built.id.to_string())
-            .map_err(|error| CommandError::system(&format!("write `{}`", file.display()), error))?;
+    shown.close(&built, &request.names);
+    let manner = if args.quiet { Manner::Quiet } else { Manner::Talk };
+    let told = Delivery { engine: &engine, built: &built, outputs: &outputs, manner }.run()?;
+    caches.write((&engine, &built), &connections, manner, context)?;
+    tell(args, &built, &told)?;
+    if let Some(id) = built.id {
+        if args.quiet && !outputs.take_stdout() {
+            context.printer.line(id)?;
+        }
+        context.keep_to_size(&engine, &id);
     }
-    match args.quiet {
-        true => context.printer.line(built.id)?,
-        false => shown.close(&built.id.to_string(), &names, built.steps),
-    }
-    context.keep_to_size(&engine, &built.id);
     Ok(0)
 }
 
-fn names(texts: &[String]) -> Result<Vec<Reference>, CommandError> {
+/// A name that commands know, as a text.
+fn host(host: &ExtraHost) -> String {
+    let address = host.address.map_or_else(|| "host-gateway".to_owned(), |address| address.to_string());
+    format!("{}={address}", host.name)
+}
+
+fn outputs(args: &Args) -> Result<Outputs, CommandError> {
+    let outputs = Outputs::parse(&args.output, &args.tag)?;
+    match &args.iidfile {
+        Some(_) if !outputs.want_image() => Err(CommandError::flag("iidfile", "no image is made")),
+        _ => Ok(outputs),
+    }
+}
+
+/// Writes the files that say what came out.
+fn tell(args: &Args, built: &Built, told: &serde_json::Value) -> Result<(), CommandError> {
+    if let Some((file, id)) = args.iidfile.as_ref().zip(built.id) {
+        archive_output::replace(file, id.to_string().as_bytes())?;
+    }
+    match &args.metadata_file {
+        Some(file) => archive_output::replace(file, format!("{told:#}\n").as_bytes()),
+        None => Ok(()),
+    }
+}
+
+/// Names that `flag` gives the image.
+///
+/// # Errors
+/// One that is none, or has a digest.
+pub(super) fn names(flag: &str, texts: &[String]) -> Result<Vec<Reference>, CommandError> {
     let name = |text: &String| match image::reference(text)? {
         name if name.digest().is_some() => {
-            Err(CommandError::flag("tag", format!("`{text}` has a digest, which only what is built has")))
+            Err(CommandError::flag(flag, format!("`{text}` has a digest, which only what is built has")))
         }
         name => Ok(name),
     };

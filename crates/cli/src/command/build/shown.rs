@@ -6,7 +6,7 @@ use std::io::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use holm_build::solve::{Ended, Progress};
+use holm_build::solve::{Built, Ended, Progress};
 use holm_spec::Reference;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
@@ -81,13 +81,15 @@ impl Shown {
     }
 
     /// What came out.
-    pub fn close(&self, id: &str, names: &[Reference], (made, cached): (usize, usize)) {
+    pub fn close(&self, built: &Built, names: &[Reference]) {
+        let (made, cached) = built.steps;
         let names: Vec<String> = names.iter().map(Reference::familiar).collect();
         if self.manner == Manner::Json {
-            return say(&json!({ "image": id, "names": names, "made": made, "cached": cached }));
+            return say(&json!({ "image": built.id, "names": names, "made": made, "cached": cached }));
         }
+        let what = built.id.map_or_else(|| "files".to_owned(), |id| id.to_string());
         let unit = if made == 1 { "step" } else { "steps" };
-        let mut text = format!("built {id}: {made} {unit} made, {cached} cached");
+        let mut text = format!("built {what}: {made} {unit} made, {cached} cached");
         names.iter().for_each(|name| text.push_str(&format!("\nnamed {name}")));
         if self.manner != Manner::Silent {
             say(&text);
