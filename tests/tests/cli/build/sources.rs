@@ -257,7 +257,7 @@ fn archive(site: &Site, name: &str, flags: &str) -> Vec<u8> {
 /// No build has left files anywhere.
 #[track_caller]
 fn assert_nothing_left(site: &Site) {
-    let left = std::fs::read_dir(site.holm.root().join("builds/contexts")).unwrap().count();
+    let left = std::fs::read_dir(site.holm.root().join("builds/contexts")).expect("a directory").count();
     assert_eq!(left, 0, "contexts are left");
 }
 
