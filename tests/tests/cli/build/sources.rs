@@ -162,13 +162,13 @@ struct Daemon {
 
 impl Daemon {
     fn serve(directory: &std::path::Path) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = TcpListener::bind("127.0.0.1:0").expect("loopback").local_addr().expect("bound").port();
         let mut command = Command::new("git");
         command.args(["daemon", "--reuseaddr", "--listen=127.0.0.1", "--export-all"]);
         command.arg(format!("--port={port}")).arg(format!("--base-path={}", directory.display()));
         // A group of its own: the daemon has a child that serves.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("git");
         eventually("git serves", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
         Self { child, address: format!("git://127.0.0.1:{port}") }
     }
@@ -250,13 +250,13 @@ fn archive(site: &Site, name: &str, flags: &str) -> Vec<u8> {
             path.display()
         ))
         .ok();
-    std::fs::read(path).unwrap()
+    std::fs::read(path).expect("an archive")
 }
 
 /// No build has left files anywhere.
 #[track_caller]
 fn assert_nothing_left(site: &Site) {
-    let left = std::fs::read_dir(site.holm.root().join("builds/contexts")).unwrap().count();
+    let left = std::fs::read_dir(site.holm.root().join("builds/contexts")).expect("a directory").count();
     assert_eq!(left, 0, "contexts are left");
 }
 
@@ -383,4 +383,37 @@ fn names_stand_for_directories_images_and_stages() {
         assert!(outcome.err().contains(words), "{}", outcome.err());
     }
     assert_nothing_left(&site);
+}
+
+/// A repository decides of no program that runs here, and of no other protocol.
+#[test]
+fn a_repository_executes_nothing() {
+    let site = Site::new(&[]);
+    let daemon = repositories(&site);
+    let trace = site.holm.scratch("trace");
+    for (number, (url, update)) in
+        [("ext::sh -c touch%% TRACE", "checkout"), ("file://PART", "checkout"), ("../part", "!touch TRACE")]
+            .iter()
+            .enumerate()
+    {
+        let text = |text: &str| {
+            let part = site.holm.scratch("git/part");
+            text.replace("TRACE", &trace.to_string_lossy()).replace("PART", &part.to_string_lossy())
+        };
+        let script = format!(
+            "cd git; export GIT_CONFIG_GLOBAL=$PWD/config HOME=$PWD; git init -q evil{number}; cd evil{number}
+            printf '[submodule \"s\"]\n path = s\n url = {}\n update = {}\n' >.gitmodules
+            git update-index --add --cacheinfo 160000,$(git -C ../part rev-parse HEAD),s; git add .gitmodules; git commit -qm evil",
+            text(url),
+            text(update),
+        );
+        site.holm.host_shell(&script).ok();
+        site.refuses(&format!("FROM base\nADD {}/evil{number} /x/\n", daemon.address), "check out");
+        assert!(!trace.exists(), "{url} {update}");
+    }
+    assert_nothing_left(&site);
+    assert!(site.holm.root().join("builds/git").read_dir().unwrap().count() > 0);
+    site.holm.ok(["system", "prune", "-f"]);
+    let left = site.holm.root().join("builds/git").read_dir().unwrap().flatten();
+    assert!(left.into_iter().all(|entry| entry.path().extension().is_some()), "prune takes what was fetched");
 }
