@@ -47,6 +47,9 @@ const SETTINGS: &[&str] = &[
     "core.logAllRefUpdates=false",
     "advice.detachedHead=false",
     "credential.helper=",
+    // A server that sends nothing for a minute sends nothing any more.
+    "http.lowSpeedLimit=1",
+    "http.lowSpeedTime=60",
     "gc.auto=0",
     "maintenance.auto=false",
 ];

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use holm_tests::eventually;
 use holm_tests::origin::{Origin, Request, answer, head};
+use rustix::process::Signal;
 
 use super::Site;
 
@@ -139,6 +140,26 @@ fn a_checksum_is_kept_to_and_spares_the_request() {
 }
 
 #[test]
+fn a_download_that_is_ended_leaves_nothing() {
+    let origin = Origin::serve(|_, _, stream| {
+        head(stream, "200 OK", &[], Some(1 << 20))?;
+        std::io::Write::write_all(stream, &[b'x'; 1 << 16])?;
+        std::thread::sleep(std::time::Duration::from_secs(1000));
+        Ok(())
+    });
+    let site = Site::new(&[("Dockerfile", &format!("FROM base\nADD http://{}/f /\n", origin.address))]);
+    for signal in [Signal::INT, Signal::KILL] {
+        let asked = origin.heard().len();
+        let build = site.call(&[]).spawn();
+        eventually("it is asked for", || origin.heard().len() > asked);
+        build.signal(signal);
+        build.finish();
+        let left = std::fs::read_dir(site.holm.root().join("builds/downloads")).unwrap().count();
+        assert_eq!(left, 0, "{signal:?}");
+    }
+}
+
+#[test]
 fn archives_of_the_web_are_unpacked_if_that_is_said() {
     let site = Site::new(&[]);
     let archive = site.holm.scratch("a.tar.gz");
@@ -177,7 +198,7 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         let group = rustix::process::Pid::from_child(&self.child);
-        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        let _ = rustix::process::kill_process_group(group, Signal::KILL);
         let _ = self.child.wait();
     }
 }
