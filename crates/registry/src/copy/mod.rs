@@ -15,11 +15,13 @@
 //! | `layout` | image layouts |
 //! | `archive` | archives that are written |
 //! | `docker_archive` | Docker's older archives that are read |
+//! | `import` | an image of a layout into the store, for builds |
 //! | `directory` | skopeo's directories |
 
 mod archive;
 mod directory;
 mod docker_archive;
+mod import;
 mod layout;
 mod location;
 mod place;
@@ -33,6 +35,7 @@ use holm_spec::Digest;
 use holm_spec::image::Descriptor;
 use holm_spec::platform::Platform;
 
+pub use import::import;
 pub use location::Location;
 
 use self::archive::ArchiveFile;

@@ -4,8 +4,8 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
-use holm_tests::eventually;
 use holm_tests::origin::{Origin, Request, answer, head};
+use holm_tests::{OciImage, eventually, tarball};
 use rustix::process::Signal;
 
 use super::Site;
@@ -395,7 +395,12 @@ fn names_stand_for_directories_images_and_stages() {
     site.holm.host_shell("echo changed >lib/l").ok();
     assert!(!site.build(&flags).contains("0 steps made"));
     for (context, code, words) in [
-        ("x=oci-layout:///y", 125, "oci-layout: is not supported yet"),
+        (
+            "x=oci-layout:///no/where",
+            1,
+            "take an image of the layout `/no/where`: open `/no/where/oci-layout`",
+        ),
+        ("x=target:stage", 125, "--build-context NAME=target:STAGE is not supported yet"),
         ("x=/no/where", 1, "find the context `/no/where`"),
         ("x=docker-image://UPPER", 1, "UPPER"),
     ] {
@@ -404,6 +409,39 @@ fn names_stand_for_directories_images_and_stages() {
         assert!(outcome.err().contains(words), "{}", outcome.err());
     }
     assert_nothing_left(&site);
+}
+
+#[test]
+fn names_stand_for_images_of_layouts() {
+    let site = Site::new(&[(
+        "Dockerfile",
+        "FROM laid\nRUN cat /etc/plain >/got\nCOPY --from=laid /etc/plain /copied\n",
+    )]);
+    let directory = site.holm.scratch("layout");
+    let image = OciImage::packed(&[tarball::base()]);
+    image.write_layout(&directory, "v1");
+    let place = directory.display();
+    for (number, source) in
+        [place.to_string(), format!("{place}:v1"), format!("{place}@{}", image.digest())].iter().enumerate()
+    {
+        let name = format!("app{number}");
+        site.build(&["--build-context", &format!("laid=oci-layout://{source}"), "-t", &name]);
+        assert_eq!(site.sh(&name, "cat /got /copied"), "not a program\nnot a program", "{source}");
+    }
+    let laid = format!("laid=oci-layout://{place}");
+    assert!(site.build(&["--build-context", &laid]).contains("0 steps made, 2 cached"));
+    let none = site.call(&["--build-context", &format!("{laid}:v2")]).run();
+    none.expect_code(1);
+    assert!(none.err().contains("v1"), "it says what there is: {}", none.err());
+    // A layer that is another one than it says is not taken.
+    let other = site.holm.scratch("other");
+    let liar = OciImage::plain(&[tarball::base(), b"more".to_vec()]);
+    let digest = liar.document()["layers"][1]["digest"].as_str().expect("a digest").to_owned();
+    liar.write_layout(&other, "v1");
+    std::fs::write(other.join("blobs/sha256").join(digest.trim_start_matches("sha256:")), b"less").unwrap();
+    let refused = site.call(&["--build-context", &format!("laid=oci-layout://{}", other.display())]).run();
+    refused.expect_code(1);
+    assert!(refused.err().contains("has the digest"), "{}", refused.err());
 }
 
 /// A repository decides of no program that runs here, and of no other protocol.
