@@ -186,12 +186,7 @@ fn what_builds_cannot_do_yet_is_refused_by_name() {
         ("build --call check,x=y .", 125, "holm build: --call: `x=y` means nothing here\n"),
         ("build --check", 1, "holm build: PATH|URL|- is missing\n"),
         ("build --check .", 1, "holm build: read `Dockerfile`: No such file or directory\n"),
-        (
-            "build --check git://x/y#a..b",
-            125,
-            "holm build: `a..b` is no reference of Git's
-",
-        ),
+        ("build --check git://x/y#a..b", 125, "holm build: `a..b` is no reference of Git's\n"),
         (
             "build --check -f - -",
             125,

@@ -108,6 +108,7 @@ impl Engine {
                 let (steps, bytes) = exclusive.prune_steps(old, &users)?;
                 (steps, report.bytes + bytes)
             };
+            report.bytes += self.prune_downloads(request.until.unwrap_or(now))?;
         }
         if let Some(extent) = request.images {
             let goes = |image: &&ObjectUsage| {

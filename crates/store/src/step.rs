@@ -269,6 +269,12 @@ impl Store {
         Ok(Lock::acquire(&self.paths().locks().join(BUILDS), Mode::Shared)?)
     }
 
+    /// Lets nobody build until this is dropped; nothing if somebody does.
+    pub fn nobody_builds(&self) -> Option<Lock> {
+        let lock = self.paths().locks().join(BUILDS);
+        Lock::acquire_within(&lock, Mode::Exclusive, Duration::ZERO).ok()
+    }
+
     /// Keeps the record of another layer of that key under another name.
     fn keep_replaced(&self, key: &Digest, diff_id: &Digest) -> Result<()> {
         let path = self.step_path(key);
@@ -313,9 +319,7 @@ impl Exclusive<'_> {
     /// # Errors
     /// As [`Exclusive::prune_images`].
     pub fn prune_steps(&self, which: OldSteps, used_by: &[ImageUser]) -> Result<(usize, u64)> {
-        let lock = self.store.paths().locks().join(BUILDS);
-        let alone = Lock::acquire_within(&lock, Mode::Exclusive, Duration::ZERO);
-        let Ok(_alone) = alone else { return Ok((0, 0)) };
+        let Some(_alone) = self.store.nobody_builds() else { return Ok((0, 0)) };
         let chosen = self.store.old_steps(which)?;
         if chosen.is_empty() {
             return Ok((0, 0));

@@ -137,7 +137,7 @@ impl Tree {
                 }
             };
         }
-        found.retain(|path| self.is_there(path));
+        found.retain(|path| self.is_there(path, deep));
         if found.is_empty() {
             return Err(format!("`{text}` is not there, or left out by the ignore file"));
         }
@@ -178,9 +178,11 @@ impl Tree {
         Ok(found)
     }
 
-    /// Whether there is something that is not left out, neither by its name nor by the name that links lead to.
-    fn is_there(&self, path: &[u8]) -> bool {
-        let Ok(found) = self.open(path, OFlags::PATH) else { return false };
+    /// Whether there is something that is not left out, neither by its name nor by the name that links lead to; a link itself if
+    /// links are kept.
+    fn is_there(&self, path: &[u8], keeps_links: bool) -> bool {
+        let follow = if keeps_links { OFlags::NOFOLLOW } else { OFlags::empty() };
+        let Ok(found) = self.open(path, OFlags::PATH | follow) else { return false };
         let real = self.real_path(&found).unwrap_or_else(|| path.to_vec());
         let is_directory =
             fstat(&found).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
@@ -513,6 +515,8 @@ mod tests {
             ("b", "b/deep/*", &[":", ":b", ":b/deep"]),
             ("/b/deep/./", "", &["/b/deep:", "/b/deep:three.txt"]),
             ("link", "", &[":", ":link"]),
+            ("./outside", "", &[":", ":outside"]),
+            ("link/./one.txt", "", &["/link:", "/link:one.txt"]),
             ("link/one.txt", "", &[":", ":link", ":link/one.txt"]),
             ("a/../../b/./deep/../deep/three.txt", "", &["/b:", "/b:deep", "/b:deep/three.txt"]),
         ] {

@@ -60,7 +60,7 @@ pub struct Args {
     /// Set an argument of the Dockerfile; may be repeated
     #[arg(long, value_name = "NAME[=VALUE]")]
     build_arg: Vec<String>,
-    /// Name that means a directory, an archive, a repository or an image (docker-image://NAME); may be repeated
+    /// Name that means a directory, an archive, a repository or an image (docker-image://NAME, oci-layout://DIRECTORY); may be repeated
     #[arg(long, value_name = "NAME=SOURCE")]
     build_context: Vec<String>,
     /// What to do instead of building: check, also with ,format=json and ,ignorestatus=true

@@ -20,17 +20,11 @@ use super::Unpacked;
 use crate::{Engine, Error, Kind, Result};
 
 /// Variables that Git gets of ours: where programs are, and how the network is reached.
-const KEPT: &[&str] = &[
-    "PATH",
-    "SSH_AUTH_SOCK",
-    "http_proxy",
-    "https_proxy",
-    "HTTPS_PROXY",
-    "all_proxy",
-    "ALL_PROXY",
-    "no_proxy",
-    "NO_PROXY",
-];
+const KEPT: &[&str] =
+    &["PATH", "http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"];
+/// How it speaks ssh, and where that has keys.
+const SSH: &str = "GIT_SSH_COMMAND";
+const AGENT: &str = "SSH_AUTH_SOCK";
 /// What it is told besides.
 const SAID: &[(&str, &str)] = &[
     ("GIT_CONFIG_NOSYSTEM", "1"),
@@ -38,7 +32,6 @@ const SAID: &[(&str, &str)] = &[
     ("GIT_ATTR_NOSYSTEM", "1"),
     ("GIT_TEMPLATE_DIR", ""),
     ("GIT_TERMINAL_PROMPT", "0"),
-    ("GIT_SSH_COMMAND", "ssh -o BatchMode=yes"),
     ("LC_ALL", "C"),
 ];
 const SETTINGS: &[&str] = &[
@@ -47,6 +40,9 @@ const SETTINGS: &[&str] = &[
     "core.logAllRefUpdates=false",
     "advice.detachedHead=false",
     "credential.helper=",
+    // A server that sends nothing for a minute sends nothing any more.
+    "http.lowSpeedLimit=1",
+    "http.lowSpeedTime=60",
     "gc.auto=0",
     "maintenance.auto=false",
 ];
@@ -57,71 +53,81 @@ const LOCAL: &str = "file";
 const ANSWER_LIMIT: u64 = 16 << 20;
 const COMPLAINT_LIMIT: usize = 4096;
 
+/// Whom ssh says that we are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keys {
+    /// Nobody: a Dockerfile or a repository has named what is fetched, and gets nothing that only we may see.
+    None,
+    /// Whoever calls, who has named it himself.
+    Caller,
+}
+
 impl Engine {
     /// The commit that a repository has at what is asked of it.
     ///
     /// # Errors
     /// It cannot be asked, has no such reference, or has another commit than it must have.
-    pub fn git_commit(&self, repository: &Repository) -> Result<String> {
-        let commit = match repository.exact() {
-            Some(commit) => commit.to_owned(),
-            None => self.git(repository)?.ask()?,
-        };
-        repository.check(&commit).map_err(|reason| Error::new(Kind::Corrupt, reason))?;
-        Ok(commit)
+    pub(crate) fn git_commit(&self, repository: &Repository) -> Result<String> {
+        self.git(repository, Keys::None).commit()
     }
 
     /// The files of a commit, with those of submodules if these are wanted.
     ///
     /// # Errors
     /// They cannot be fetched or checked out.
-    pub fn git_checkout(&self, repository: &Repository, commit: &str) -> Result<Unpacked> {
-        let git = self.git(repository)?;
-        git.ensure(commit)?;
-        let unpacked = self.begin_unpacked()?;
-        git.check_out(commit, unpacked.path())?;
-        Ok(unpacked)
+    pub(crate) fn git_checkout(&self, repository: &Repository, commit: &str) -> Result<Unpacked> {
+        self.unpack_commit(&self.git(repository, Keys::None), commit)
     }
 
-    /// A repository as a context: the directory of it that is wanted.
+    /// A repository that the caller names as a context: the directory of it that is wanted.
     ///
     /// # Errors
-    /// As [`Engine::git_commit`] and [`Engine::git_checkout`]; there is no such directory.
+    /// It has no such reference, commit or directory; it cannot be fetched or checked out.
     pub fn git_context(&self, repository: &Repository) -> Result<Unpacked> {
-        let commit = self.git_commit(repository)?;
-        let unpacked = self.git_checkout(repository, &commit)?;
+        let git = self.git(repository, Keys::Caller);
+        let unpacked = self.unpack_commit(&git, &git.commit()?)?;
         match &repository.directory {
             Some(directory) => unpacked.within(directory),
             None => Ok(unpacked),
         }
     }
 
-    fn git<'a>(&self, repository: &'a Repository) -> Result<Git<'a>> {
-        let all = self.builds().join("git");
-        ensure_directory(&all, 0o700)
-            .map_err(|error| Error::io(format!("make `{}`", all.display()), error))?;
-        let git = Git { repository, bare: all.join(Digest::of(repository.url.as_bytes()).hex()) };
-        let _lock = git.lock()?;
-        if !git.bare.join("HEAD").exists() {
-            git.local(["init", "--quiet", "--bare", "--template="])?;
-            git.local(["config", "uploadpack.allowAnySHA1InWant", "true"])?;
-        }
-        Ok(git)
+    fn unpack_commit(&self, git: &Git<'_>, commit: &str) -> Result<Unpacked> {
+        git.ensure(commit)?;
+        let unpacked = self.begin_unpacked()?;
+        git.check_out(commit, unpacked.path())?;
+        Ok(unpacked)
+    }
+
+    fn git<'a>(&self, repository: &'a Repository, keys: Keys) -> Git<'a> {
+        let name = Digest::of(repository.url.as_bytes());
+        Git { repository, keys, bare: self.builds().join("git").join(name.hex()) }
     }
 }
 
 /// A repository, and where its commits are kept.
 struct Git<'a> {
     repository: &'a Repository,
+    keys: Keys,
     bare: PathBuf,
 }
 
 impl Git<'_> {
+    fn commit(&self) -> Result<String> {
+        let commit = match self.repository.exact() {
+            Some(commit) => commit.to_owned(),
+            None => self.ask()?,
+        };
+        self.repository.check(&commit).map_err(|reason| Error::new(Kind::Corrupt, reason))?;
+        Ok(commit)
+    }
+
     /// The commit of the reference: of a branch rather than of a tag, and of a tag the commit that it is about.
     fn ask(&self) -> Result<String> {
         let reference = self.repository.reference.as_deref().unwrap_or("HEAD");
         let peeled = format!("{reference}^{{}}");
         let doing = format!("ask `{}` for `{reference}`", self.repository.url);
+        drop(self.begin()?);
         let mut command = self.command(REMOTE);
         command.args(["ls-remote", "--quiet", "--", &self.repository.url, reference, &peeled]);
         let answer = run(command, &doing, &self.bare)?;
@@ -130,7 +136,7 @@ impl Git<'_> {
 
     /// Sees to it that a commit is here: it alone, if the other side sends it so; otherwise with all that there is.
     fn ensure(&self, commit: &str) -> Result<()> {
-        let _lock = self.lock()?;
+        let _lock = self.begin()?;
         if self.has(commit) {
             return Ok(());
         }
@@ -153,8 +159,17 @@ impl Git<'_> {
         }
     }
 
-    fn lock(&self) -> Result<Lock> {
-        Ok(Lock::acquire_within(&self.bare.with_extension("lock"), Mode::Exclusive, PATIENCE)?)
+    /// Makes the bare repository if it is not there; nobody else changes it as long as the lock is held.
+    fn begin(&self) -> Result<Lock> {
+        let all = self.bare.parent().unwrap_or(&self.bare);
+        ensure_directory(all, 0o700)
+            .map_err(|error| Error::io(format!("make `{}`", all.display()), error))?;
+        let lock = Lock::acquire_within(&self.bare.with_extension("lock"), Mode::Exclusive, PATIENCE)?;
+        if !self.bare.join("HEAD").exists() {
+            self.local(["init", "--quiet", "--bare", "--template="])?;
+            self.local(["config", "uploadpack.allowAnySHA1InWant", "true"])?;
+        }
+        Ok(lock)
     }
 
     fn has(&self, commit: &str) -> bool {
@@ -172,7 +187,7 @@ impl Git<'_> {
     fn check_out(&self, commit: &str, directory: &Path) -> Result<()> {
         let doing = format!("check out {commit} of `{}`", self.repository.url);
         let here = |protocols: &str, arguments: &[&OsStr]| {
-            let mut command = git(protocols);
+            let mut command = git(protocols, Keys::None);
             command.current_dir(directory).args(arguments);
             run(command, &doing, &self.bare)
         };
@@ -203,7 +218,7 @@ impl Git<'_> {
     }
 
     fn command(&self, protocols: &str) -> Command {
-        let mut command = git(protocols);
+        let mut command = git(protocols, self.keys);
         command.arg("--git-dir").arg(&self.bare);
         command
     }
@@ -212,9 +227,15 @@ impl Git<'_> {
 /// How long another build is waited for that fetches the same.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(3600);
 
-fn git(protocols: &str) -> Command {
+fn git(protocols: &str, keys: Keys) -> Command {
     let mut command = Command::new("git");
-    command.env_clear().envs(KEPT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+    let own = |name: &&'static str| Some((*name, std::env::var_os(name)?));
+    command.env_clear().envs(KEPT.iter().filter_map(own));
+    match keys {
+        Keys::None => command
+            .env(SSH, "ssh -F /dev/null -o BatchMode=yes -o IdentityAgent=none -o IdentityFile=/dev/null"),
+        Keys::Caller => command.env(SSH, "ssh -o BatchMode=yes").envs(own(&AGENT)),
+    };
     command.envs(SAID.iter().copied()).env("GIT_ALLOW_PROTOCOL", protocols);
     command.envs(std::env::var_os("SSL_CERT_FILE").map(|file| ("GIT_SSL_CAINFO", file)));
     command.args(SETTINGS.iter().flat_map(|setting| ["-c", setting]));
@@ -311,5 +332,21 @@ mod tests {
             assert_eq!(commit_of(&answer, reference).as_ref(), expected, "{reference}");
         }
         assert_eq!(commit_of("--x\tHEAD\n", "HEAD"), None);
+    }
+
+    #[test]
+    fn git_gets_nothing_of_the_caller_for_what_others_name() {
+        for (keys, has_keys) in [(Keys::None, false), (Keys::Caller, true)] {
+            let command = git(REMOTE, keys);
+            let said = |name: &str| {
+                let found = command.get_envs().find(|(known, _)| *known == name);
+                found.and_then(|(_, value)| value).map(|value| value.to_string_lossy().into_owned())
+            };
+            assert_eq!(said("HOME"), None);
+            assert_eq!(said("GIT_CONFIG_GLOBAL").as_deref(), Some("/dev/null"));
+            assert_eq!(said("GIT_ALLOW_PROTOCOL").as_deref(), Some("http:https:ssh:git"));
+            assert_eq!(said(SSH).is_some_and(|ssh| !ssh.contains("IdentityAgent=none")), has_keys);
+            assert!(has_keys || said(AGENT).is_none());
+        }
     }
 }

@@ -15,11 +15,14 @@ mod git;
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
+use holm_spec::Timestamp;
 use holm_spec::digest::encode_hex;
-use holm_sys::file::{ensure_directory, random_bytes, remove_locked_tree};
+use holm_sys::file::{ensure_directory, random_bytes, remove_locked_tree, remove_tree};
 use holm_sys::in_root;
 use holm_sys::lock::{Lock, Mode};
+use holm_sys::usage::Usage;
 use rustix::fs::{CWD, OFlags, ResolveFlags, openat};
 
 use crate::{Engine, Error, Result};
@@ -99,6 +102,27 @@ impl Engine {
 
     fn build_contexts(&self) -> PathBuf {
         self.builds().join("contexts")
+    }
+
+    /// Removes downloads and repositories that were fetched before `time`, none while anybody builds; how many bytes on the disk
+    /// that were.
+    pub(crate) fn prune_downloads(&self, time: Timestamp) -> Result<u64> {
+        let Some(_alone) = self.store.nobody_builds() else { return Ok(0) };
+        let before = SystemTime::UNIX_EPOCH + Duration::from_nanos(u64::try_from(time.nanos()).unwrap_or(0));
+        let mut bytes = 0;
+        let all = ["downloads", "git"].map(|name| fs::read_dir(self.builds().join(name)));
+        for path in all.into_iter().flatten().flatten().flatten().map(|entry| entry.path()) {
+            let failed = |error| Error::io(format!("remove `{}`", path.display()), error);
+            let fetched = path.symlink_metadata().and_then(|about| about.modified()).map_err(failed)?;
+            // Somebody may hold a lock, and the next one would take that of another file.
+            if fetched >= before || path.extension().is_some_and(|it| it == LOCK) {
+                continue;
+            }
+            let size = Usage::default().below(&path, &[]).map_err(failed)?;
+            remove_tree(&path).map_err(failed)?;
+            bytes += size;
+        }
+        Ok(bytes)
     }
 
     /// Removes files that killed processes have left.

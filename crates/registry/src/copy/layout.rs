@@ -19,7 +19,7 @@ use holm_sys::lock::Lock;
 use serde_json::{Value, json};
 
 use super::place::{Blob, Destination, Put, Source, Verified, check_manifest, io_error, not_there};
-use super::tree::Tree;
+use super::tree::{Part, Tree};
 use crate::client::Open;
 use crate::document::{self, INDEX};
 use crate::error::{Error, Kind, Result};
@@ -59,6 +59,14 @@ impl Layout {
             .map_err(|error| Error::because(Kind::Invalid, format!("read `{INDEX_FILE}`"), error))?;
         let chosen = document::digest_of(choose(&index, name)?)?;
         Ok(Self { tree, index, chosen })
+    }
+
+    /// A blob or manifest from its first byte on.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`], [`Kind::Io`].
+    pub fn open_blob(&self, digest: &Digest) -> Result<Part> {
+        self.tree.open(&path_of(digest))
     }
 
     /// Whether an archive holds a layout.
@@ -109,7 +117,7 @@ impl Source for Layout {
     }
 
     fn blob(&self, blob: &Blob) -> Result<Box<dyn Read + '_>> {
-        Ok(Box::new(self.tree.open(&path_of(&blob.digest))?))
+        Ok(Box::new(self.open_blob(&blob.digest)?))
     }
 
     fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {

@@ -16,6 +16,7 @@
 //! | `layout` | image layouts |
 //! | `archive` | archives that are written |
 //! | `docker_archive` | Docker's older archives that are read |
+//! | `import` | an image of a layout into the store, for builds |
 //! | `directory` | skopeo's directories |
 //! | `cache` | caches of builds |
 
@@ -23,6 +24,7 @@ mod archive;
 mod cache;
 mod directory;
 mod docker_archive;
+mod import;
 mod layout;
 mod location;
 mod place;
@@ -39,6 +41,7 @@ use holm_spec::image::Descriptor;
 use holm_spec::platform::Platform;
 
 pub use cache::{BuildCache, CacheExport, export_cache};
+pub use import::import;
 pub use location::Location;
 pub use save::{SaveForm, SaveRequest, save};
 

@@ -4,8 +4,9 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
-use holm_tests::eventually;
 use holm_tests::origin::{Origin, Request, answer, head};
+use holm_tests::{OciImage, eventually, tarball};
+use rustix::process::Signal;
 
 use super::Site;
 
@@ -139,6 +140,26 @@ fn a_checksum_is_kept_to_and_spares_the_request() {
 }
 
 #[test]
+fn a_download_that_is_ended_leaves_nothing() {
+    let origin = Origin::serve(|_, _, stream| {
+        head(stream, "200 OK", &[], Some(1 << 20))?;
+        std::io::Write::write_all(stream, &[b'x'; 1 << 16])?;
+        std::thread::sleep(std::time::Duration::from_secs(1000));
+        Ok(())
+    });
+    let site = Site::new(&[("Dockerfile", &format!("FROM base\nADD http://{}/f /\n", origin.address))]);
+    for signal in [Signal::INT, Signal::KILL] {
+        let asked = origin.heard().len();
+        let build = site.call(&[]).spawn();
+        eventually("it is asked for", || origin.heard().len() > asked);
+        build.signal(signal);
+        build.finish();
+        let left = std::fs::read_dir(site.holm.root().join("builds/downloads")).unwrap().count();
+        assert_eq!(left, 0, "{signal:?}");
+    }
+}
+
+#[test]
 fn archives_of_the_web_are_unpacked_if_that_is_said() {
     let site = Site::new(&[]);
     let archive = site.holm.scratch("a.tar.gz");
@@ -162,14 +183,13 @@ struct Daemon {
 
 impl Daemon {
     fn serve(directory: &std::path::Path) -> Self {
-        let port =
-            TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
+        let port = TcpListener::bind("127.0.0.1:0").expect("loopback").local_addr().expect("bound").port();
         let mut command = Command::new("git");
         command.args(["daemon", "--reuseaddr", "--listen=127.0.0.1", "--export-all"]);
         command.arg(format!("--port={port}")).arg(format!("--base-path={}", directory.display()));
         // A group of its own: the daemon has a child that serves.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("git is there");
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("git");
         eventually("git serves", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
         Self { child, address: format!("git://127.0.0.1:{port}") }
     }
@@ -178,7 +198,7 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         let group = rustix::process::Pid::from_child(&self.child);
-        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        let _ = rustix::process::kill_process_group(group, Signal::KILL);
         let _ = self.child.wait();
     }
 }
@@ -251,7 +271,7 @@ fn archive(site: &Site, name: &str, flags: &str) -> Vec<u8> {
             path.display()
         ))
         .ok();
-    std::fs::read(path).expect("a file")
+    std::fs::read(path).expect("an archive")
 }
 
 /// No build has left files anywhere.
@@ -375,7 +395,12 @@ fn names_stand_for_directories_images_and_stages() {
     site.holm.host_shell("echo changed >lib/l").ok();
     assert!(!site.build(&flags).contains("0 steps made"));
     for (context, code, words) in [
-        ("x=oci-layout:///y", 125, "oci-layout: is not supported yet"),
+        (
+            "x=oci-layout:///no/where",
+            1,
+            "take an image of the layout `/no/where`: open `/no/where/oci-layout`",
+        ),
+        ("x=target:stage", 125, "--build-context NAME=target:STAGE is not supported yet"),
         ("x=/no/where", 1, "find the context `/no/where`"),
         ("x=docker-image://UPPER", 1, "UPPER"),
     ] {
@@ -384,4 +409,70 @@ fn names_stand_for_directories_images_and_stages() {
         assert!(outcome.err().contains(words), "{}", outcome.err());
     }
     assert_nothing_left(&site);
+}
+
+#[test]
+fn names_stand_for_images_of_layouts() {
+    let site = Site::new(&[(
+        "Dockerfile",
+        "FROM laid\nRUN cat /etc/plain >/got\nCOPY --from=laid /etc/plain /copied\n",
+    )]);
+    let directory = site.holm.scratch("layout");
+    let image = OciImage::packed(&[tarball::base()]);
+    image.write_layout(&directory, "v1");
+    let place = directory.display();
+    for (number, source) in
+        [place.to_string(), format!("{place}:v1"), format!("{place}@{}", image.digest())].iter().enumerate()
+    {
+        let name = format!("app{number}");
+        site.build(&["--build-context", &format!("laid=oci-layout://{source}"), "-t", &name]);
+        assert_eq!(site.sh(&name, "cat /got /copied"), "not a program\nnot a program", "{source}");
+    }
+    let laid = format!("laid=oci-layout://{place}");
+    assert!(site.build(&["--build-context", &laid]).contains("0 steps made, 2 cached"));
+    let none = site.call(&["--build-context", &format!("{laid}:v2")]).run();
+    none.expect_code(1);
+    assert!(none.err().contains("v1"), "it says what there is: {}", none.err());
+    // A layer that is another one than it says is not taken.
+    let other = site.holm.scratch("other");
+    let liar = OciImage::plain(&[tarball::base(), b"more".to_vec()]);
+    let digest = liar.document()["layers"][1]["digest"].as_str().expect("a digest").to_owned();
+    liar.write_layout(&other, "v1");
+    std::fs::write(other.join("blobs/sha256").join(digest.trim_start_matches("sha256:")), b"less").unwrap();
+    let refused = site.call(&["--build-context", &format!("laid=oci-layout://{}", other.display())]).run();
+    refused.expect_code(1);
+    assert!(refused.err().contains("has the digest"), "{}", refused.err());
+}
+
+/// A repository decides of no program that runs here, and of no other protocol.
+#[test]
+fn a_repository_executes_nothing() {
+    let site = Site::new(&[]);
+    let daemon = repositories(&site);
+    let trace = site.holm.scratch("trace");
+    for (number, (url, update)) in
+        [("ext::sh -c touch%% TRACE", "checkout"), ("file://PART", "checkout"), ("../part", "!touch TRACE")]
+            .iter()
+            .enumerate()
+    {
+        let text = |text: &str| {
+            let part = site.holm.scratch("git/part");
+            text.replace("TRACE", &trace.to_string_lossy()).replace("PART", &part.to_string_lossy())
+        };
+        let script = format!(
+            "cd git; export GIT_CONFIG_GLOBAL=$PWD/config HOME=$PWD; git init -q evil{number}; cd evil{number}
+            printf '[submodule \"s\"]\n path = s\n url = {}\n update = {}\n' >.gitmodules
+            git update-index --add --cacheinfo 160000,$(git -C ../part rev-parse HEAD),s; git add .gitmodules; git commit -qm evil",
+            text(url),
+            text(update),
+        );
+        site.holm.host_shell(&script).ok();
+        site.refuses(&format!("FROM base\nADD {}/evil{number} /x/\n", daemon.address), "check out");
+        assert!(!trace.exists(), "{url} {update}");
+    }
+    assert_nothing_left(&site);
+    assert!(site.holm.root().join("builds/git").read_dir().unwrap().count() > 0);
+    site.holm.ok(["system", "prune", "-f"]);
+    let left = site.holm.root().join("builds/git").read_dir().unwrap().flatten();
+    assert!(left.into_iter().all(|entry| entry.path().extension().is_some()), "prune takes what was fetched");
 }

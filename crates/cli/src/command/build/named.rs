@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::path::Path;
 
 use holm_build::ignore::Ignore;
 use holm_build::remote::Remote;
 use holm_build::solve::{Directory, Named};
 use holm_build::stages::context_name;
+use holm_engine::registry::copy::import;
 use holm_engine::{Arrived, Engine, Unpacked};
 
 use super::input::ignore_of;
@@ -41,16 +43,19 @@ fn pair(text: &str) -> Result<(String, &str), CommandError> {
 }
 
 fn named(source: &str, engine: &Engine, kept: &mut Vec<Unpacked>) -> Result<Named, CommandError> {
-    let refused =
-        |scheme: &str| CommandError::unsupported(&format!("--{FLAG} …={scheme}"), "building images");
     match source.split_once(':') {
         Some(("docker-image", name)) => {
             let name = name.strip_prefix("//").unwrap_or(name);
             image::reference(name).map_err(|error| error.during(&format!("--{FLAG}")))?;
             return Ok(Named::Image(name.to_owned()));
         }
-        Some(("oci-layout", _)) => return Err(refused("oci-layout:")),
-        Some(("target", _)) => return Err(refused("target:")),
+        Some(("oci-layout", place)) => {
+            let (directory, name) = layout(place.strip_prefix("//").unwrap_or(place));
+            return Ok(Named::Image(import(engine.images(), Path::new(directory), name)?.to_string()));
+        }
+        Some(("target", _)) => {
+            return Err(CommandError::unsupported("--build-context NAME=target:STAGE", "building images"));
+        }
         _ => {}
     }
     let remote = Remote::parse(source).map_err(|reason| CommandError::flag(FLAG, reason))?;
@@ -72,6 +77,14 @@ fn named(source: &str, engine: &Engine, kept: &mut Vec<Unpacked>) -> Result<Name
     Ok(Named::Files(directory))
 }
 
+/// `DIRECTORY[:TAG|@DIGEST]`.
+fn layout(place: &str) -> (&str, Option<&str>) {
+    match place.rsplit_once('@').or_else(|| place.rsplit_once(':')) {
+        Some((directory, name)) if !name.contains('/') => (directory, Some(name)),
+        _ => (place, None),
+    }
+}
+
 /// The files of an archive of the web.
 fn archive(url: &str, engine: &Engine) -> Result<Unpacked, CommandError> {
     let name = format!("`{url}`");
@@ -80,5 +93,22 @@ fn archive(url: &str, engine: &Engine) -> Result<Unpacked, CommandError> {
     match Arrived::of(&name, file)? {
         Arrived::Archive(mut archive) => Ok(engine.unpack_context(&name, &mut archive)?),
         Arrived::Text(_) => Err(CommandError::flag(FLAG, format!("{name} is no tar archive"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::layout;
+
+    #[test]
+    fn layouts_have_a_tag_or_a_digest_or_nothing() {
+        for (place, expected) in [
+            ("a/b", ("a/b", None)),
+            ("/a:1.0", ("/a", Some("1.0"))),
+            ("a@sha256:00", ("a", Some("sha256:00"))),
+            ("a:b/c", ("a:b/c", None)),
+        ] {
+            assert_eq!(layout(place), expected, "{place}");
+        }
     }
 }
