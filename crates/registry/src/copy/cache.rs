@@ -9,7 +9,7 @@
 //! What is read is somebody else's: every document and layer is what its digest says, and a step that names no layer spoils the
 //! cache. That a layer is what its key promises, nobody can check: who may write a cache decides what is built of it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, Read};
 
@@ -228,7 +228,8 @@ impl<'a> Made<'a> {
     fn of(store: &'a Store, request: &CacheExport<'_>) -> Result<Self> {
         let mut layers: Vec<StoredStep> = Vec::new();
         let mut steps = Vec::new();
-        for key in request.keys {
+        // Two stages may have a step in common.
+        for key in &request.keys.iter().copied().collect::<BTreeSet<_>>() {
             let Some(step) = store.stored_step(key)? else { continue };
             let known = layers.iter().position(|known| known.layer.diff_id == step.layer.diff_id);
             let layer = known.unwrap_or(layers.len());
