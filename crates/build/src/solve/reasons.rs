@@ -185,6 +185,7 @@ mod tests {
             user: "",
             directory: "/",
             network: "default",
+            hosts: &[],
             insecure: false,
             mounts: Vec::new(),
         };

@@ -1,5 +1,6 @@
 //! An image of a layout into the store, where it has no name.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -43,7 +44,9 @@ fn import_from(store: &Store, layout: &Layout) -> Result<Digest> {
     let config: Value = serde_json::from_slice(&document)
         .map_err(|error| Error::because(Kind::Invalid, "read the image's configuration", error))?;
     let built: Vec<BuiltLayer> = built.collect();
-    store.assemble(&built, &config, &[]).map_err(|error| Error::store("write the image", error))
+    store
+        .assemble(&built, &config, &[], &BTreeMap::new())
+        .map_err(|error| Error::store("write the image", error))
 }
 
 fn manifest(layout: &Layout) -> Result<Box<ImageManifest>> {
