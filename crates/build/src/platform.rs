@@ -50,6 +50,11 @@ impl Platform {
         }
     }
 
+    /// As images are told apart.
+    pub fn without_variant(&self) -> holm_spec::platform::Platform {
+        holm_spec::platform::Platform { os: self.os.clone(), architecture: self.architecture.clone() }
+    }
+
     /// Reads `[os[(version)]/]architecture[/variant]`, or an operating system alone.
     ///
     /// # Errors

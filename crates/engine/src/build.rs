@@ -4,6 +4,7 @@
 //! an image of the layers below, without a name -> a workload of it, which runs -> the layer -> workload and image go
 //! <root>/builds/caches/<hex>    a directory that commands share (`RUN --mount=type=cache`), and `<hex>.lock` beside it
 //! <root>/builds/scans/<hex>     what the files of a context hold (`holm_build::solve`)
+//! <root>/builds/platforms/<hex> the id of an image of a name for another platform than this host's
 //! <root>/builds/reasons/<hex>   what the steps of a Dockerfile were made of, to tell why one is made anew (`holm_build::solve`)
 //! <root>/builds/steps/<name>/   a step that runs, by the name of its workload: `lock`, which its build holds; `images`, that are
 //!                               there for it alone
@@ -17,7 +18,7 @@
 mod agent;
 mod stop;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
@@ -41,7 +42,7 @@ use holm_spec::workload::{ExtraHost, Isolation};
 use holm_spec::{Digest, Id, platform::Platform, signal};
 use holm_store::{BuiltLayer, Image, Store, chain};
 use holm_sys::fail_point;
-use holm_sys::file::{ensure_directory, random_bytes, remove_tree};
+use holm_sys::file::{Durability, ensure_directory, random_bytes, remove_tree, replace};
 use holm_sys::in_root;
 use holm_sys::lock::{Lock, Mode};
 use rustix::fs::{CWD, OFlags, RenameFlags, ResolveFlags, renameat_with};
@@ -77,6 +78,9 @@ pub struct StepLimits {
     pub shared_memory: Option<u64>,
 }
 
+/// Fetches an image.
+pub type Fetch<'a> = dyn Fn(&str, &Platform) -> std::result::Result<Digest, String> + Sync + 'a;
+
 /// How a build runs here.
 pub struct BuildSurroundings<'a> {
     /// Container or virtual machine.
@@ -91,8 +95,9 @@ pub struct BuildSurroundings<'a> {
     pub pull: bool,
     /// Where steps are looked for that are not here.
     pub caches: &'a [BuildCache],
-    /// Fetches an image that is not here.
-    pub fetch: &'a (dyn Fn(&str) -> std::result::Result<(), String> + Sync),
+    /// Fetches an image for a platform, and gives its id. Its name goes on to mean what it meant if that is for this host and the image
+    /// is not.
+    pub fetch: &'a Fetch<'a>,
     /// Signals that end the build, after the commands that are being executed.
     pub signals: &'a [i32],
 }
@@ -111,6 +116,12 @@ impl Engine {
 
     pub(crate) fn builds(&self) -> PathBuf {
         self.layout.root.join("builds")
+    }
+
+    /// Where it is remembered which image a name means for another platform than this host's.
+    fn foreign_image(&self, name: &str, platform: &Platform) -> PathBuf {
+        let which = format!("{platform} {name}");
+        self.builds().join("platforms").join(Digest::of(which.as_bytes()).hex())
     }
 
     fn build_steps(&self) -> PathBuf {
@@ -192,7 +203,7 @@ impl Engine {
         })?;
         std::thread::scope(|scope| {
             scope.spawn(|| stop.watch());
-            let runner = Runner { engine: self, surroundings, stop: &stop, fetched: Mutex::default() };
+            let runner = Runner { engine: self, surroundings, stop: &stop, images: Mutex::default() };
             let built = solve::build(request, &self.store, &runner, progress);
             stop.end();
             built
@@ -204,8 +215,8 @@ struct Runner<'a> {
     engine: &'a Engine,
     surroundings: &'a BuildSurroundings<'a>,
     stop: &'a Stop,
-    /// Images that were fetched though they may have been here.
-    fetched: Mutex<BTreeSet<String>>,
+    /// Images that this build uses, by their names and platforms. Who holds it fetches alone.
+    images: Mutex<BTreeMap<(String, String), Digest>>,
 }
 
 /// What a step has beside its workload, until it is over.
@@ -263,19 +274,15 @@ const LOCK: &str = "lock";
 const IMAGES: &str = "images";
 
 impl StepRunner for Runner<'_> {
-    fn image(&self, name: &str) -> std::result::Result<Image, String> {
-        let store = &self.engine.store;
-        if self.surroundings.pull && lock(&self.fetched).insert(name.to_owned()) {
-            (self.surroundings.fetch)(name)?;
+    fn image(&self, name: &str, platform: &Platform) -> std::result::Result<Image, String> {
+        let mut images = lock(&self.images);
+        let which = (name.to_owned(), platform.to_string());
+        if let Some(id) = images.get(&which) {
+            return self.engine.store.resolve(&id.to_string()).map_err(|error| chain(&Error::from(error)));
         }
-        let image = match store.resolve(name) {
-            Err(error) if error.kind() == holm_store::Kind::NotFound => {
-                (self.surroundings.fetch)(name)?;
-                store.resolve(name)
-            }
-            found => found,
-        };
-        image.map_err(|error| chain(&Error::from(error)))
+        let image = self.find_image(name, platform)?;
+        images.insert(which, image.id);
+        Ok(image)
     }
 
     fn cached(&self, key: &Digest, below: &[Digest]) -> Option<BuiltLayer> {
@@ -349,7 +356,7 @@ impl Runner<'_> {
         output: &mut dyn FnMut(&[u8]),
         aside: &mut Aside,
     ) -> Result<Ran> {
-        let image = self.unnamed_image(&step.layers, aside)?;
+        let image = self.unnamed_image(&step.layers, step.platform.as_ref(), aside)?;
         let mut request = self.request(step, &image);
         request.name = Some(aside.name.clone());
         let caches = self.caches(step, aside)?;
@@ -367,9 +374,53 @@ impl Runner<'_> {
         ran.and_then(|ran| removed.map(|()| ran))
     }
 
+    /// A command for another processor needs a machine that has it.
+    fn isolation(&self, step: &RunStep) -> Isolation {
+        match &step.platform {
+            Some(platform) if platform.architecture != Platform::host().architecture => Isolation::Vm,
+            _ => self.surroundings.isolation,
+        }
+    }
+
+    /// An image by its name, here or from elsewhere.
+    fn find_image(&self, name: &str, platform: &Platform) -> std::result::Result<Image, String> {
+        let store = &self.engine.store;
+        let told = |error: holm_store::Error| chain(&Error::from(error));
+        let memory = self.engine.foreign_image(name, platform);
+        let mut other = None;
+        if !self.surroundings.pull {
+            match store.resolve(name) {
+                Ok(image) if image.platform() == *platform => return Ok(image),
+                Ok(image) => other = Some(image.platform()),
+                Err(error) if error.kind() == holm_store::Kind::NotFound => {}
+                Err(error) => return Err(told(error)),
+            }
+            let remembered = fs::read_to_string(&memory).ok().and_then(|id| store.resolve(&id).ok());
+            if let Some(image) = remembered.filter(|image| image.platform() == *platform) {
+                return Ok(image);
+            }
+        }
+        let fetched = (self.surroundings.fetch)(name, platform).map_err(|why| match other {
+            Some(other) => format!("image `{name}` is here for {other}, not for {platform}; {why}"),
+            None => why,
+        })?;
+        if *platform != Platform::host() {
+            // That it is not remembered costs another fetch.
+            let directory = memory.parent().unwrap_or(Path::new("/"));
+            let _ = ensure_directory(directory, 0o700)
+                .and_then(|()| replace(&memory, fetched.to_string().as_bytes(), Durability::Volatile));
+        }
+        store.resolve(&fetched.to_string()).map_err(told)
+    }
+
     /// An image of layers without a name, for a workload: what that is given, the request says.
-    fn unnamed_image(&self, layers: &[BuiltLayer], aside: &mut Aside) -> Result<Digest> {
-        let Platform { os, architecture } = Platform::host();
+    fn unnamed_image(
+        &self,
+        layers: &[BuiltLayer],
+        platform: Option<&Platform>,
+        aside: &mut Aside,
+    ) -> Result<Digest> {
+        let Platform { os, architecture } = platform.cloned().unwrap_or_else(Platform::host);
         let diff_ids: Vec<String> = layers.iter().map(|layer| layer.diff_id.to_string()).collect();
         let config = json!({
             "os": os, "architecture": architecture, "config": {}, "comment": aside.name,
@@ -388,7 +439,7 @@ impl Runner<'_> {
             image: image.to_string(),
             command: step.words.clone(),
             entrypoint: Some(Vec::new()),
-            isolation: self.surroundings.isolation,
+            isolation: self.isolation(step),
             env: step.environment.iter().map(set).collect(),
             workdir: Some(step.directory.clone()).filter(|directory| !directory.is_empty()),
             user: Some(step.user.clone()).filter(|user| !user.is_empty()),
@@ -436,7 +487,7 @@ impl Runner<'_> {
             StepSource::Script(text) => add(bind(aside.script(text)?)),
             StepSource::Agent { socket, mode, owner } => {
                 let failed = |why| Error::new(Kind::Failed, why);
-                if self.surroundings.isolation == Isolation::Vm {
+                if request.isolation == Isolation::Vm {
                     return Err(failed("an agent of SSH keys cannot be reached from a machine".to_owned()));
                 }
                 let directory = self.own_directory(&aside.name)?;
@@ -448,7 +499,7 @@ impl Runner<'_> {
                 request.mounts.push(MountRequest::new(bind(copy), mount.target.clone()));
             }
             StepSource::Layers(layers, path) => {
-                let image = self.unnamed_image(layers, aside)?;
+                let image = self.unnamed_image(layers, None, aside)?;
                 let mut whole =
                     MountRequest::new(MountSource::Image(image.to_string()), mount.target.clone());
                 whole.subpath = Some(path.trim_start_matches('/').to_owned()).filter(|path| !path.is_empty());

@@ -128,6 +128,34 @@ fn an_agent_of_keys_is_there_while_a_command_runs() {
     site.call(&["--ssh", "default=/etc/passwd"]).run().refused(125, &["`/etc/passwd` is no socket"]);
 }
 
+/// What is compiled here for another processor needs no command of that.
+#[test]
+fn images_for_other_platforms() {
+    let site = Site::new(&[(
+        "Dockerfile",
+        "FROM --platform=$BUILDPLATFORM base AS make\nARG TARGETARCH\nRUN echo for $TARGETARCH > /out\n\
+         FROM arm\nCOPY --from=make /out /made/\nENV A=1\n\
+         FROM --platform=linux/s390x scratch AS other\nCOPY --from=make /out /made/\n",
+    )]);
+    let image = site.holm.call(["import", "--platform", "linux/arm64", "-", "arm"]);
+    image.stdin(holm_tests::tarball::base()).run().ok();
+    for (platform, stage, made_for, text) in [
+        ("linux/arm64", "1", "linux/arm64", "for arm64\n"),
+        ("linux/amd64", "other", "linux/s390x", "for amd64\n"),
+    ] {
+        site.build(&["--platform", platform, "--target", stage, "-t", "app"]);
+        let format = "{{.Os}}/{{.Architecture}}";
+        assert_eq!(site.holm.ok(["image", "inspect", "app", "-f", format]), made_for);
+        let out = site.holm.scratch(stage).to_string_lossy().into_owned();
+        site.build(&["--platform", platform, "--target", stage, "-o", &out]);
+        assert_eq!(std::fs::read_to_string(format!("{out}/made/out")).expect("a file"), text);
+    }
+    // The image that is here is for another platform than this stage.
+    let outcome = site.call(&["--platform", "linux/riscv64", "--target", "1"]).run();
+    let words = "image `arm` is here for linux/arm64, not for linux/riscv64; ";
+    assert!(outcome.expect_code(1).err().contains(words), "{}", outcome.err());
+}
+
 /// A Dockerfile has no right of the host that its user did not give.
 #[test]
 fn rights_are_given_by_name() {

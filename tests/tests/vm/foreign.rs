@@ -35,6 +35,11 @@ fn a_user_land_of_arm64_runs() {
     assert_eq!((outcome.out(), outcome.code()), ("aarch64\nhanded on".to_owned(), 7), "{outcome}");
     assert!(outcome.err().contains("said"), "{outcome}");
 
+    let dockerfile = "FROM arm\nRUN uname -m > /machine\nFROM scratch\nCOPY --from=0 /machine /\n";
+    let build = holm.call(["build", "--platform", "linux/arm64", "-o", "-", "-"]).stdin(dockerfile).run();
+    build.expect_code(0);
+    assert!(build.out().contains("aarch64\n"), "{build}");
+
     let words = ["run", "-d", "--init", "--name", "box"].iter().chain(&flags).copied();
     let id = holm.ok(words.chain(["arm", "sleep", "1000"]));
     assert_eq!(holm.ok(["exec", "box", "cat", "/proc/1/comm"]), "docker-init");

@@ -81,24 +81,26 @@ impl Stage<'_> {
         Ok(match used.expect("what a stage uses was planned").origin.clone() {
             Origin::Stage(number) => Files::Layers(shared.ended(number, position)?.layers.clone()),
             Origin::Scratch => Files::Layers(Vec::new()),
-            Origin::Image(name) => Files::Layers(shared.image_layers(&name, position)?),
+            Origin::Image(name) => Files::Layers(self.image_layers(&name, position)?),
             Origin::Context(name) => match shared.named(&name) {
                 Named::Files(_) => Files::Context(Some(name)),
-                Named::Image(image) => Files::Layers(shared.image_layers(image, position)?),
+                Named::Image(image) => Files::Layers(self.image_layers(image, position)?),
             },
         })
+    }
+
+    /// The layers of an image for what this stage is made for.
+    fn image_layers(&self, name: &str, position: Position) -> Result<Vec<BuiltLayer>> {
+        let shared = self.shared;
+        let image = shared.runner.image(name, &shared.platform(self.number).without_variant());
+        let state = image.and_then(|image| State::of_image(shared.store, &image, &shared.globals));
+        Ok(state.map_err(|reason| fault(position, reason))?.layers)
     }
 }
 
 impl<'a> Shared<'a> {
     fn named(&self, name: &str) -> &'a Named {
         self.request.contexts.get(name).expect("only names that were given are contexts")
-    }
-
-    fn image_layers(&self, name: &str, position: Position) -> Result<Vec<BuiltLayer>> {
-        let image = self.runner.image(name).map_err(|reason| fault(position, reason))?;
-        let state = State::of_image(self.store, &image, &self.globals);
-        Ok(state.map_err(|reason| fault(position, reason))?.layers)
     }
 
     /// What is wanted of the context, or of that of a name.
@@ -162,9 +164,9 @@ impl<'a> Shared<'a> {
     }
 
     /// A stage that begins with what a name means: an image, or files and no configuration.
-    pub(super) fn base_of_context(&self, name: &str, position: Position) -> Result<State> {
+    pub(super) fn base_of_context(&self, name: &str, number: usize, position: Position) -> Result<State> {
         if let Named::Image(image) = self.named(name) {
-            return self.base_of_image(image, position);
+            return self.base_of_image(image, number, position);
         }
         let layer = self.context_layer(Some(name), ("/", ""), position)?;
         let created = layer.created;
@@ -172,7 +174,8 @@ impl<'a> Shared<'a> {
         let what = Ingredients::Base { layers: diff_ids(&layers) };
         let history = vec![json!({ "created": created.to_string(), "created_by": format!("FROM {name}") })];
         let key = Key::new(None, &what, None).digest;
-        Ok(State { layers, history, created, key, ..State::scratch(&self.globals) })
+        let nothing = State::scratch(&self.globals, self.platform(number));
+        Ok(State { layers, history, created, key, ..nothing })
     }
 }
 

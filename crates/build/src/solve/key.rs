@@ -21,6 +21,7 @@ pub(super) enum Ingredients<'a> {
         directory: &'a str,
         network: &'a str,
         insecure: bool,
+        platform: &'a str,
         #[serde(skip_serializing_if = "<[String]>::is_empty")]
         hosts: &'a [String],
         mounts: Vec<Value>,

@@ -158,11 +158,10 @@ impl Request<'_> {
     fn assemble(&self, store: &Store, target: &State) -> std::result::Result<Digest, String> {
         let mut config = target.config.clone();
         config.labels.extend(self.labels.clone());
-        let platform = &self.given.target;
         let mut document = json!({
             "created": self.time_of(target).to_string(),
-            "architecture": platform.architecture,
-            "os": platform.os,
+            "architecture": target.platform.architecture,
+            "os": target.platform.os,
             "config": config,
             "rootfs": { "type": "layers", "diff_ids": diff_ids(&target.layers) },
             "history": target.history,

@@ -187,6 +187,7 @@ mod tests {
             network: "default",
             hosts: &[],
             insecure: false,
+            platform: "linux/amd64",
             mounts: Vec::new(),
         };
         Key::new(None, &what, None)

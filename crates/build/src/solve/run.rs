@@ -53,6 +53,7 @@ impl Stage<'_> {
             insecure: run.security == Security::Insecure,
             mounts: Vec::new(),
             secrets: Vec::new(),
+            platform: Some(state.platform.clone()),
         };
         let mut ingredients = Vec::new();
         match run.program() {
@@ -84,6 +85,7 @@ impl Stage<'_> {
             directory: &step.directory,
             network: network_name(step.network),
             insecure: step.insecure,
+            platform: &state.platform.to_string(),
             hosts: &self.shared.request.hosts,
             mounts: ingredients,
         };

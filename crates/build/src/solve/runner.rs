@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
+use holm_spec::platform::Platform;
 use holm_spec::{Digest, Timestamp};
 use holm_store::{BuiltLayer, Image};
 
@@ -12,11 +13,11 @@ use crate::remote::Repository;
 
 /// Runs steps, several at a time, and gets images. An error is a text for people, with its cause at the end.
 pub trait StepRunner: Sync {
-    /// An image by its name, fetched if it is not here.
+    /// An image by its name for a platform, fetched if it is not here; the same one for the whole of a build.
     ///
     /// # Errors
     /// There is none, or it cannot be had.
-    fn image(&self, name: &str) -> Result<Image, String>;
+    fn image(&self, name: &str, platform: &Platform) -> Result<Image, String>;
 
     /// The layer of a step, above these, from wherever else steps are kept; now it is in the store. What goes wrong with that
     /// is no reason not to build.
@@ -112,6 +113,8 @@ pub struct RunStep {
     pub insecure: bool,
     /// What it sees besides.
     pub mounts: Vec<StepMount>,
+    /// What the command is made for; this host if absent.
+    pub platform: Option<Platform>,
     /// Variables that are written down nowhere.
     pub secrets: Vec<(String, Secret)>,
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use holm_spec::Digest;
-use holm_store::{BuiltLayer, Image, Store};
+use holm_store::{BuiltLayer, Store};
 
 use super::context::Opened;
 use super::reasons::Reasons;
@@ -18,6 +18,7 @@ use super::stage::Stage;
 use super::state::State;
 use super::{Ended, Progress, Request, StepRunner, fault};
 use crate::error::{Fault, Result};
+use crate::platform::Platform;
 use crate::source::Position;
 use crate::stages::{Origin, Plan};
 use crate::variables::Globals;
@@ -104,8 +105,8 @@ impl<'a> Shared<'a> {
         while let Some(number) = self.next_base() {
             let position = self.request.dockerfile.stages[number].base.position;
             let mut state = match &self.plan.stages[number].base {
-                Origin::Image(name) => self.base_of_image(name, position)?,
-                Origin::Context(name) => self.base_of_context(name, position)?,
+                Origin::Image(name) => self.base_of_image(name, number, position)?,
+                Origin::Context(name) => self.base_of_context(name, number, position)?,
                 Origin::Scratch | Origin::Stage(_) => unreachable!("they are no bases from elsewhere"),
             };
             // It is done now, and the configuration says it no more.
@@ -127,20 +128,20 @@ impl<'a> Shared<'a> {
         (0..self.plan.stages.len()).find(is_wanted)
     }
 
-    pub fn base_of_image(&self, name: &str, position: Position) -> Result<State> {
-        let image = self.image(name, position)?;
-        State::of_image(self.store, &image, &self.globals).map_err(|reason| fault(position, reason))
+    /// What a stage is made for, if what it begins with does not say.
+    pub fn platform(&self, number: usize) -> &Platform {
+        self.plan.stages[number].platform.as_ref().unwrap_or(&self.request.given.target)
     }
 
-    fn image(&self, name: &str, position: Position) -> Result<Image> {
+    /// The image that a stage begins with.
+    pub fn base_of_image(&self, name: &str, number: usize, position: Position) -> Result<State> {
         let started = Instant::now();
         let step = self.progress.begin(&format!("[from] {name}"));
-        let image = self.runner.image(name);
+        let image = self.runner.image(name, &self.platform(number).without_variant());
         let ended = if image.is_ok() { Ended::Cached } else { Ended::Failed };
         self.progress.ended(step, ended, started.elapsed());
-        let image = image.map_err(|reason| fault(position, reason))?;
-        check_platform(&image).map_err(|reason| fault(position, reason))?;
-        Ok(image)
+        let state = image.and_then(|image| State::of_image(self.store, &image, &self.globals));
+        state.map_err(|reason| fault(position, reason))
     }
 
     /// Builds all stages that are needed; the target as it is then.
@@ -168,7 +169,7 @@ impl<'a> Shared<'a> {
     /// What a stage begins with, as soon as it is there.
     pub fn base(&self, number: usize, position: Position) -> Result<State> {
         match &self.plan.stages[number].base {
-            Origin::Scratch => Ok(State::scratch(&self.globals)),
+            Origin::Scratch => Ok(State::scratch(&self.globals, self.platform(number))),
             Origin::Stage(base) => Ok(self.ended(*base, position)?.as_base()),
             Origin::Image(_) | Origin::Context(_) => Ok(self.bases[&number].clone()),
         }
@@ -307,15 +308,4 @@ impl<T> Watched<T> {
 /// What is behind a lock is whole between any two statements here, also if somebody panicked.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn check_platform(image: &Image) -> std::result::Result<(), String> {
-    let (made_for, host) = (image.platform(), holm_spec::platform::Platform::host());
-    if (&made_for.os, &made_for.architecture) == (&host.os, &host.architecture) {
-        return Ok(());
-    }
-    Err(format!(
-        "the image is made for {}/{}, and this is {}/{}",
-        made_for.os, made_for.architecture, host.os, host.architecture
-    ))
 }

@@ -14,7 +14,6 @@ use super::{Ended, fault};
 use crate::dockerfile::{Command, Instruction, Network};
 use crate::error::Result;
 use crate::expanded::Expander;
-use crate::platform::Platform;
 
 /// A stage that is being built.
 pub(super) struct Stage<'a> {
@@ -36,11 +35,6 @@ impl<'a> Stage<'a> {
     pub fn build(&mut self) -> Result<State> {
         let stage = &self.shared.request.dockerfile.stages[self.number];
         let planned = &self.shared.plan.stages[self.number];
-        if let Some(platform) = planned.platform.as_ref().filter(|it| **it != Platform::host()) {
-            let message =
-                format!("`FROM --platform={platform}`: building for another machine is not there yet");
-            return Err(fault(stage.span.start, message));
-        }
         let mut state = self.shared.base(self.number, stage.base.position)?;
         state.config.ensure_path();
         let path = state.config.variables().find(|(name, _)| name == "PATH");

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use holm_spec::platform::Platform;
 use holm_spec::{Digest, Timestamp};
 use holm_store::{BuiltLayer, Image, Store, chain};
 use serde_json::{Value, json};
@@ -11,6 +12,7 @@ use super::config::{BaseDocument, ImageConfig};
 use super::key::{Ingredients, Key};
 use crate::dockerfile::{Command, CommandLine, port};
 use crate::error::{Kind, Result};
+use crate::platform;
 use crate::variables::{Globals, Variables};
 
 /// A stage as far as it is built.
@@ -25,6 +27,8 @@ pub(super) struct State {
     pub author: Option<String>,
     /// `CMD` was said in this stage: an `ENTRYPOINT` behind it leaves it alone.
     pub has_command: bool,
+    /// What its commands are made for.
+    pub platform: Platform,
     /// The variant of the processor, as the base has it.
     pub variant: Option<String>,
     /// The key of the last step that made a layer, or of the base.
@@ -37,7 +41,7 @@ pub(super) struct State {
 
 impl State {
     /// Nothing: `FROM scratch`.
-    pub fn scratch(globals: &Arc<Globals>) -> Self {
+    pub fn scratch(globals: &Arc<Globals>, platform: &platform::Platform) -> Self {
         Self {
             layers: Vec::new(),
             config: ImageConfig::default(),
@@ -46,7 +50,8 @@ impl State {
             arguments: BTreeMap::new(),
             author: None,
             has_command: false,
-            variant: None,
+            platform: platform.without_variant(),
+            variant: Some(platform.variant.clone()).filter(|variant| !variant.is_empty()),
             key: Key::new(None, &Ingredients::Base { layers: Vec::new() }, None).digest,
             keys: Vec::new(),
             created: Timestamp::NEVER,
@@ -81,6 +86,7 @@ impl State {
             arguments: BTreeMap::new(),
             author: document.author,
             has_command: false,
+            platform: image.platform(),
             variant: document.variant,
             key: Key::new(None, &Ingredients::Base { layers: image.diff_ids.clone() }, None).digest,
             keys: Vec::new(),

@@ -137,9 +137,6 @@ pub fn run(args: Args, context: &Context) -> Result<u8, CommandError> {
         None => {
             let given = given(&args)?;
             named::names(&args.build_context)?;
-            if given.build != given.target {
-                return Err(CommandError::unsupported("--platform of another machine", "building images"));
-            }
             let input = Input::read(&args, context)?;
             make::run(&args, input, given, context)
         }

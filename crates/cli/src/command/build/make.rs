@@ -11,8 +11,9 @@ use holm_build::variables::Given;
 use holm_engine::registry::Connections;
 use holm_engine::{BuildSurroundings, Engine, NetworkChoice};
 use holm_spec::event::EventKind;
+use holm_spec::platform::Platform;
 use holm_spec::workload::ExtraHost;
-use holm_spec::{Reference, signal};
+use holm_spec::{Digest, Reference, signal};
 
 use super::caches::Caches;
 use super::deliver::Delivery;
@@ -69,7 +70,9 @@ pub(super) fn run(args: &Args, input: Input, given: Given, context: &Context) ->
         scans: engine.build_scans(),
         reasons: engine.build_reasons(place.as_deref().unwrap_or(Path::new(&args.path)), &input.name),
     };
-    let fetch = |name: &str| fetch(name, &engine, args.quiet).map_err(|error| told_in_one(&error));
+    let fetch = |name: &str, platform: &Platform| {
+        fetch(name, platform, &engine, args.quiet).map_err(|error| told_in_one(&error))
+    };
     let found = caches.open(&connections, context);
     let surroundings = BuildSurroundings {
         isolation,
@@ -236,13 +239,21 @@ fn allowed(texts: &[String]) -> Result<Vec<Allowed>, CommandError> {
     texts.iter().flat_map(|text| text.split(',')).map(one).collect()
 }
 
-fn fetch(name: &str, engine: &Engine, quiet: bool) -> Result<(), CommandError> {
+/// Fetches an image, and gives its id. What the name means on this host does not change by one that is made for another.
+fn fetch(name: &str, platform: &Platform, engine: &Engine, quiet: bool) -> Result<Digest, CommandError> {
     let connections = Connections::read()?;
     let reference = image::reference(&connections.expand(name))?;
     let manner = if quiet { Manner::Quiet } else { Manner::Talk };
-    Pull { store: engine.images(), connections: &connections, platform: None, manner }.one(&reference)?;
+    let store = engine.images();
+    let foreign = Some(platform).filter(|platform| **platform != Platform::host());
+    let before = foreign.and_then(|_| store.resolve(&reference.to_string()).ok());
+    Pull { store, connections: &connections, platform: foreign, manner }.one(&reference)?;
     engine.tell_of(EventKind::Image, "pull", reference.familiar(), [("name", reference.familiar())]);
-    Ok(())
+    let id = store.resolve(&reference.to_string())?.id;
+    if let Some(before) = before.filter(|_| reference.digest().is_none()) {
+        store.tag(&before.id.to_string(), &reference)?;
+    }
+    Ok(id)
 }
 
 fn told_in_one(error: &CommandError) -> String {
