@@ -34,6 +34,8 @@ pub struct Planned {
     pub platform: Option<Platform>,
     /// What `ONBUILD` of its base stage says, in front of its own instructions. Those of a base image come from there.
     pub triggers: Vec<Instruction>,
+    /// A context of its own name stands for the whole of it: it has no instructions.
+    pub replaced: bool,
     /// What its instructions take files from, besides the context.
     pub uses: Vec<Use>,
 }
@@ -230,7 +232,9 @@ fn planned(
         None => names.base(&stage.base, &base_name, number)?,
     };
     let platform = stage.platform.as_ref().map(|word| platform(globals, word)).transpose()?;
-    let mut planned = Planned { base, base_name, platform, triggers: Vec::new(), uses: Vec::new() };
+    let (triggers_of_base, uses) = (Vec::new(), Vec::new());
+    let mut planned =
+        Planned { base, base_name, platform, triggers: triggers_of_base, replaced: is_replaced, uses };
     if !is_replaced {
         if let Origin::Stage(base) = planned.base {
             planned.triggers = triggers(dockerfile, base, stage)?;

@@ -1,7 +1,7 @@
 //! Where a command writes an archive: standard output, or a file that appears when it is complete.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -62,8 +62,10 @@ pub fn replace(path: &Path, content: &[u8]) -> Result<(), CommandError> {
     if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
         return fs::write(path, content).map_err(failed);
     }
+    // Never through a link that somebody else has put there.
     let draft = draft_of(path);
-    let replaced = fs::write(&draft, content).and_then(|()| fs::rename(&draft, path));
+    let mut file = File::options().write(true).create_new(true).open(&draft).map_err(failed)?;
+    let replaced = file.write_all(content).and_then(|()| fs::rename(&draft, path));
     replaced.inspect_err(|_| drop(fs::remove_file(&draft))).map_err(failed)
 }
 

@@ -21,7 +21,7 @@ use crate::detach_keys::DetachKeys;
 use crate::printer::write_all;
 use crate::terminal::{self, RawMode};
 
-const HUP: i32 = 1;
+pub(crate) const HUP: i32 = 1;
 const INT: i32 = 2;
 const QUIT: i32 = 3;
 const TERM: i32 = 15;

@@ -197,16 +197,18 @@ impl Engine {
     ) -> std::result::Result<Built, holm_build::Error> {
         // Without it a step may go before its image has a name; then the build fails, and nothing else does.
         let _building = self.store.building();
-        let stop = Stop::begin(surroundings.signals).map_err(|error| {
+        let failed = |why: String| {
             let position = request.dockerfile.stages[0].span.start;
-            request.dockerfile.error(Fault::new(holm_build::Kind::Step, position, error))
-        })?;
+            request.dockerfile.error(Fault::new(holm_build::Kind::Step, position, why))
+        };
+        let stop = Stop::begin(surroundings.signals).map_err(failed)?;
         std::thread::scope(|scope| {
             scope.spawn(|| stop.watch());
+            let _end = stop.end_at_drop();
             let runner = Runner { engine: self, surroundings, stop: &stop, images: Mutex::default() };
             let built = solve::build(request, &self.store, &runner, progress);
-            stop.end();
-            built
+            // Nothing is done with what came out after all.
+            built.and_then(|built| stop.interruption().map_or(Ok(built), |why| Err(failed(why))))
         })
     }
 }
@@ -334,7 +336,7 @@ impl StepRunner for Runner<'_> {
         output: &mut dyn FnMut(&[u8]),
     ) -> std::result::Result<Ran, String> {
         if step.layers.is_empty() {
-            return Err("there are no files yet that a command could be one of".to_owned());
+            return Err("the stage has no files yet, so there is no command that could run".to_owned());
         }
         let _running = self.stop.running()?;
         let mut aside = Aside::begin(self.engine).map_err(|error| chain(&error))?;
@@ -688,10 +690,20 @@ impl Runner<'_> {
     }
 }
 
+/// Most bytes of a secret that is a variable: it goes to the keeper in one packet with what else that hears.
+const VARIABLE_LIMIT: usize = 32 << 10;
+
 /// A secret as a variable.
 fn variable((name, secret): &(String, Secret)) -> Result<String> {
     let content = secret.read();
     let content = content.map_err(|error| Error::io(format!("hand on a secret, {secret:?}"), error))?;
+    if content.len() > VARIABLE_LIMIT {
+        let text = format!(
+            "a secret, {secret:?}, has more than {} KiB, which `{name}` may have",
+            VARIABLE_LIMIT >> 10
+        );
+        return Err(Error::new(Kind::Failed, text));
+    }
     match String::from_utf8(content) {
         Ok(text) if !text.contains('\0') => Ok(format!("{name}={text}")),
         _ => Err(Error::new(Kind::Failed, format!("a secret, {secret:?}, is no text, as `{name}` must be"))),

@@ -33,6 +33,8 @@ use crate::store::{Exclusive, Store};
 const VERSION: u32 = 1;
 /// Held by whoever builds, so that no step goes that it has found.
 const BUILDS: &str = "builds";
+/// The lock of whoever replaces records.
+const RECORDS: &str = "steps";
 
 /// A layer of an image that is being built.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -206,6 +208,8 @@ impl Store {
         below: &[Digest],
         created: Timestamp,
     ) -> Result<BuiltLayer> {
+        // Who replaces a record knows the one that is there.
+        let _replacing = Lock::acquire(&self.paths().locks().join(RECORDS), Mode::Exclusive)?;
         self.keep_replaced(key, &layer.diff_id)?;
         let record = StepRecord {
             version: VERSION,

@@ -77,6 +77,16 @@ fn bit(signal: i32) -> u64 {
     u32::try_from(signal - 1).ok().and_then(|shift| 1_u64.checked_shl(shift)).unwrap_or(0)
 }
 
+/// Whether this process ignores a signal, as nohup(1) and shells in the background have it. One that is held back would be kept.
+pub fn is_ignored(signal: i32) -> bool {
+    // SAFETY: all zeros are a valid action, and the kernel writes one into it.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &raw mut action) == 0
+            && action.sa_sigaction == libc::SIG_IGN
+    }
+}
+
 /// Ends this process as `signal` ends one that does nothing about it; with exit code 128 + `signal` if that ends none.
 pub fn end_by(signal: i32) -> ! {
     // SAFETY: the default action is a valid one, and no memory is handed over.

@@ -80,6 +80,22 @@ fn a_cache_begins_with_files() {
     assert_eq!(site.sh("app", "cat /first; echo; cat /second"), "seed\n\nseed\nmore");
 }
 
+/// Other files, another cache: also where it has the same name.
+#[test]
+fn a_cache_that_begins_with_other_files_is_another() {
+    let build = |text: &str, site: &Site| {
+        let dockerfile = format!(
+            "FROM base AS seed\nRUN mkdir /s && echo {text} > /s/f\nFROM base\n\
+             RUN --mount=type=cache,target=/c,id=one,from=seed,source=/s cat /c/f > /seen\n"
+        );
+        site.write(&[("Dockerfile", &dockerfile)]);
+        site.build(&["-t", "app"]);
+        site.sh("app", "cat /seen")
+    };
+    let site = Site::new(&[]);
+    assert_eq!(["one", "two", "one"].map(|text| build(text, &site)), ["one", "two", "one"]);
+}
+
 #[test]
 fn scripts_with_an_interpreter_of_their_own() {
     let site = Site::new(&[(

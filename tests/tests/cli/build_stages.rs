@@ -147,3 +147,24 @@ fn progress_for_programs_and_for_terminals() {
     let words = "`loud` is none of auto, plain, tty, rawjson, quiet, none";
     site.call(&["--progress", "loud"]).run().refused(125, &[words]);
 }
+
+/// What the caller puts in a stage's place has none of its instructions, however the stage is reached.
+#[test]
+fn a_stage_that_is_replaced_does_nothing() {
+    let site = Site::new(&[(
+        "Dockerfile",
+        "FROM base AS a\nRUN echo a > /a\nFROM base AS b\nCOPY --from=a /a /a\nRUN exit 3\n\
+         FROM base\nCOPY --from=1 /of-context /\n",
+    )]);
+    let other = site.holm.scratch("other");
+    std::fs::create_dir_all(&other).expect("a directory");
+    std::fs::write(other.join("of-context"), "text\n").expect("a file");
+    let context = format!("b={}", other.display());
+    site.build(&["--build-context", &context, "-t", "app"]);
+    assert_eq!(site.sh("app", "cat /of-context; [ -e /a ] || echo none"), "text\nnone");
+    let out = site.holm.scratch("out");
+    site.build(&["--build-context", &context, "--target", "b", "-o", &out.to_string_lossy()]);
+    let files: Vec<_> =
+        std::fs::read_dir(out).expect("a directory").flatten().map(|file| file.file_name()).collect();
+    assert_eq!(files, ["of-context"]);
+}

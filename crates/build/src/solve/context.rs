@@ -4,10 +4,12 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use holm_spec::Digest;
 use holm_store::{BuiltLayer, chain};
 use rustix::fs::{Mode, OFlags};
 use serde_json::json;
 
+use super::fault;
 use super::key::{Ingredients, Key, described};
 use super::scan::{self, Scan};
 use super::schedule::{Shared, lock};
@@ -15,7 +17,6 @@ use super::stage::Stage;
 use super::state::State;
 use super::transfer::Transfer;
 use super::tree::{Source, Tree, Wanted};
-use super::{diff_ids, fault};
 use crate::dockerfile::Word;
 use crate::error::Result;
 use crate::ignore::Ignore;
@@ -132,13 +133,13 @@ impl<'a> Shared<'a> {
     }
 
     /// A path of a context as a layer of its own, in which it is called `called`: what a command sees is what was looked at,
-    /// whatever becomes of the context meanwhile.
+    /// whatever becomes of the context meanwhile. With its key, in which times of files do not count.
     pub(super) fn context_layer(
         &self,
         name: Option<&str>,
         (path, called): (&str, &str),
         position: Position,
-    ) -> Result<BuiltLayer> {
+    ) -> Result<(BuiltLayer, Digest)> {
         let exclude = Ignore::default();
         let wanted = Wanted { sources: &[path], parents: false, exclude: &exclude };
         let sources = self.of_context(name, &wanted, position)?;
@@ -157,10 +158,11 @@ impl<'a> Shared<'a> {
         let key = Key::new(None, &what, self.latest()).digest;
         let failed = |reason| fault(position, reason);
         if let Some(layer) = self.store.step(&key, &[]).map_err(|error| failed(chain(&error)))? {
-            return Ok(layer);
+            return Ok((layer, key));
         }
         let about = Transfer { sources, ..self.transfer_to(destination) };
-        self.pack(&key, &[], self.request.no_cache, &mut |output| about.write(None, output)).map_err(failed)
+        let layer = self.pack(&key, &[], self.request.no_cache, &mut |output| about.write(None, output));
+        layer.map(|layer| (layer, key)).map_err(failed)
     }
 
     /// A stage that begins with what a name means: an image, or files and no configuration.
@@ -168,10 +170,10 @@ impl<'a> Shared<'a> {
         if let Named::Image(image) = self.named(name) {
             return self.base_of_image(image, number, position);
         }
-        let layer = self.context_layer(Some(name), ("/", ""), position)?;
+        let (layer, key) = self.context_layer(Some(name), ("/", ""), position)?;
         let created = layer.created;
         let layers = vec![layer];
-        let what = Ingredients::Base { layers: diff_ids(&layers) };
+        let what = Ingredients::Base { layers: vec![key] };
         let history = vec![json!({ "created": created.to_string(), "created_by": format!("FROM {name}") })];
         let key = Key::new(None, &what, None).digest;
         let nothing = State::scratch(&self.globals, self.platform(number));

@@ -132,14 +132,20 @@ impl Stage<'_> {
             MountKind::Cache => {
                 let target = target.ok_or_else(wanted)?;
                 let content = from.map(|from| self.mounted(mount, Some(from), position)).transpose()?;
+                // Caches that begin with other files are others.
+                let mut id = mount.id.clone().unwrap_or_else(|| target.clone());
+                if let Some((_, identity)) = &content {
+                    id.push_str(&format!("\0{identity}"));
+                }
+                let ingredient = json!([shown, content.as_ref().map(|(_, identity)| identity)]);
                 let source = MountSource::Cache {
-                    id: mount.id.clone().unwrap_or_else(|| target.clone()),
+                    id,
                     sharing: mount.sharing.unwrap_or_default(),
                     mode: mount.mode.unwrap_or(0o755),
                     owner,
-                    content,
+                    content: content.map(|(files, _)| files),
                 };
-                (one(target, source), shown.into())
+                (one(target, source), ingredient)
             }
             MountKind::Bind => self.bind((mount, from), target.ok_or_else(wanted)?, position)?,
             MountKind::Ssh => (self.agent(mount, target, owner, position)?, shown.into()),
@@ -193,20 +199,23 @@ impl Stage<'_> {
         Ok(Some(StepMount { target, source, read_only: false }))
     }
 
-    /// Where a mount finds its files: a path in layers.
+    /// Where a mount finds its files: a path in layers; and what of it makes a difference.
     fn mounted(
         &mut self,
         mount: &Mount,
         from: Option<&Word>,
         position: Position,
-    ) -> Result<(Vec<BuiltLayer>, String)> {
+    ) -> Result<((Vec<BuiltLayer>, String), Value)> {
         let path = path::source(mount.source.as_deref().unwrap_or("/"));
         Ok(match self.files_from(from, position)? {
             Files::Context(name) => {
-                let layer = self.shared.context_layer(name.as_deref(), (&path, CONTEXT), position)?;
-                (vec![layer], CONTEXT.to_owned())
+                let (layer, key) = self.shared.context_layer(name.as_deref(), (&path, CONTEXT), position)?;
+                ((vec![layer], CONTEXT.to_owned()), json!(key))
             }
-            Files::Layers(layers) => (layers, path),
+            Files::Layers(layers) => {
+                let identity = json!([diff_ids(&layers), path]);
+                ((layers, path), identity)
+            }
         })
     }
 
@@ -216,9 +225,9 @@ impl Stage<'_> {
         target: String,
         position: Position,
     ) -> Result<(Option<StepMount>, Value)> {
-        let (layers, path) = self.mounted(mount, from, position)?;
+        let ((layers, path), identity) = self.mounted(mount, from, position)?;
         let read_only = mount.read_only;
-        let identity = json!([target, diff_ids(&layers), path, read_only]);
+        let identity = json!([target, identity, read_only]);
         Ok((Some(StepMount { target, source: MountSource::Layers(layers, path), read_only }), identity))
     }
 }

@@ -149,7 +149,12 @@ impl<'a> Shared<'a> {
         let target = self.plan.target;
         std::thread::scope(|scope| {
             for number in (0..target).filter(|number| self.plan.needed[*number]) {
-                scope.spawn(move || self.stage(number));
+                let begun = std::thread::Builder::new().spawn_scoped(scope, move || self.stage(number));
+                if let Err(error) = begun {
+                    let position = self.request.dockerfile.stages[number].span.start;
+                    let fault = fault(position, format!("begin the stage: {error}"));
+                    self.stages.change(|stages| _ = stages.fault.get_or_insert(fault));
+                }
             }
             self.stage(target);
         });

@@ -41,7 +41,8 @@ impl<'a> Stage<'a> {
         path.iter().for_each(|(name, value)| state.variables.set(name, value));
         let number = self.number;
         let name = stage.name.as_ref().map_or_else(|| format!("stage-{number}"), |name| name.name.clone());
-        let all: Vec<&Instruction> = planned.triggers.iter().chain(&stage.instructions).collect();
+        let own = if planned.replaced { [].as_slice() } else { &stage.instructions };
+        let all: Vec<&Instruction> = planned.triggers.iter().chain(own).collect();
         let total = all.len();
         for (index, instruction) in all.into_iter().enumerate() {
             let title = format!("[{name} {}/{total}] {}", index + 1, instruction.original);

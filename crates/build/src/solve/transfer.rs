@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use holm_files::{Xattr, xattrs};
 use holm_store::compression;
@@ -411,7 +412,9 @@ impl<'a, 'o> Layer<'a, 'o> {
         if !is_archive(open(source, file)?) {
             return Ok(false);
         }
-        let input = decoded(open(source, file)?).map_err(|error| failed(&error))?;
+        let raw = Hashed::new(open(source, file)?);
+        let mut rest = raw.clone();
+        let input = decoded(raw).map_err(|error| failed(&error))?;
         let mut reader = Reader::new(input, HEADER_LIMIT);
         self.directories(destination)?;
         while let Some(mut header) = reader.next().map_err(|error| failed(&error))? {
@@ -428,7 +431,12 @@ impl<'a, 'o> Layer<'a, 'o> {
             }
             self.unpack_entry(header, &mut reader).map_err(|error| failed(&error))?;
         }
-        Ok(true)
+        std::io::copy(&mut rest, &mut std::io::sink()).map_err(|error| failed(&error))?;
+        // What was unpacked is what its key says.
+        match file.digest.is_none_or(|digest| digest == rest.digest()) {
+            true => Ok(true),
+            false => Err(failed(&"it changed while it was read")),
+        }
     }
 
     fn unpack_entry(&mut self, mut header: Header, reader: &mut Reader<impl Read>) -> Result<(), Reason> {
@@ -515,10 +523,33 @@ fn inside(path: &[u8]) -> Option<Vec<u8>> {
     (!parts.contains(&b"..".as_slice())).then(|| parts.join(&b'/'))
 }
 
-fn decoded(file: File) -> Result<Box<dyn Read>, String> {
+fn decoded(file: impl Read + Send + 'static) -> Result<Box<dyn Read>, String> {
     let (form, input) = compression::detect(file).map_err(|error| error.to_string())?;
     let decoder = compression::Decoder::new(form, input).map_err(|error| error.to_string())?;
     Ok(Box::new(decoder))
+}
+
+/// A file and the digest of all that was read of it, by whichever of the clones.
+#[derive(Clone)]
+struct Hashed(Arc<Mutex<(File, Sha256)>>);
+
+impl Hashed {
+    fn new(file: File) -> Self {
+        Self(Arc::new(Mutex::new((file, Sha256::new()))))
+    }
+
+    fn digest(&self) -> [u8; 32] {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).1.clone().finalize().into()
+    }
+}
+
+impl Read for Hashed {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = inner.0.read(buffer)?;
+        inner.1.update(&buffer[..count]);
+        Ok(count)
+    }
 }
 
 /// Whether a file begins as a tar archive does, compressed or not.

@@ -2,19 +2,22 @@
 //!
 //! ```text
 //! goes on --stop--> stopped: no step begins, those that are executed end
-//! signal: stop; when no step is executed any more, and the build has had a moment to say so, the process ends as by that signal
+//! signal: stop; when no step is executed any more, and the build has had a moment to say so, the process ends as by that signal;
+//!         at once by the next one
 //! ```
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use holm_sys::process::read_signal;
-use holm_sys::signals::{Held, descriptor, end_by};
+use holm_sys::signals::{Held, descriptor, end_by, is_ignored};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 /// How long a build has to say that it was interrupted.
 const MOMENT: Duration = Duration::from_secs(1);
+/// How often it is asked whether steps that are to end have ended.
+const TICK: Duration = Duration::from_millis(20);
 const INTERRUPTED: &str = "the build was interrupted";
 
 pub(super) struct Stop {
@@ -27,7 +30,6 @@ pub(super) struct Stop {
     /// Can be read once the build is over.
     over: OwnedFd,
     state: Mutex<State>,
-    changed: Condvar,
 }
 
 #[derive(Default)]
@@ -44,17 +46,17 @@ struct State {
 pub(super) struct Running<'a>(&'a Stop);
 
 impl Stop {
-    /// Holds signals back, to hear of them first.
+    /// Holds signals back, to hear of them first; none that is ignored anyway.
     pub fn begin(signals: &[i32]) -> Result<Self, String> {
+        let signals: Vec<i32> = signals.iter().copied().filter(|signal| !is_ignored(*signal)).collect();
         let failed = |errno| format!("hold signals back: {}", std::io::Error::from(errno));
         let event = || eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(failed);
         Ok(Self {
-            _held: Held::begin(signals).map_err(failed)?,
-            signals: descriptor(signals).map_err(failed)?,
+            _held: Held::begin(&signals).map_err(failed)?,
+            signals: descriptor(&signals).map_err(failed)?,
             stopped: event()?,
             over: event()?,
             state: Mutex::default(),
-            changed: Condvar::new(),
         })
     }
 
@@ -63,8 +65,7 @@ impl Stop {
         loop {
             wait(&[self.signals.as_fd(), self.over.as_fd()], None);
             if let Some(signal) = read_signal(self.signals.as_fd()) {
-                self.stop(INTERRUPTED);
-                self.end_as_by(signal);
+                return self.end_as_by(signal);
             }
             if self.lock().over {
                 return;
@@ -72,25 +73,39 @@ impl Stop {
         }
     }
 
-    /// Ends the process unless the build ends by itself because its steps did.
+    /// Ends the process unless the build ends by itself because its steps did; at once if another signal comes.
     fn end_as_by(&self, signal: i32) {
-        let was_running = self.lock().running > 0;
-        let state = self.changed.wait_while(self.lock(), |state| state.running > 0);
-        drop(state);
-        if was_running {
-            let moment = self.changed.wait_timeout_while(self.lock(), MOMENT, |state| !state.over);
-            if moment.is_ok_and(|(state, _)| state.over) {
+        let begun = self.lock().running > 0;
+        self.stop(INTERRUPTED);
+        let mut idle_since = (!begun).then(Instant::now);
+        loop {
+            wait(&[self.signals.as_fd(), self.over.as_fd()], Some(TICK));
+            let state = self.lock();
+            if state.over {
                 return;
             }
+            let running = state.running > 0;
+            drop(state);
+            if !running {
+                idle_since.get_or_insert_with(Instant::now);
+            }
+            let had_a_moment = idle_since.is_some_and(|since| !begun || since.elapsed() > MOMENT);
+            if let Some(signal) =
+                read_signal(self.signals.as_fd()).or((!running && had_a_moment).then_some(signal))
+            {
+                end_by(signal);
+            }
         }
-        end_by(signal);
     }
 
-    /// The build is over.
-    pub fn end(&self) {
-        self.lock().over = true;
-        self.changed.notify_all();
-        let _ = rustix::io::write(&self.over, &1_u64.to_ne_bytes());
+    /// The build is over when what is returned is dropped, also if that is by a panic.
+    pub fn end_at_drop(&self) -> impl Drop + '_ {
+        Over(self)
+    }
+
+    /// Why nothing is to be done with what came out, if a signal came.
+    pub fn interruption(&self) -> Option<String> {
+        self.lock().why.filter(|why| *why == INTERRUPTED).map(str::to_owned)
     }
 
     /// Ends all steps that are executed; the first who says why is heard.
@@ -132,10 +147,18 @@ impl Stop {
     }
 }
 
+struct Over<'a>(&'a Stop);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.lock().over = true;
+        let _ = rustix::io::write(&self.0.over, &1_u64.to_ne_bytes());
+    }
+}
+
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.0.lock().running -= 1;
-        self.0.changed.notify_all();
     }
 }
 

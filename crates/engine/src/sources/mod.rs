@@ -30,6 +30,8 @@ use crate::{Engine, Error, Result};
 pub use archive::Arrived;
 pub use download::Download;
 
+/// What of builds a prune removes.
+const PRUNED: [&str; 6] = ["downloads", "git", "caches", "scans", "reasons", "platforms"];
 const LOCK: &str = "lock";
 const FILES: &str = "files";
 
@@ -104,13 +106,13 @@ impl Engine {
         self.builds().join("contexts")
     }
 
-    /// Removes downloads and repositories that were fetched before `time`, none while anybody builds; how many bytes on the disk
+    /// Removes what builds keep for the next ones and was not touched since `time`: downloads, repositories, caches, memories; none while anybody builds; how many bytes on the disk
     /// that were.
     pub(crate) fn prune_downloads(&self, time: Timestamp) -> Result<u64> {
         let Some(_alone) = self.store.nobody_builds() else { return Ok(0) };
         let before = SystemTime::UNIX_EPOCH + Duration::from_nanos(u64::try_from(time.nanos()).unwrap_or(0));
         let mut bytes = 0;
-        let all = ["downloads", "git"].map(|name| fs::read_dir(self.builds().join(name)));
+        let all = PRUNED.map(|name| fs::read_dir(self.builds().join(name)));
         for path in all.into_iter().flatten().flatten().flatten().map(|entry| entry.path()) {
             let failed = |error| Error::io(format!("remove `{}`", path.display()), error);
             let fetched = path.symlink_metadata().and_then(|about| about.modified()).map_err(failed)?;

@@ -82,11 +82,11 @@ pub(super) fn run(args: &Args, input: Input, given: Given, context: &Context) ->
         pull: args.steps.pulls(),
         caches: &found,
         fetch: &fetch,
-        signals: &[signal::TERM, signal::INT],
+        signals: &[signal::TERM, signal::INT, crate::session::HUP],
     };
     let shown = Shown::new(shape, args.explain);
     // Nobody prunes layers that have yet to arrive somewhere.
-    let _building = engine.images().building();
+    let building = engine.images().building()?;
     let built = engine.build(&request, &surroundings, &shown)?;
     for name in &request.names {
         let id = built.id.map(|id| id.to_string()).unwrap_or_default();
@@ -101,6 +101,7 @@ pub(super) fn run(args: &Args, input: Input, given: Given, context: &Context) ->
         if args.quiet && !outputs.take_stdout() {
             context.printer.line(id)?;
         }
+        drop(building);
         context.keep_to_size(&engine, &id);
     }
     Ok(0)
@@ -257,5 +258,9 @@ fn fetch(name: &str, platform: &Platform, engine: &Engine, quiet: bool) -> Resul
 }
 
 fn told_in_one(error: &CommandError) -> String {
-    error.message().unwrap_or("it could not be fetched").to_owned()
+    let message = error.message().unwrap_or("it could not be fetched");
+    match error.hints() {
+        [] => message.to_owned(),
+        hints => format!("{message} ({})", hints.join("; ")),
+    }
 }

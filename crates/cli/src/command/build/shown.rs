@@ -160,7 +160,8 @@ impl Shown {
             Manner::Silent => {}
         }
         if how == Ended::Failed && matches!(self.manner, Manner::Tree | Manner::Silent) {
-            self.above(String::from_utf8_lossy(&step.last).trim_end());
+            let last = String::from_utf8_lossy(&step.last);
+            last.trim_end().lines().for_each(|line| self.above(&printable(line)));
         }
     }
 }
@@ -185,7 +186,7 @@ impl Progress for Shown {
             self.event(step, json!({ "why": reasons }));
         } else if self.explains {
             let title = self.steps()[step - 1].title.clone();
-            for reason in reasons {
+            for reason in reasons.iter().map(|reason| printable(reason)) {
                 match self.manner {
                     Manner::Tree => self.above(&format!("  because: {reason}: {}", first_line(&title))),
                     _ => say(&format!("#{step} because: {reason}")),
