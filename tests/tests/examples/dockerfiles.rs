@@ -1,19 +1,20 @@
-//! The Dockerfiles of `examples/`, built and run. Their base images are made of Debian's packages, under other names than those that
-//! they have by default; what pip, npm and Maven need to reach their registries is this machine's own configuration.
+//! The Dockerfiles of `examples/`, built and run. The images that they name come from a registry on loopback, which stands for Docker
+//! Hub and has Debian with the same programs under these names; what pip, npm and Maven need to reach their registries is this
+//! machine's own configuration.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use holm_tests::server::Server;
 use holm_tests::{Holm, Outcome, debian};
 
-/// What the image `debian:bookworm` has.
+/// What several images have, so that one Debian does for them.
 const PACKAGES: &[&str] = &["nginx-light", "python3-pip"];
 const COMPILER: &[&str] = &["rustc"];
 const NODE: &[&str] = &["nodejs", "npm"];
 const MAVEN: &[&str] = &["maven", "default-jdk-headless"];
 const JRE: &[&str] = &["default-jre-headless"];
-const BASE: &str = "debian:bookworm";
 /// Whom Debian's Java trusts.
 const CACERTS: &str = "/etc/ssl/certs/java/cacerts";
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -39,29 +40,32 @@ fn build(holm: &Holm, flags: &[&str], context: &Path) -> Outcome {
     outcome
 }
 
-/// An installation whose image `debian:bookworm` was built from a root file system by `examples/rootfs`.
-fn with_base() -> Holm {
-    let holm = Holm::empty();
-    let context = copy_of(&holm, "rootfs");
-    let packed = format!("xz -0 -T0 -c '{}' >rootfs.tar.xz", debian::tarball(PACKAGES).display());
-    let call = holm.host_shell(&format!("cd '{}' && {packed}", context.display()));
-    call.expect_code(0);
-    build(&holm, &["-t", BASE], &context);
-    holm
+/// An installation, and the registry that it asks instead of Docker Hub.
+struct Site {
+    holm: Holm,
+    _hub: Server,
 }
 
-/// An installation that has Debian with these packages as an image of this name.
-fn with_image(packages: &[&str], name: &str) -> Holm {
-    let holm = Holm::empty();
-    import(&holm, packages, name);
-    holm
+impl Site {
+    /// The registry has Debian with these packages under these names.
+    fn with(images: &[(&str, &[&str])]) -> Self {
+        let (holm, hub) = (Holm::empty(), Server::start());
+        let rules = format!("[registry.\"docker.io\"]\nblocked = true\nmirrors = [\"{}\"]\n", hub.address());
+        fs::write(holm.registries(), rules).expect("a file of the test's");
+        let publisher = Holm::empty();
+        for (name, packages) in images {
+            publish(&publisher, &format!("{}/library/{name}", hub.address()), packages);
+        }
+        Self { holm, _hub: hub }
+    }
 }
 
 #[track_caller]
-fn import(holm: &Holm, packages: &[&str], name: &str) {
+fn publish(holm: &Holm, name: &str, packages: &[&str]) {
     let tarball = debian::tarball(packages);
-    let words = ["import", tarball.to_str().expect("paths of the workspace are text"), name];
-    holm.call(words).timeout(PATIENCE).run().ok();
+    let import = ["import", tarball.to_str().expect("paths of the workspace are text"), name];
+    holm.call(import).timeout(PATIENCE).run().ok();
+    holm.call(["push", "-q", "--compression", "zstd", name]).timeout(PATIENCE).run().ok();
 }
 
 /// Starts an image that serves at a port below its loopback device, and gives what it answers there; bash asks, which all have.
@@ -79,76 +83,78 @@ fn answer(holm: &Holm, image: &str, port: u16, path: &str) -> String {
 #[test]
 #[ignore = "makes a Debian with mmdebstrap: cargo xtask test --slow"]
 fn a_root_file_system_becomes_a_base_image() {
-    let holm = with_base();
-    assert!(
-        holm.ok(["run", "--rm", "--network", "none", BASE, "cat", "/etc/debian_version"]).starts_with("12")
-    );
-    assert_eq!(holm.ok(["image", "inspect", BASE, "-f", "{{json .Config.Cmd}}"]), r#"["bash"]"#);
-    let layers = holm.ok(["image", "inspect", BASE, "-f", "{{len .RootFS.Layers}}"]);
+    let holm = Holm::empty();
+    let context = copy_of(&holm, "rootfs");
+    let packed = format!("xz -0 -T0 -c '{}' >rootfs.tar.xz", debian::tarball(PACKAGES).display());
+    holm.host_shell(&format!("cd '{}' && {packed}", context.display())).expect_code(0);
+    build(&holm, &["-t", "debian"], &context);
+    let version = holm.ok(["run", "--rm", "--network", "none", "debian", "cat", "/etc/debian_version"]);
+    assert!(version.starts_with("12"), "{version}");
+    assert_eq!(holm.ok(["image", "inspect", "debian", "-f", "{{json .Config.Cmd}}"]), r#"["bash"]"#);
+    let layers = holm.ok(["image", "inspect", "debian", "-f", "{{len .RootFS.Layers}}"]);
     assert_eq!(layers, "1", "it has no base");
 }
 
 #[test]
 #[ignore = "makes a Debian with mmdebstrap: cargo xtask test --slow"]
 fn pages_are_served_by_nginx() {
-    let holm = with_base();
-    build(&holm, &["--build-arg", &format!("NGINX={BASE}"), "-t", "pages"], &example("pages"));
-    assert!(answer(&holm, "pages", 8080, "/").contains("Served by nginx"));
+    let Site { holm, .. } = &Site::with(&[("nginx", PACKAGES)]);
+    build(holm, &["-t", "pages"], &example("pages"));
+    assert!(answer(holm, "pages", 8080, "/").contains("Served by nginx"));
 }
 
 #[test]
 #[ignore = "makes a Debian with mmdebstrap, takes Flask from PyPI: cargo xtask test --slow"]
 fn an_application_takes_its_packages_from_pypi() {
-    let holm = with_base();
-    let settings = pip_settings(&holm);
-    let mut flags = vec!["--network", "host", "--build-arg", "PYTHON=debian:bookworm", "-t", "flask"];
+    let Site { holm, .. } = &Site::with(&[("python:3", PACKAGES)]);
+    let settings = pip_settings(holm);
+    let mut flags = vec!["--network", "host", "-t", "flask"];
     flags.extend(settings.iter().map(String::as_str));
-    build(&holm, &flags, &example("flask"));
-    assert!(answer(&holm, "flask", 8000, "/health").contains(r#""status":"ok""#));
-    let said = build(&holm, &flags, &example("flask")).err();
+    build(holm, &flags, &example("flask"));
+    assert!(answer(holm, "flask", 8000, "/health").contains(r#""status":"ok""#));
+    let said = build(holm, &flags, &example("flask")).err();
     assert!(said.contains("0 steps made, 4 cached"), "{said}");
-    expect_nothing_left(&holm, "flask", "cat /etc/pip.conf /run/secrets/*; ls -A /var/cache/pip");
+    expect_nothing_left(holm, "flask", "cat /etc/pip.conf /run/secrets/*; ls -A /var/cache/pip");
 }
 
 #[test]
 #[ignore = "makes a Debian with mmdebstrap, takes Express from npm's registry: cargo xtask test --slow"]
 fn a_server_takes_its_modules_from_npm() {
-    let holm = with_image(NODE, "node");
-    let settings = npm_settings(&holm);
-    let mut flags = vec!["--network", "host", "--build-arg", "NODE=node", "-t", "express"];
+    let Site { holm, .. } = &Site::with(&[("node:22-bookworm-slim", NODE)]);
+    let settings = npm_settings(holm);
+    let mut flags = vec!["--network", "host", "-t", "express"];
     flags.extend(settings.iter().map(String::as_str));
-    build(&holm, &flags, &example("node"));
-    assert!(answer(&holm, "express", 8000, "/health").ends_with(r#"{"status":"ok"}"#));
-    assert!(answer(&holm, "express", 8000, "/").contains("user       65534"));
-    let said = build(&holm, &flags, &example("node")).err();
+    build(holm, &flags, &example("node"));
+    assert!(answer(holm, "express", 8000, "/health").ends_with(r#"{"status":"ok"}"#));
+    assert!(answer(holm, "express", 8000, "/").contains("user       65534"));
+    let said = build(holm, &flags, &example("node")).err();
     assert!(said.contains("0 steps made"), "{said}");
-    expect_nothing_left(&holm, "express", "cat ~/.npmrc /run/secrets/*; ls -A ~/.npm");
+    expect_nothing_left(holm, "express", "cat ~/.npmrc /run/secrets/*; ls -A ~/.npm");
 }
 
 #[test]
 #[ignore = "makes Debians with mmdebstrap, takes Spring Boot from Maven Central: cargo xtask test --slow"]
 fn an_application_is_built_by_maven_and_run_without_it() {
-    let holm = with_image(MAVEN, "maven");
-    import(&holm, JRE, "jre");
+    let images = [("maven:3-eclipse-temurin-17", MAVEN), ("eclipse-temurin:17-jre", JRE)];
+    let Site { holm, .. } = &Site::with(&images);
     let settings = maven_settings();
-    let mut flags = vec!["--network", "host", "--build-arg", "MAVEN=maven", "--build-arg", "JRE=jre"];
-    flags.extend(["-t", "spring"]);
+    let mut flags = vec!["--network", "host", "-t", "spring"];
     flags.extend(settings.iter().map(String::as_str));
-    build(&holm, &flags, &example("spring"));
-    assert!(answer(&holm, "spring", 8080, "/health").ends_with(r#"{"status":"ok"}"#));
-    assert!(answer(&holm, "spring", 8080, "/").contains("user       nobody"));
-    let changed = copy_of(&holm, "spring");
+    build(holm, &flags, &example("spring"));
+    assert!(answer(holm, "spring", 8080, "/health").ends_with(r#"{"status":"ok"}"#));
+    assert!(answer(holm, "spring", 8080, "/").contains("user       nobody"));
+    let changed = copy_of(holm, "spring");
     holm.host_shell(&format!("sed -i s/hello/hullo/ '{}'/src/main/java/example/*", changed.display())).ok();
-    build(&holm, &flags, &changed);
-    assert!(answer(&holm, "spring", 8080, "/").contains("hullo from"));
-    expect_nothing_left(&holm, "spring", "cat /run/secrets/*; ls -A ~/.m2; which mvn javac");
+    build(holm, &flags, &changed);
+    assert!(answer(holm, "spring", 8080, "/").contains("hullo from"));
+    expect_nothing_left(holm, "spring", "cat /run/secrets/*; ls -A ~/.m2; which mvn javac");
 }
 
 #[test]
 #[ignore = "makes a Debian with mmdebstrap: cargo xtask test --slow"]
 fn a_static_program_needs_nothing_beside_it() {
-    let holm = with_image(COMPILER, "rust");
-    build(&holm, &["-t", "greet"], &example("static"));
+    let Site { holm, .. } = &Site::with(&[("rust", COMPILER)]);
+    build(holm, &["-t", "greet"], &example("static"));
     let said = holm.ok(["run", "--rm", "--network", "none", "greet", "holm"]);
     let (greeting, files) = said.split_once('\n').expect("two lines");
     assert_eq!(greeting, "hello holm");
@@ -156,7 +162,7 @@ fn a_static_program_needs_nothing_beside_it() {
     let own: Vec<&str> = files.split(' ').filter(|name| !mounted.contains(name)).collect();
     assert_eq!(own, ["greet"]);
     let out = holm.scratch("out");
-    let said = build(&holm, &["-o", &out.to_string_lossy()], &example("static")).err();
+    let said = build(holm, &["-o", &out.to_string_lossy()], &example("static")).err();
     assert!(said.contains("built files") && said.contains("0 steps made"), "{said}");
     let program =
         std::process::Command::new(out.join("greet")).arg("host").output().expect("it runs here, too");

@@ -9,8 +9,8 @@ use holm_tests::Holm;
 use serde_json::{Value, json};
 
 use super::clients::Debians;
-use super::http::Client;
-use super::server::Server;
+use holm_tests::http::Client;
+use holm_tests::server::Server;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 

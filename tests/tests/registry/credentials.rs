@@ -9,7 +9,7 @@ use holm_tests::{Call, Holm, OciImage, Origin, Tarball};
 use serde_json::{Value, json};
 
 use super::clients::push_base;
-use super::server::{Server, Setup};
+use holm_tests::server::{Server, Setup};
 
 /// An installation with a directory for programs in front of `PATH`, and a `config.json`.
 struct User {

@@ -8,7 +8,7 @@ use holm_tests::Holm;
 
 use super::clients::push_base;
 use super::names::{NAME, call, certify, named, rules};
-use super::server::{Server, Setup};
+use holm_tests::server::{Server, Setup};
 
 /// A proxy that takes every name for this machine, and remembers the first lines of requests.
 struct Proxy {
