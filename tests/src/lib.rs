@@ -13,6 +13,8 @@
 //! - [`tarball`]: root file systems, well made and hostile
 //! - [`oci_image`]: images of several layers
 //! - [`origin`]: a server of HTTP that answers as the test says
+//! - [`server`]: the registry of Holm on a port of its own
+//! - [`http`]: a client of it
 //! - [`isolation`]: the same test with containers and with virtual machines
 //! - [`kernels`]: kernels that boot nothing
 //! - [`namespace`]: hosts with a network of their own
@@ -24,11 +26,13 @@ pub mod call;
 pub mod debian;
 pub mod foreign;
 pub mod host;
+pub mod http;
 pub mod isolation;
 pub mod kernels;
 pub mod namespace;
 pub mod oci_image;
 pub mod origin;
+pub mod server;
 pub mod tarball;
 pub mod terminal;
 

@@ -3,9 +3,6 @@
 //! The expectations come from the OCI distribution specification 1.1; the names of tests in `protocol` are its sections.
 
 mod registry {
-    mod http;
-    mod server;
-
     mod access;
     mod artifacts;
     mod builds;

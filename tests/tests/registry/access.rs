@@ -1,9 +1,8 @@
 //! Users and rights.
 
 use holm_spec::Digest;
-
-use super::http::Client;
-use super::server::Server;
+use holm_tests::http::Client;
+use holm_tests::server::Server;
 
 /// Both have the password `secret`.
 pub const USERS: &str = "alice:$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\nbob:$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n";

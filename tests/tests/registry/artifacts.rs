@@ -3,10 +3,9 @@
 use std::fs;
 
 use holm_tests::Holm;
+use holm_tests::http::Client;
+use holm_tests::server::Server;
 use serde_json::{Value, json};
-
-use super::http::Client;
-use super::server::Server;
 
 const TYPE: &str = "application/x.model+json";
 

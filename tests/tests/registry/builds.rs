@@ -3,9 +3,8 @@
 use std::fs;
 
 use holm_tests::Holm;
+use holm_tests::server::Server;
 use serde_json::Value;
-
-use super::server::Server;
 
 const DOCKERFILE: &str = "FROM base\nRUN echo one >/one\nCOPY file /two\nRUN cat /one /two >/three\n";
 

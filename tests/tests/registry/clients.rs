@@ -5,11 +5,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use holm_spec::Digest;
+use holm_tests::http::IMAGE;
+use holm_tests::server::Server;
 use holm_tests::{Call, Holm};
 use serde_json::json;
-
-use super::http::IMAGE;
-use super::server::Server;
 
 #[track_caller]
 fn skopeo(words: &[&str]) -> String {

@@ -6,11 +6,11 @@ use std::process::Command;
 
 use holm_spec::Digest;
 use holm_tests::Holm;
+use holm_tests::http::Client;
+use holm_tests::server::Server;
 use serde_json::{Value, json};
 
 use super::clients::Debians;
-use super::http::Client;
-use super::server::Server;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 

@@ -2,11 +2,10 @@
 
 use holm_spec::Digest;
 use holm_sys::fail_point;
+use holm_tests::http::{Client, IMAGE};
+use holm_tests::server::{Server, Setup};
 use rustix::process::Signal;
 use serde_json::json;
-
-use super::http::{Client, IMAGE};
-use super::server::{Server, Setup};
 
 /// What was answered so far.
 #[derive(Default)]
@@ -151,7 +150,7 @@ fn push_until_the_end(address: &str, round: u64) -> Vec<(String, Vec<u8>)> {
             }
             _ => break,
         }
-        let manifest = super::http::image(&digest, content.len());
+        let manifest = holm_tests::http::image(&digest, content.len());
         let path = format!("/v2/app/manifests/r{round}-{number}");
         match client.try_ask("PUT", &path, &[("Content-Type", IMAGE)], &manifest) {
             Ok(answer) if answer.status == 201 => kept.push((path, manifest)),

@@ -5,11 +5,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use holm_tests::origin::{answer, give};
+use holm_tests::server::{Server, Setup};
 use holm_tests::{Call, Holm, OciImage, Origin, Tarball};
 use serde_json::{Value, json};
 
 use super::clients::push_base;
-use super::server::{Server, Setup};
 
 /// An installation with a directory for programs in front of `PATH`, and a `config.json`.
 struct User {

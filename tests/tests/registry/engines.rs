@@ -2,11 +2,10 @@
 
 use std::process::Command;
 
+use holm_tests::http::IMAGE;
+use holm_tests::server::Server;
 use holm_tests::{Call, Holm, Outcome};
 use serde_json::{Value, json};
-
-use super::http::IMAGE;
-use super::server::Server;
 
 /// One of them, with a storage of its own below the installation's scratch directory.
 struct Engine<'a> {

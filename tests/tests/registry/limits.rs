@@ -4,9 +4,8 @@ use std::io::Read;
 use std::net::TcpStream;
 
 use holm_spec::Digest;
+use holm_tests::server::{PATIENCE, Server};
 use rustix::process::Signal;
-
-use super::server::{PATIENCE, Server};
 
 #[test]
 fn memory_does_not_grow_with_blobs() {
@@ -43,7 +42,7 @@ fn a_full_disk_is_told_and_leaves_the_rest_alone() {
     let storage = directory.path().join("s");
     std::fs::create_dir(&storage).expect("made");
     // The mount is the server's own, and ends with it.
-    let server = Server::on_small_disk(&storage, "8m");
+    let server = on_small_disk(&storage, "8m");
     let mut client = server.client();
     let kept = client.push("app", b"small");
     let large = vec![1; 32 << 20];
@@ -149,16 +148,14 @@ fn nothing_is_left_open() {
     holm_tests::eventually("all is closed", || open() <= before + 1);
 }
 
-impl Server {
-    /// Over a file system of that size.
-    fn on_small_disk(storage: &std::path::Path, size: &str) -> Self {
-        Self::of_command(storage, |command| {
-            let program = command.get_program().to_owned();
-            let words: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
-            let script = format!("mount -t tmpfs -o size={size} none \"$0\" && exec \"$@\"");
-            let mut mounting = std::process::Command::new("unshare");
-            mounting.args(["--mount", "sh", "-c", &script]).arg(storage).arg(program).args(words);
-            mounting
-        })
-    }
+/// A server over a file system of that size.
+fn on_small_disk(storage: &std::path::Path, size: &str) -> Server {
+    Server::of_command(storage, |command| {
+        let program = command.get_program().to_owned();
+        let words: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+        let script = format!("mount -t tmpfs -o size={size} none \"$0\" && exec \"$@\"");
+        let mut mounting = std::process::Command::new("unshare");
+        mounting.args(["--mount", "sh", "-c", &script]).arg(storage).arg(program).args(words);
+        mounting
+    })
 }

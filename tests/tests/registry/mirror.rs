@@ -4,10 +4,9 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 
 use holm_spec::Digest;
+use holm_tests::http::{IMAGE, image};
+use holm_tests::server::Server;
 use rustix::process::Signal;
-
-use super::http::{IMAGE, image};
-use super::server::Server;
 
 fn mirror_of(upstream: &str) -> Server {
     Server::with(&["--mirror", upstream])
@@ -121,7 +120,7 @@ fn what_upstream_says_is_checked() {
 #[test]
 fn an_image_is_pulled_from_debians_through_it() {
     let debians = super::clients::Debians::start();
-    let mut there = super::http::Client::connect(&debians.address);
+    let mut there = holm_tests::http::Client::connect(&debians.address);
     let config = Digest::of(b"{}").to_string();
     let place = there.post("/v2/app/blobs/uploads/").header("location").to_owned();
     let place = &place[place.find("/v2/").expect("a path")..];

@@ -1,10 +1,9 @@
 //! The specification's sections "Pull", "Push", "Content Discovery" and "Content Management", but for uploads.
 
 use holm_spec::Digest;
+use holm_tests::http::{Client, IMAGE, image};
+use holm_tests::server::Server;
 use serde_json::json;
-
-use super::http::{Client, IMAGE, image};
-use super::server::Server;
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 

@@ -5,10 +5,10 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use holm_tests::Holm;
+use holm_tests::server::{Server, Setup};
 
 use super::clients::push_base;
 use super::names::{NAME, call, certify, named, rules};
-use super::server::{Server, Setup};
 
 /// A proxy that takes every name for this machine, and remembers the first lines of requests.
 struct Proxy {

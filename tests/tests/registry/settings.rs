@@ -3,9 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
+use holm_tests::server::{Server, Setup, command};
 use holm_tests::{Call, Outcome};
-
-use super::server::{Server, Setup, command};
 
 fn refused(storage: &Path, flags: &[&str]) -> Outcome {
     Call::new(command(&Setup { storage, flags, environment: &[] })).run()

@@ -5,8 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 use holm_tests::Holm;
-
-use super::server::Server;
+use holm_tests::server::Server;
 
 /// A registry that shares the images of `holm`.
 fn start(holm: &Holm, flags: &[&str]) -> Server {
@@ -14,7 +13,7 @@ fn start(holm: &Holm, flags: &[&str]) -> Server {
     let environment = [("HOLM_ROOT", root.as_str()), ("HOLM_RUN_ROOT", run.as_str())];
     let storage = holm.scratch("storage");
     let flags: Vec<&str> = ["--share-images"].into_iter().chain(flags.iter().copied()).collect();
-    Server::of(&super::server::Setup { storage: &storage, flags: &flags, environment: &environment })
+    Server::of(&holm_tests::server::Setup { storage: &storage, flags: &flags, environment: &environment })
 }
 
 /// The layer's files, in the registry and in the store.

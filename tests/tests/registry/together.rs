@@ -1,9 +1,8 @@
 //! Many clients at once.
 
 use holm_spec::Digest;
-
-use super::http::{Client, IMAGE, image};
-use super::server::Server;
+use holm_tests::http::{Client, IMAGE, image};
+use holm_tests::server::Server;
 
 #[test]
 fn the_same_blob_and_tag_from_many() {

@@ -5,7 +5,7 @@ use std::path::Path;
 use holm_tests::Holm;
 
 use super::names::{call, certify, named, rules};
-use super::server::Server;
+use holm_tests::server::Server;
 
 /// A server that speaks TLS with a certificate that nobody knows, and the file of who vouches for it.
 fn secured(directory: &Path) -> (Server, String) {

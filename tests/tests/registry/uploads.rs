@@ -1,9 +1,8 @@
 //! The specification's section "Pushing blobs": in one piece, in chunks, by mounting; and uploads that are broken off.
 
 use holm_spec::Digest;
+use holm_tests::server::{Server, Setup};
 use rustix::process::Signal;
-
-use super::server::{Server, Setup};
 
 #[test]
 fn in_chunks_and_in_order() {

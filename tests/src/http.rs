@@ -8,8 +8,11 @@ use std::time::Duration;
 /// What came back.
 #[derive(Debug)]
 pub struct Answer {
+    /// Its number.
     pub status: u16,
+    /// By their names in lower case.
     pub headers: BTreeMap<String, String>,
+    /// What came behind them.
     pub body: Vec<u8>,
 }
 
@@ -20,6 +23,10 @@ pub struct Client {
 }
 
 impl Client {
+    /// Connects to `HOST:PORT`.
+    ///
+    /// # Panics
+    /// Nobody listens there.
     pub fn connect(address: &str) -> Self {
         let stream = TcpStream::connect(address).expect("the server listens");
         stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a socket");
@@ -32,18 +39,22 @@ impl Client {
         self
     }
 
+    /// `GET`, as [`Client::ask`].
     pub fn get(&mut self, path: &str) -> Answer {
         self.ask("GET", path, &[], b"")
     }
 
+    /// `PUT`, as [`Client::ask`].
     pub fn put(&mut self, path: &str, content_type: &str, body: &[u8]) -> Answer {
         self.ask("PUT", path, &[("Content-Type", content_type)], body)
     }
 
+    /// `DELETE`, as [`Client::ask`].
     pub fn delete(&mut self, path: &str) -> Answer {
         self.ask("DELETE", path, &[], b"")
     }
 
+    /// `POST` of nothing, as [`Client::ask`].
     pub fn post(&mut self, path: &str) -> Answer {
         self.ask("POST", path, &[], b"")
     }
@@ -53,6 +64,10 @@ impl Client {
         self.try_ask(method, path, headers, body).expect("an answer")
     }
 
+    /// Sends a request and reads its answer, as it is or none.
+    ///
+    /// # Errors
+    /// The connection ended or the answer is none of HTTP's.
     pub fn try_ask(
         &mut self,
         method: &str,
@@ -131,6 +146,7 @@ impl Client {
     }
 }
 
+/// The media type of an image's manifest.
 pub const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// The manifest of an image without layers.
@@ -148,6 +164,10 @@ impl Answer {
         self.headers.get(name).unwrap_or_else(|| panic!("no header `{name}`: {self:?}"))
     }
 
+    /// The body as JSON.
+    ///
+    /// # Panics
+    /// It is none.
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).expect("a JSON document")
     }

@@ -6,10 +6,10 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use holm_tests::binaries;
+use crate::binaries;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::http::Client;
+use crate::http::Client;
 
 /// A server; ended and its storage removed when dropped.
 pub struct Server {
@@ -23,8 +23,11 @@ pub struct Server {
 
 /// What a server is started with.
 pub struct Setup<'a> {
+    /// Its directory.
     pub storage: &'a Path,
+    /// Flags beside that.
     pub flags: &'a [&'a str],
+    /// Variables beside those of the test.
     pub environment: &'a [(&'a str, &'a str)],
 }
 
@@ -66,7 +69,7 @@ impl Server {
         });
         let mut server =
             Self { child, address: String::new(), log, _directory: None, storage: storage.to_owned() };
-        holm_tests::eventually("the registry says where it listens", || {
+        crate::eventually("the registry says where it listens", || {
             let log = server.log();
             let address = log.lines().find_map(|line| line.split_once(" on http")?.1.split_once("//"));
             server.address = address.map(|(_, address)| address.to_owned()).unwrap_or_default();
@@ -75,22 +78,27 @@ impl Server {
         server
     }
 
+    /// `HOST:PORT`.
     pub fn address(&self) -> &str {
         &self.address
     }
 
+    /// A connection to it.
     pub fn client(&self) -> Client {
         Client::connect(&self.address)
     }
 
+    /// Its directory.
     pub fn storage(&self) -> &Path {
         &self.storage
     }
 
+    /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
+    /// What it has said so far.
     pub fn log(&self) -> String {
         self.log.lock().expect("no panic").clone()
     }
@@ -105,7 +113,7 @@ impl Server {
     /// Waits until it has gone by itself.
     pub fn wait(&mut self) -> ExitStatus {
         let mut ended = None;
-        holm_tests::eventually("the registry ends", || {
+        crate::eventually("the registry ends", || {
             ended = self.child.try_wait().expect("a child");
             ended.is_some()
         });
@@ -114,7 +122,7 @@ impl Server {
 
     /// All files below the storage, with their sizes.
     pub fn files(&self) -> Vec<String> {
-        let tree = holm_tests::host::tree(&self.storage);
+        let tree = crate::host::tree(&self.storage);
         tree.into_keys().map(|path| path.display().to_string()).collect()
     }
 
