@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use holm_spec::Digest;
 use holm_store::{BuiltLayer, chain};
 use rustix::fs::{Mode, OFlags};
 use serde_json::json;
@@ -132,13 +133,14 @@ impl<'a> Shared<'a> {
     }
 
     /// A path of a context as a layer of its own, in which it is called `called`: what a command sees is what was looked at,
-    /// whatever becomes of the context meanwhile.
+    /// whatever becomes of the context meanwhile. Before it, what it is known by: its times are those of this machine's files, and so
+    /// is its digest.
     pub(super) fn context_layer(
         &self,
         name: Option<&str>,
         (path, called): (&str, &str),
         position: Position,
-    ) -> Result<BuiltLayer> {
+    ) -> Result<(Digest, BuiltLayer)> {
         let exclude = Ignore::default();
         let wanted = Wanted { sources: &[path], parents: false, exclude: &exclude };
         let sources = self.of_context(name, &wanted, position)?;
@@ -157,10 +159,11 @@ impl<'a> Shared<'a> {
         let key = Key::new(None, &what, self.latest()).digest;
         let failed = |reason| fault(position, reason);
         if let Some(layer) = self.store.step(&key, &[]).map_err(|error| failed(chain(&error)))? {
-            return Ok(layer);
+            return Ok((key, layer));
         }
         let about = Transfer { sources, ..self.transfer_to(destination) };
-        self.pack(&key, &[], self.request.no_cache, &mut |output| about.write(None, output)).map_err(failed)
+        let layer = self.pack(&key, &[], self.request.no_cache, &mut |output| about.write(None, output));
+        Ok((key, layer.map_err(failed)?))
     }
 
     /// A stage that begins with what a name means: an image, or files and no configuration.
@@ -168,7 +171,7 @@ impl<'a> Shared<'a> {
         if let Named::Image(image) = self.named(name) {
             return self.base_of_image(image, number, position);
         }
-        let layer = self.context_layer(Some(name), ("/", ""), position)?;
+        let (_, layer) = self.context_layer(Some(name), ("/", ""), position)?;
         let created = layer.created;
         let layers = vec![layer];
         let what = Ingredients::Base { layers: diff_ids(&layers) };

@@ -132,6 +132,7 @@ impl Stage<'_> {
             MountKind::Cache => {
                 let target = target.ok_or_else(wanted)?;
                 let content = from.map(|from| self.mounted(mount, Some(from), position)).transpose()?;
+                let content = content.map(|(layers, path, _)| (layers, path));
                 let source = MountSource::Cache {
                     id: mount.id.clone().unwrap_or_else(|| target.clone()),
                     sharing: mount.sharing.unwrap_or_default(),
@@ -193,20 +194,23 @@ impl Stage<'_> {
         Ok(Some(StepMount { target, source, read_only: false }))
     }
 
-    /// Where a mount finds its files: a path in layers.
+    /// Where a mount finds its files: a path in layers, and what these are in a key.
     fn mounted(
         &mut self,
         mount: &Mount,
         from: Option<&Word>,
         position: Position,
-    ) -> Result<(Vec<BuiltLayer>, String)> {
+    ) -> Result<(Vec<BuiltLayer>, String, Value)> {
         let path = path::source(mount.source.as_deref().unwrap_or("/"));
         Ok(match self.files_from(from, position)? {
             Files::Context(name) => {
-                let layer = self.shared.context_layer(name.as_deref(), (&path, CONTEXT), position)?;
-                (vec![layer], CONTEXT.to_owned())
+                let (key, layer) = self.shared.context_layer(name.as_deref(), (&path, CONTEXT), position)?;
+                (vec![layer], CONTEXT.to_owned(), json!([key]))
             }
-            Files::Layers(layers) => (layers, path),
+            Files::Layers(layers) => {
+                let known = json!(diff_ids(&layers));
+                (layers, path, known)
+            }
         })
     }
 
@@ -216,9 +220,9 @@ impl Stage<'_> {
         target: String,
         position: Position,
     ) -> Result<(Option<StepMount>, Value)> {
-        let (layers, path) = self.mounted(mount, from, position)?;
+        let (layers, path, known) = self.mounted(mount, from, position)?;
         let read_only = mount.read_only;
-        let identity = json!([target, diff_ids(&layers), path, read_only]);
+        let identity = json!([target, known, path, read_only]);
         Ok((Some(StepMount { target, source: MountSource::Layers(layers, path), read_only }), identity))
     }
 }
