@@ -1,6 +1,7 @@
 //! What `holm build` sends to a registry, and what it takes from one.
 
 use std::fs;
+use std::time::SystemTime;
 
 use holm_tests::Holm;
 use holm_tests::server::Server;
@@ -18,14 +19,17 @@ impl Site {
         Self::of(Holm::new(), dockerfile)
     }
 
-    /// Another installation that has the same base image, from a registry.
+    /// Another installation that has the same base image, from a registry, and the same files, written at another time.
     fn elsewhere(&self, server: &Server, dockerfile: &str) -> Self {
         let (base, holm) = (format!("{}/base", server.address()), Holm::empty());
         self.holm.ok(["tag", "base", &base]);
         self.holm.ok(["push", "-q", &base]);
         holm.ok(["pull", "-q", &base]);
         holm.ok(["tag", &base, "base"]);
-        Self::of(holm, dockerfile)
+        let site = Self::of(holm, dockerfile);
+        let file = fs::File::options().write(true).open(site.holm.scratch("context/file")).expect("a file");
+        file.set_modified(SystemTime::UNIX_EPOCH).expect("a time of the test's");
+        site
     }
 
     fn of(holm: Holm, dockerfile: &str) -> Self {
@@ -105,7 +109,7 @@ fn steps_come_to_other_machines() {
         assert_eq!(run(&there), run(&here));
         // What changes is made, and what is below it comes.
         let changed = Site::new(&RANDOM.replace("/one /two", "/two /one"));
-        assert_eq!(steps(&changed.build(&["--cache-from", &from])), "1 steps made, 4 cached");
+        assert_eq!(steps(&changed.build(&["--cache-from", &from])), "1 step made, 4 cached");
     }
     // With the steps of the last stage alone, what is copied from another one is another.
     let few = format!("{}/cache:few", server.address());
