@@ -353,10 +353,11 @@ fn watch(
             (known.0, since) = (said, Instant::now());
         }
         let Some(silence) = silence.filter(|silence| since.elapsed() >= *silence) else { continue };
-        if kept() == known.1 {
+        let grown = kept();
+        if grown == known.1 {
             return Ok(Some(format!("nothing has come for {} seconds", silence.as_secs())));
         }
-        (known.1, since) = (kept(), Instant::now());
+        (known.1, since) = (grown, Instant::now());
     }
     Ok(None)
 }
