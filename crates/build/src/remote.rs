@@ -6,6 +6,9 @@
 //! https://host/path.git?branch=NAME&subdir=DIRECTORY   the same; also tag, ref, checksum, keep-git-dir, submodules
 //! ```
 
+use std::fmt;
+use std::ops::Range;
+
 use crate::dockerfile::path;
 use crate::dockerfile::valid::{is_repository, is_url};
 
@@ -26,8 +29,10 @@ pub enum Remote {
 /// A repository, and what of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Repository {
-    /// Where it is, for Git.
+    /// Where it is, for Git; without credentials.
     pub url: String,
+    /// Those that its URL had.
+    pub credentials: Option<Credentials>,
     /// A branch, a tag, another reference or a commit; what the repository itself says if absent.
     pub reference: Option<String>,
     /// The directory that is wanted, from the root on.
@@ -38,6 +43,38 @@ pub struct Repository {
     pub submodules: bool,
     /// What the commit must begin with.
     pub commit: Option<String>,
+}
+
+/// Whom a server takes us for; never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// A name, or a token.
+    pub user: String,
+    /// Empty if there is none.
+    pub password: String,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("***")
+    }
+}
+
+impl Credentials {
+    /// Those in a URL of HTTP.
+    fn of(url: &str) -> Result<Option<Self>, String> {
+        let Some(place) = user_information(url).filter(|_| is_url(url)) else { return Ok(None) };
+        let (user, password) = url[place.clone()].split_once(':').unwrap_or((&url[place], ""));
+        let [user, password] = [user, password].map(decoded);
+        // Git takes them line by line.
+        match [&user, &password].iter().any(|text| text.contains(char::is_control)) {
+            true => Err(format!(
+                "the user or the password of `{}` has control characters",
+                without_credentials(url)
+            )),
+            false => Ok(Some(Self { user, password })),
+        }
+    }
 }
 
 impl Remote {
@@ -60,10 +97,12 @@ impl Repository {
         let is_path = !place.contains("://");
         let (url, query) = place.split_once('?').filter(|_| !is_path).unwrap_or((place, ""));
         if !query.is_empty() && !fragment.is_empty() {
-            return Err(format!("`{text}` says what is wanted twice: behind `?` and behind `#`"));
+            let shown = without_credentials(text);
+            return Err(format!("`{shown}` says what is wanted twice: behind `?` and behind `#`"));
         }
         let mut repository = Self {
-            url: url.to_owned(),
+            url: without_credentials(url),
+            credentials: Credentials::of(url)?,
             reference: None,
             directory: None,
             keep_git: false,
@@ -164,6 +203,21 @@ fn is_reference(text: &str) -> bool {
         && !text.split('/').any(is_bad)
 }
 
+/// A URL as everybody may see it: without user and password. That of ssh keeps the user, who is part of the place.
+pub fn without_credentials(url: &str) -> String {
+    let Some(place) = user_information(url) else { return url.to_owned() };
+    let user = url[place.clone()].split(':').next().filter(|_| url.starts_with("ssh://"));
+    let user = user.map(|user| format!("{user}@")).unwrap_or_default();
+    format!("{}{user}{}", &url[..place.start], &url[place.end + 1..])
+}
+
+/// Where user and password are in a URL (RFC 3986 section 3.2.1).
+fn user_information(url: &str) -> Option<Range<usize>> {
+    let start = url.find("://")? + "://".len();
+    let authority = url[start..].split(['/', '?', '#']).next()?;
+    Some(start..start + authority.rfind('@')?)
+}
+
 /// The name of the file at a URL: the last part of its path, if it has one.
 pub fn file_name(url: &str) -> Option<String> {
     let (_, rest) = url.split_once("://")?;
@@ -242,6 +296,8 @@ mod tests {
             ("git://h/a#refs/pull/1/head", "git://h/a", Some("refs/pull/1/head"), None),
             ("https://h/a.git?branch=f%2fx&subdir=d", "https://h/a.git", Some("refs/heads/f/x"), Some("/d")),
             ("ssh://u@h/a?tag=v1", "ssh://u@h/a", Some("refs/tags/v1"), None),
+            ("ssh://u:secret@h/a", "ssh://u@h/a", None, None),
+            ("git://u:secret@h/a", "git://h/a", None, None),
         ] {
             let found = repository(text);
             assert_eq!(
@@ -255,6 +311,39 @@ mod tests {
         let commit = "0123456789abcdef0123456789abcdef01234567";
         assert_eq!(repository(&format!("git://h/a#{commit}")).exact(), Some(commit));
         assert_eq!(repository("git://h/a#main").exact(), None);
+    }
+
+    #[test]
+    fn credentials_are_apart_from_what_is_shown() {
+        for (text, expected) in [
+            ("https://user:a%40b@h/a.git#v1", Some(("user", "a@b"))),
+            ("https://token@h:1/a.git", Some(("token", ""))),
+            ("https://a:b@c@h/a.git", Some(("a", "b@c"))),
+            ("https://h/a@b.git", None),
+            ("ssh://user:secret@h/a.git", None),
+            ("git@h:a.git", None),
+        ] {
+            let found = repository(text);
+            let credentials = found.credentials.as_ref().map(|it| (it.user.as_str(), it.password.as_str()));
+            assert_eq!(credentials, expected, "{text}");
+            let shown = format!("{found:?}");
+            assert!(
+                !shown.contains("secret") && !shown.contains("a@b\"") && !shown.contains("token"),
+                "{shown}"
+            );
+        }
+        for (url, shown) in [
+            ("https://u:p@h/x?a=b@c#d", "https://h/x?a=b@c#d"),
+            ("http://u@h", "http://h"),
+            ("http://h/u:p@x", "http://h/u:p@x"),
+            ("ssh://git:p@h/x", "ssh://git@h/x"),
+            ("git@h:x", "git@h:x"),
+            ("://@", "://"),
+        ] {
+            assert_eq!(without_credentials(url), shown);
+        }
+        let refused = Remote::parse("https://u:p%0ahost=x@h/a.git").expect_err("a line break");
+        assert!(refused.contains("`https://h/a.git`"), "{refused}");
     }
 
     #[test]

@@ -50,11 +50,12 @@ pub struct WebFile {
 }
 
 /// Fetches the file at a URL into `output`, from its first byte on; nothing if it is still the one that is `known`.
+/// Errors and the log call it `shown`: the URL may have a password.
 ///
 /// # Errors
 /// By what the server answers, also after some patience; [`Kind::Io`] where it cannot be written.
-pub fn fetch(url: &str, known: &Validators, output: &mut File) -> Result<Option<WebFile>> {
-    let about = |error: Error| error.about(format!("fetch `{url}`"));
+pub fn fetch(url: &str, shown: &str, known: &Validators, output: &mut File) -> Result<Option<WebFile>> {
+    let about = |error: Error| error.about(format!("fetch `{shown}`"));
     let authority = url.split_once("://").map_or("", |(_, rest)| rest);
     let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
     let host = authority.rsplit('@').next().unwrap_or_default();
@@ -68,7 +69,7 @@ pub fn fetch(url: &str, known: &Validators, output: &mut File) -> Result<Option<
         if !matches!(error.kind(), Kind::Busy | Kind::Server | Kind::Broken) {
             return Err(about(error));
         }
-        tracing::info!("fetch `{url}`: {error}; again in {pause:?}");
+        tracing::info!("fetch `{shown}`: {error}; again in {pause:?}");
         sleep(pause);
         pause *= 2;
     }

@@ -17,7 +17,7 @@ use super::{Ended, fault};
 use crate::dockerfile::{Add, Word};
 use crate::error::{Kind, Result};
 use crate::ignore::Ignore;
-use crate::remote::{Remote, Repository};
+use crate::remote::{Remote, Repository, without_credentials};
 use crate::source::Position;
 
 /// Permissions of a file of the web.
@@ -72,7 +72,7 @@ impl Stage<'_> {
                     repository.require(&checksum.text).map_err(|why| checksum.fault(Kind::Value, why))?;
                 }
                 repository.keep_git |= add.keep_git_dir == Some(true);
-                let title = format!("[commit] {}", word.text);
+                let title = format!("[commit] {}", without_credentials(&word.text));
                 let commit =
                     self.fetching(&title, |build| Ok((build.shared.runner.commit(&repository)?, false)));
                 let commit = commit.map_err(|reason| word.fault(Kind::Step, reason))?;
@@ -90,7 +90,8 @@ impl Stage<'_> {
             })
         };
         let checksum = add.checksum.as_ref().map(parse).transpose()?;
-        let downloaded = self.fetching(&format!("[download] {url}"), |build| {
+        let title = format!("[download] {}", without_credentials(url));
+        let downloaded = self.fetching(&title, |build| {
             let downloaded = build.shared.runner.download(url, checksum.as_ref())?;
             let cached = downloaded.cached;
             Ok((downloaded, cached))
@@ -120,13 +121,14 @@ impl Stage<'_> {
 }
 
 impl Part {
-    /// What of it makes a difference. Whatever the files of a commit are, its name stands for them.
+    /// What of it makes a difference. Whatever the files of a commit are, its name stands for them; `.git` says where it is from.
     fn identity(&self) -> (Value, Value) {
         match self {
             Self::Here(sources) => described(sources),
             Self::Commit(repository, commit) => {
-                let Repository { directory, keep_git, submodules, .. } = repository;
-                (json!(["git", commit, directory, keep_git, submodules]), Value::Null)
+                let Repository { url, directory, keep_git, submodules, .. } = repository;
+                let origin = keep_git.then_some(url);
+                (json!(["git", commit, directory, origin, submodules]), Value::Null)
             }
         }
     }

@@ -3,6 +3,7 @@
 //! Links on the way to a source are followed inside the tree, and so is a source that is one; links below it are taken as they are.
 //! What an ignore file leaves out is not there.
 
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -17,6 +18,9 @@ use crate::ignore::{Directory, Ignore, is_match};
 
 /// Characters that make a source a pattern.
 const SPECIAL: [char; 4] = ['*', '?', '[', '\\'];
+
+/// Most paths that sources may mean: links that lead up make any number of them.
+const PATH_LIMIT: usize = 1_000_000;
 
 /// A directory that can be looked at for as long as this is kept.
 pub type Root = Box<dyn AsFd + Send + Sync>;
@@ -112,6 +116,9 @@ impl Tree {
             let (above, rest) = pivot.unwrap_or(("", text));
             for above in self.find(vec![Vec::new()], above, wanted.parents)? {
                 for path in self.find(vec![above.clone()], rest, wanted.parents)? {
+                    if gathered.len() == PATH_LIMIT {
+                        return Err(too_many(text));
+                    }
                     let scan = scan.as_deref_mut();
                     gathered.push(match wanted.parents {
                         true => self.gather_with_parents(&above, &path, wanted.exclude, scan)?,
@@ -123,59 +130,57 @@ impl Tree {
         Ok(gathered)
     }
 
-    /// The paths that a text means below those in `found`, in the order of their names; with `deep`, `**` stands for any
-    /// number of directories.
+    /// The paths that a text means below those in `found`, each once, in the order of their names; with `deep`, `**` stands for
+    /// any number of directories.
     fn find(&self, mut found: Vec<Vec<u8>>, text: &str, deep: bool) -> Result<Vec<Vec<u8>>, Reason> {
         let whole = path::source(text);
         for part in whole.split('/').filter(|part| !part.is_empty()) {
-            found = match part {
-                "**" if deep => self.with_directories_below(found)?,
-                part if part.contains(SPECIAL) => self.matching(&found, part)?,
-                part => {
-                    let below = |above: Vec<u8>| [above.as_slice(), b"/", part.as_bytes()].concat();
-                    found.into_iter().map(below).collect()
-                }
-            };
+            let mut next = Paths { text, found: BTreeSet::new() };
+            match part {
+                "**" if deep => self.with_directories_below(found, &mut next)?,
+                part if part.contains(SPECIAL) => self.matching(&found, part, &mut next)?,
+                part => found.iter().try_for_each(|above| next.add(above, part.as_bytes()))?,
+            }
+            found = next.found.into_iter().collect();
         }
         found.retain(|path| self.is_there(path, deep));
         if found.is_empty() {
             return Err(format!("`{text}` is not there, or left out by the ignore file"));
         }
+        found.sort_by(|one, other| parts(one).cmp(parts(other)));
         Ok(found)
     }
 
     /// Directories and all that are below them.
-    fn with_directories_below(&self, above: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>, Reason> {
-        let mut found = Vec::new();
+    fn with_directories_below(&self, above: Vec<Vec<u8>>, found: &mut Paths<'_>) -> Result<(), Reason> {
         for above in above {
             let Ok(directory) = self.open(&above, OFlags::RDONLY | OFlags::DIRECTORY) else { continue };
-            let mut below = Vec::new();
+            let mut added = Ok(());
             let walked = walk(directory, &mut |it| {
                 let is_directory = it.file_type() == FileType::Directory;
-                if is_directory {
-                    below.push([above.as_slice(), b"/", it.path].concat());
+                if is_directory && added.is_ok() {
+                    added = found.add(&above, it.path);
                 }
-                Ok(is_directory)
+                Ok(is_directory && added.is_ok())
             });
             walked.map_err(|error| error.to_string())?;
-            found.push(above);
-            found.append(&mut below);
+            added?;
+            found.found.insert(above);
         }
-        Ok(found)
+        Ok(())
     }
 
-    fn matching(&self, above: &[Vec<u8>], pattern: &str) -> Result<Vec<Vec<u8>>, Reason> {
-        let mut found = Vec::new();
+    fn matching(&self, above: &[Vec<u8>], pattern: &str, found: &mut Paths<'_>) -> Result<(), Reason> {
         for above in above {
             let Ok(directory) = self.open(above, OFlags::RDONLY | OFlags::DIRECTORY) else { continue };
             let names = names(directory.as_fd()).map_err(|errno| reason("read directory", above, errno))?;
             for name in names {
                 if is_match(pattern, &name.to_string_lossy())? {
-                    found.push([above, b"/".as_slice(), name.to_bytes()].concat());
+                    found.add(above, name.to_bytes())?;
                 }
             }
         }
-        Ok(found)
+        Ok(())
     }
 
     /// Whether there is something that is not left out, neither by its name nor by the name that links lead to; a link itself if
@@ -315,6 +320,31 @@ impl Tree {
         walked.map_err(|error| error.to_string())?;
         failed.map_or(Ok(()), Err)
     }
+}
+
+/// What a source means, each path once and not too many.
+struct Paths<'a> {
+    text: &'a str,
+    found: BTreeSet<Vec<u8>>,
+}
+
+impl Paths<'_> {
+    fn add(&mut self, above: &[u8], name: &[u8]) -> Result<(), Reason> {
+        self.found.insert([above, b"/", name].concat());
+        match self.found.len() > PATH_LIMIT {
+            true => Err(too_many(self.text)),
+            false => Ok(()),
+        }
+    }
+}
+
+fn too_many(text: &str) -> Reason {
+    format!("`{text}` means more than {PATH_LIMIT} files and directories")
+}
+
+/// The names in a path.
+fn parts(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    path.split(|byte| *byte == b'/')
 }
 
 /// `--exclude`, and the path that it sees a source under: with parents, that below the pivot.
@@ -493,6 +523,27 @@ mod tests {
     }
 
     #[test]
+    fn patterns_mean_each_path_once_and_not_any_number() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let tree = tree(directory.path(), "");
+        let link = |name: &str| std::os::unix::fs::symlink(".", directory.path().join(name)).expect("a link");
+        link("b/up");
+        let once = ["/b:", "/b:deep", "/b:deep/three.txt"];
+        for source in ["b/./**/**/three.txt", "b/./**/**/**/t*"] {
+            assert_eq!(gathered_as(&tree, &[source], &[], true).expect("found"), once, "{source}");
+        }
+        let through = ["/b/deep/three.txt:", "/b/up/deep/three.txt:", "/b/up/up/deep/three.txt:"];
+        let found: Vec<String> = ["b/deep/*", "b/*/deep/*", "b/*/*/deep/*"]
+            .iter()
+            .flat_map(|source| gathered(&tree, &[source], &[]).expect("found"))
+            .collect();
+        assert_eq!(found, through);
+        (0..101).for_each(|number| link(&number.to_string()));
+        let error = gathered(&tree, &["[0-9]*/[0-9]*/[0-9]*"], &[]).expect_err("too many");
+        assert!(error.contains("means more than 1000000 files"), "{error}");
+    }
+
+    #[test]
     fn what_is_ignored_is_not_there() {
         let directory = tempfile::tempdir().expect("a directory");
         let tree = tree(directory.path(), "*\n!a/one.txt\n!b/deep\n");
@@ -511,7 +562,7 @@ mod tests {
             ("a/one.txt", "", &[":", ":a", ":a/one.txt"][..]),
             ("./b/deep", "", &[":", ":b", ":b/deep", ":b/deep/three.txt"]),
             ("b/./deep/*.txt", "", &["/b:", "/b:deep", "/b:deep/three.txt"]),
-            ("./**/*.txt", "a", &[":", ":four.txt", ":", ":b", ":b/deep", ":b/deep/three.txt"]),
+            ("./**/*.txt", "a", &[":", ":b", ":b/deep", ":b/deep/three.txt", ":", ":four.txt"]),
             ("b", "b/deep/*", &[":", ":b", ":b/deep"]),
             ("/b/deep/./", "", &["/b/deep:", "/b/deep:three.txt"]),
             ("link", "", &[":", ":link"]),

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use holm_build::remote::{disposition_name, file_name};
+use holm_build::remote::{disposition_name, file_name, without_credentials};
 use holm_registry::web::{self, Validators};
 use holm_spec::Digest;
 use holm_sys::file::{Draft, Durability, ensure_directory, read_limited, replace};
@@ -49,6 +49,7 @@ impl Download {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Record {
     version: u32,
+    /// Without credentials; the name of the record is that of the whole.
     url: String,
     digest: Digest,
     etag: Option<String>,
@@ -72,7 +73,8 @@ impl Engine {
         ensure_directory(&directory, 0o700)
             .map_err(|error| Error::io(format!("make `{}`", directory.display()), error))?;
         let place = directory.join(format!("{}.json", Digest::of(url.as_bytes()).hex()));
-        let known = read_record(&place, url).filter(|known| directory.join(known.digest.hex()).is_file());
+        let known = read_record(&place, &without_credentials(url))
+            .filter(|known| directory.join(known.digest.hex()).is_file());
         match known {
             Some(known) if checksum == Some(&known.digest) => Ok(downloaded(&directory, &known, true)),
             known => fetch(&directory, &place, url, (known, checksum)),
@@ -89,21 +91,22 @@ fn fetch(
     // A file that must be another one than that which is known is wanted whatever the server thinks of it.
     let known = known.filter(|_| checksum.is_none());
     let validators = known.as_ref().map(Record::validators).unwrap_or_default();
-    let failed = |error| Error::io(format!("keep `{url}`"), error);
+    let shown = without_credentials(url);
+    let failed = |error| Error::io(format!("keep `{shown}`"), error);
     let mut draft = Draft::begin(place).map_err(failed)?;
-    let fetched = web::fetch(url, &validators, draft.file());
+    let fetched = web::fetch(url, &shown, &validators, draft.file());
     let file = match (fetched.map_err(|error| Error::wrapping(Kind::Failed, error))?, known) {
         (None, Some(known)) => return Ok(downloaded(directory, &known, true)),
-        (None, None) => return Err(Error::new(Kind::Failed, format!("`{url}`: nothing was sent"))),
+        (None, None) => return Err(Error::new(Kind::Failed, format!("`{shown}`: nothing was sent"))),
         (Some(file), _) => file,
     };
     if let Some(checksum) = checksum.filter(|checksum| **checksum != file.digest) {
-        let message = format!("`{url}` has the digest {}, and not {checksum}", file.digest);
+        let message = format!("`{shown}` has the digest {}, and not {checksum}", file.digest);
         return Err(Error::new(Kind::Corrupt, message));
     }
     let record = Record {
         version: VERSION,
-        url: url.to_owned(),
+        url: shown.clone(),
         digest: file.digest,
         etag: file.validators.etag,
         last_modified: file.validators.modified,

@@ -476,3 +476,110 @@ fn a_repository_executes_nothing() {
     let left = site.holm.root().join("builds/git").read_dir().unwrap().flatten();
     assert!(left.into_iter().all(|entry| entry.path().extension().is_some()), "prune takes what was fetched");
 }
+
+/// A server of HTTP with a repository, that gives it only to whom `user` and `pass` name.
+fn guarded(site: &Site) -> Origin {
+    repositories_of_http(site);
+    let files = site.holm.scratch("git/bare.git");
+    Origin::serve(move |request, _, stream| {
+        if request.header("authorization") != Some(USER_PASS) {
+            return answer(stream, "401 Unauthorized", &["WWW-Authenticate: Basic realm=\"x\""], b"");
+        }
+        let path = request.path.split('?').next().unwrap_or_default().trim_start_matches("/bare.git/");
+        match std::fs::read(files.join(path)) {
+            Ok(content) => answer(stream, "200 OK", &[], &content),
+            Err(_) => answer(stream, "404 Not Found", &[], b""),
+        }
+    })
+}
+
+/// `user` and `pass`, as the header has them (RFC 7617).
+const USER_PASS: &str = "Basic dXNlcjpwYXNz";
+
+/// A repository as plain files, for Git's simple protocol.
+fn repositories_of_http(site: &Site) {
+    let script = "mkdir -p git; cd git; export GIT_CONFIG_GLOBAL=$PWD/config HOME=$PWD
+        git config --global user.name n; git config --global user.email e; git config --global init.defaultBranch main
+        git init -q plain; cd plain; echo main >f; git add .; git commit -qm one; cd ..
+        git clone -q --bare plain bare.git; git -C bare.git update-server-info";
+    site.holm.host_shell(script).ok();
+}
+
+/// What the caller has in his home goes to servers that he names, and not to those that a Dockerfile does.
+#[test]
+fn credentials_go_where_they_belong() {
+    let site = Site::new(&[]);
+    let origin = guarded(&site);
+    let home = site.holm.scratch("home");
+    std::fs::create_dir(&home).unwrap();
+    std::fs::write(home.join(".netrc"), "machine 127.0.0.1 login user password pass\n").unwrap();
+    let home = home.to_str().expect("text");
+    let url = format!("http://{}/bare.git", origin.address);
+    site.write(&[("Dockerfile", &format!("FROM base\nADD {url} /x/\n"))]);
+    let refused = site.call(&[]).env("HOME", home).run();
+    refused.expect_code(1);
+    let told = origin.heard().iter().filter(|request| request.header("authorization").is_some()).count();
+    assert_eq!((origin.heard().is_empty(), told), (false, 0), "{}", refused.err());
+    let call = site.holm.call(["build", "-q", "-f", "-", &url]).env("HOME", home);
+    call.stdin("FROM base\nCOPY f /\n").run().expect_code(0);
+    // With credentials of its own it is fetched, and nothing shows them.
+    let secret = format!("http://user:pass@{}/bare.git", origin.address);
+    site.write(&[(
+        "Dockerfile",
+        "FROM base\nARG SECRET\nADD --keep-git-dir=true $SECRET /x/\nADD $SECRET#none /y/\n",
+    )]);
+    let failed = site.call(&["--build-arg", &format!("SECRET={secret}")]).run();
+    failed.expect_code(1);
+    assert!(failed.err().contains(&format!("ask `{url}` for `none`")), "{}", failed.err());
+    assert!(!failed.err().contains("pass"), "{}", failed.err());
+    site.write(&[("Dockerfile", "FROM base\nARG SECRET\nADD --keep-git-dir=true $SECRET /x/\n")]);
+    let said = site.build(&["-t", "app", "--build-arg", &format!("SECRET={secret}")]);
+    assert!(!said.contains("pass"), "{said}");
+    let config = "cat /x/f; grep url /x/.git/config; grep -r pass /x/.git; true";
+    assert_eq!(site.sh("app", config), format!("main\n\turl = {url}"));
+    // Where a commit is from makes a difference only where it is kept.
+    let other = secret.replace("/bare.git", "/./bare.git");
+    for (flag, made) in [("", "0 steps made"), ("--keep-git-dir=true ", "1 step made")] {
+        for (url, expected) in [(&secret, None), (&other, Some(made))] {
+            site.write(&[("Dockerfile", &format!("FROM base\nADD {flag}{url} /x/\n"))]);
+            let said = site.build(&[]);
+            assert!(expected.is_none_or(|words| said.contains(words)), "{flag}{url}: {said}");
+        }
+    }
+}
+
+#[test]
+fn passwords_of_downloads_are_not_shown() {
+    let web = Web::new(&[("/f", "one"), ("/cut", "half")]);
+    let site = Site::new(&[("Dockerfile", "FROM base\nARG URL\nADD $URL /f\n")]);
+    for (path, code) in [("/f", 0), ("/none", 1), ("/cut", 1)] {
+        let secret = web.url(path).replace("://", "://user:secret-of-us@");
+        let outcome = site.call(&["--build-arg", &format!("URL={secret}")]).run();
+        outcome.expect_code(code);
+        assert!(!outcome.err().contains("secret-of-us"), "{}", outcome.err());
+        assert!(outcome.err().contains(&web.url(path)), "{}", outcome.err());
+    }
+    assert_eq!(web.asked()[0].header("authorization"), Some("Basic dXNlcjpzZWNyZXQtb2YtdXM="));
+    let found = site.holm.host_shell(&format!(
+        "grep -rl secret-of-us {} || true",
+        site.holm.root().join("builds/downloads").display()
+    ));
+    assert_eq!(found.ok(), "");
+}
+
+/// Git ends with the build that it works for, and what it has left is in nobody's way.
+#[test]
+fn git_ends_with_the_build() {
+    let silent = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let url = format!("git://{}/x", silent.local_addr().expect("bound"));
+    let site = Site::new(&[("Dockerfile", &format!("FROM base\nADD {url} /x/\n"))]);
+    for signal in [Signal::INT, Signal::KILL] {
+        let build = site.call(&[]).spawn();
+        let (mut connection, _) = silent.accept().expect("git");
+        build.signal(signal);
+        build.finish();
+        connection.set_read_timeout(Some(std::time::Duration::from_secs(20))).expect("set");
+        let read = std::io::Read::read_to_end(&mut connection, &mut Vec::new());
+        assert!(read.is_ok(), "{signal:?}: git is still there: {read:?}");
+    }
+}
