@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use holm_build::dockerfile;
 use holm_build::ignore::{self, Ignore};
-use holm_build::remote::Remote;
+use holm_build::remote::{Remote, without_credentials};
 use holm_build::solve::Directory;
 use holm_engine::{Arrived, Engine, Unpacked};
 
@@ -87,9 +87,10 @@ fn arrival(path: &str, context: &Context) -> Result<Arrival, CommandError> {
         Some(Remote::Url(url)) => {
             let engine = context.engine()?;
             let file = File::open(engine.download(&url, None)?.path);
+            let shown = without_credentials(&url);
             let file =
-                file.map_err(|error| CommandError::system(&format!("open what `{url}` has"), error))?;
-            arrived(&url, &format!("`{url}`"), file, &|| context.engine())
+                file.map_err(|error| CommandError::system(&format!("open what `{shown}` has"), error))?;
+            arrived(&shown, &format!("`{shown}`"), file, &|| context.engine())
         }
     }
 }
@@ -119,7 +120,7 @@ fn dockerfile(
         Some("-") => ("-".to_owned(), Ok(Box::new(io::stdin()))),
         Some(url) if dockerfile::valid::is_url(url) => {
             let path = context.engine()?.download(url, None)?.path;
-            (url.to_owned(), File::open(path).map(|file| Box::new(file) as Box<dyn Read>))
+            (without_credentials(url), File::open(path).map(|file| Box::new(file) as Box<dyn Read>))
         }
         file => {
             let (name, opened) = files.open_dockerfile(file);

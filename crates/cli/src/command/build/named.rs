@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::Path;
 
 use holm_build::ignore::Ignore;
-use holm_build::remote::Remote;
+use holm_build::remote::{Remote, without_credentials};
 use holm_build::solve::{Directory, Named};
 use holm_build::stages::context_name;
 use holm_engine::registry::copy::import;
@@ -87,7 +87,7 @@ fn layout(place: &str) -> (&str, Option<&str>) {
 
 /// The files of an archive of the web.
 fn archive(url: &str, engine: &Engine) -> Result<Unpacked, CommandError> {
-    let name = format!("`{url}`");
+    let name = format!("`{}`", without_credentials(url));
     let file = File::open(engine.download(url, None)?.path)
         .map_err(|error| CommandError::system(&format!("open what {name} has"), error))?;
     match Arrived::of(&name, file)? {
