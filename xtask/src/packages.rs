@@ -43,6 +43,7 @@ impl Purpose {
                 "attr",
                 "buildah",
                 "busybox-static",
+                "bzip2",
                 "containernetworking-plugins",
                 "docker-registry",
                 "e2fsprogs",

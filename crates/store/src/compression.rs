@@ -1,5 +1,5 @@
 //! Detection and streaming decoding of compressed layers: gzip (RFC 1952, also of several members),
-//! zstd (RFC 8878, also of several frames) and xz, told apart by their magic numbers.
+//! zstd (RFC 8878, also of several frames), xz and bzip2, told apart by their magic numbers.
 //!
 //! What has no known magic is passed through; whether it is a tar archive is for its reader to say.
 
@@ -19,8 +19,10 @@ pub enum Compression {
     Gzip,
     /// zstd, as `application/vnd.oci.image.layer.v1.tar+zstd`.
     Zstd,
-    /// xz; no OCI media type has it, `import` takes it.
+    /// xz; no OCI media type has it, `import` and `ADD` take it.
     Xz,
+    /// bzip2, as xz.
+    Bzip2,
 }
 
 impl Compression {
@@ -31,6 +33,7 @@ impl Compression {
             Self::Gzip => "gzip",
             Self::Zstd => "zstd",
             Self::Xz => "xz",
+            Self::Bzip2 => "bzip2",
         }
     }
 }
@@ -38,7 +41,7 @@ impl Compression {
 impl Compression {
     /// The one with this name.
     pub fn by_name(name: &str) -> Option<Self> {
-        [Self::None, Self::Gzip, Self::Zstd, Self::Xz].into_iter().find(|known| known.name() == name)
+        [Self::None, Self::Gzip, Self::Zstd, Self::Xz, Self::Bzip2].into_iter().find(|known| known.name() == name)
     }
 }
 
@@ -64,6 +67,7 @@ pub fn of_magic(prefix: &[u8]) -> Compression {
         // A frame, or one to be skipped (RFC 8878 section 3.1.2).
         [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Compression::Zstd,
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Compression::Xz,
+        [b'B', b'Z', b'h', b'1'..=b'9', ..] => Compression::Bzip2,
         _ => Compression::None,
     }
 }
@@ -74,7 +78,7 @@ pub type Peeked<R> = io::Chain<Cursor<Vec<u8>>, R>;
 /// Looks at the first bytes of `input`.
 ///
 /// # Errors
-/// [`Kind::NotATar`] if there are none; [`Kind::Unsupported`] for bzip2; what reading `input` reports.
+/// [`Kind::NotATar`] if there are none; what reading `input` reports.
 pub fn detect<R: Read>(mut input: R) -> Result<(Compression, Peeked<R>), Error> {
     let mut prefix = Vec::with_capacity(MAGIC_LENGTH);
     input
@@ -82,10 +86,6 @@ pub fn detect<R: Read>(mut input: R) -> Result<(Compression, Peeked<R>), Error> 
         .take(MAGIC_LENGTH as u64)
         .read_to_end(&mut prefix)
         .map_err(|source| Error::read("reading the start of the layer", source).with_kind(Kind::Io))?;
-    if prefix.starts_with(b"BZh") {
-        let what = "the input is compressed by bzip2, which is not supported: gzip, zstd and xz are";
-        return Err(Error::new(Kind::Unsupported, what));
-    }
     if prefix.is_empty() {
         return Err(Error::new(Kind::NotATar, "the input is empty, not a tar archive"));
     }
@@ -103,6 +103,7 @@ enum Inner<R: Read> {
     Gzip(Box<GzipMembers<BufReader<R>>>),
     Zstd(zstd::stream::read::Decoder<'static, BufReader<R>>),
     Xz(liblzma::bufread::XzDecoder<BufReader<R>>),
+    Bzip2(bzip2::bufread::MultiBzDecoder<BufReader<R>>),
 }
 
 impl<R: Read> Decoder<R> {
@@ -133,6 +134,7 @@ impl<R: Read> Decoder<R> {
                     liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, liblzma::stream::CONCATENATED)?;
                 Inner::Xz(liblzma::bufread::XzDecoder::new_stream(input, stream))
             }
+            Compression::Bzip2 => Inner::Bzip2(bzip2::bufread::MultiBzDecoder::new(input)),
         })
     }
 }
@@ -144,6 +146,7 @@ impl<R: Read> Read for Decoder<R> {
             Inner::Gzip(decoder) => decoder.read(buffer),
             Inner::Zstd(decoder) => decoder.read(buffer),
             Inner::Xz(decoder) => decoder.read(buffer),
+            Inner::Bzip2(decoder) => decoder.read(buffer),
         }
     }
 }
@@ -249,7 +252,7 @@ mod tests {
     #[test]
     fn a_short_input_is_plain_and_an_empty_one_an_error() {
         assert_eq!(decode(b"ab").unwrap(), (Compression::None, b"ab".to_vec()));
-        assert_eq!(detect(&b"BZh91AY"[..]).err().map(|error| error.kind()), Some(Kind::Unsupported));
+        assert_eq!(of_magic(b"BZh91A"), Compression::Bzip2);
         assert_eq!(detect(&b""[..]).err().map(|error| error.kind()), Some(Kind::NotATar));
     }
 

@@ -61,7 +61,7 @@ impl Store {
                 self.write_layer_tar(key, &mut encoder)?;
                 encoder.finish().map_err(failed)?;
             }
-            Compression::None | Compression::Xz => {
+            Compression::None | Compression::Xz | Compression::Bzip2 => {
                 let text = format!("pack layer {key}: registries do not take the compression {compression}");
                 return Err(Error::new(Kind::Invalid, text));
             }

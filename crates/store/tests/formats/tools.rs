@@ -248,7 +248,12 @@ fn compressed_archives_are_the_same_layer() {
     let plain = Layer::checked(&tar, &[]);
     assert_eq!(plain.converted.received_digest, plain.converted.diff_id);
     assert_eq!(plain.converted.diff_id, <[u8; 32]>::from(Sha256::digest(&tar)));
-    let cases = [("gzip", Compression::Gzip), ("zstd", Compression::Zstd), ("xz", Compression::Xz)];
+    let cases = [
+        ("gzip", Compression::Gzip),
+        ("zstd", Compression::Zstd),
+        ("xz", Compression::Xz),
+        ("bzip2", Compression::Bzip2),
+    ];
     for (program, compression) in cases {
         let packed = through(program, &[], &tar);
         let layer = Layer::make(&packed[..], &Options::default()).unwrap();
