@@ -41,7 +41,9 @@ impl Compression {
 impl Compression {
     /// The one with this name.
     pub fn by_name(name: &str) -> Option<Self> {
-        [Self::None, Self::Gzip, Self::Zstd, Self::Xz, Self::Bzip2].into_iter().find(|known| known.name() == name)
+        [Self::None, Self::Gzip, Self::Zstd, Self::Xz, Self::Bzip2]
+            .into_iter()
+            .find(|known| known.name() == name)
     }
 }
 
