@@ -3,6 +3,7 @@
 use holm_spec::Digest;
 use holm_spec::image::{Descriptor, ImageConfiguration, ImageIndex, ImageManifest};
 use holm_spec::platform::Platform;
+use holm_store::ExpectedLayer;
 use holm_store::compression::Compression;
 use serde::Deserialize;
 
@@ -47,6 +48,14 @@ pub struct Layer {
     pub compression: Compression,
     /// Digest of the tar in it.
     pub diff_id: Digest,
+}
+
+impl Layer {
+    /// What the store is to demand of it, above the layers with these diff-ids.
+    pub fn expected<'a>(&self, below: &'a [Digest]) -> ExpectedLayer<'a> {
+        let Self { digest, size, compression, diff_id } = *self;
+        ExpectedLayer { digest, size, compression, diff_id, below }
+    }
 }
 
 /// Reads a manifest or an index.

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use holm_spec::image::{Descriptor, ImageConfiguration, ImageManifest};
 use holm_spec::platform::Platform;
 use holm_spec::{Digest, Reference};
-use holm_store::{ExpectedLayer, ReceivedImage, Store, is_image_config};
+use holm_store::{ReceivedImage, Store, is_image_config};
 
 use crate::connections::Connections;
 use crate::document::{self, Document, Layer};
@@ -341,15 +341,8 @@ impl Pull<'_> {
         let _turn = self.store.begin_layer(&layer.digest, &|| true)?;
         if !self.store.holds_layers(diff_ids)? {
             let (_, below) = diff_ids.split_last().expect("this layer is one of them");
-            let expected = ExpectedLayer {
-                digest: layer.digest,
-                size: layer.size,
-                compression: layer.compression,
-                diff_id: layer.diff_id,
-                below,
-            };
             self.store
-                .receive_layer(missing.spool.reader(), &expected)
+                .receive_layer(missing.spool.reader(), &layer.expected(below))
                 .map_err(|error| self.refusal(missing, error))?;
         }
         self.observer.layer(&layer.digest, Step::Complete);

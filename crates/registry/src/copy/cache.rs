@@ -14,19 +14,19 @@ use std::fs::File;
 use std::io::{self, Read};
 
 use holm_spec::image::{Descriptor, ImageManifest};
-use holm_spec::platform::Platform;
 use holm_spec::{Digest, Timestamp};
 use holm_store::compression::Compression;
-use holm_store::{BuiltLayer, CachedStep, DOCUMENT_LIMIT, ExpectedLayer, INLINE_CACHE, Store, StoredStep};
+use holm_store::{BuiltLayer, CachedStep, INLINE_CACHE, Store, StoredStep};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::layout::{LayoutDirectory, Names};
-use super::place::{Blob, Destination, Source, Verified, check_manifest, io_error};
+use super::place::{Blob, Destination, Source, Verified, configuration, io_error, manifest_for_host};
 use super::remote::Target;
+use super::stored::packed_blob;
 use super::{Copied, Copy, Location, source};
 use crate::connections::Connections;
-use crate::document::{self, Document, Layer, MANIFEST};
+use crate::document::{self, Layer, MANIFEST};
 use crate::error::{Error, Kind, Result};
 use crate::packed::Form;
 use crate::parallel::{AT_A_TIME, in_parallel};
@@ -71,8 +71,8 @@ impl BuildCache {
     }
 
     fn read(source: Box<dyn Source>, name: String) -> Result<Self> {
-        let manifest = manifest(&*source)?;
-        let config = blob(&*source, manifest.config())?;
+        let manifest = manifest_for_host(&*source)?;
+        let config = configuration(&*source, manifest.config())?;
         let (layers, steps) = match manifest.config().media_type().to_string().as_str() {
             CONFIG_TYPE => contents(&manifest, &config)?,
             _ => inline(&manifest, &config)?,
@@ -107,7 +107,7 @@ impl BuildCache {
         below: &[Digest],
         created: Timestamp,
     ) -> Result<BuiltLayer> {
-        let Layer { digest, size, compression, diff_id } = *layer;
+        let Layer { digest, size, .. } = *layer;
         // First to a file: the store takes what was hashed already.
         let aside = store.ingest_directory()?;
         let path = aside.path().join("layer");
@@ -117,41 +117,10 @@ impl BuildCache {
         let mut file = File::create_new(&path).map_err(failed)?;
         io::copy(&mut input, &mut file).map_err(failed)?;
         let file = File::open(&path).map_err(failed)?;
-        let expected = ExpectedLayer { digest, size, compression, diff_id, below };
         store
-            .receive_step(key, file, &expected, created)
+            .receive_step(key, file, &layer.expected(below), created)
             .map_err(|error| Error::store(format!("use layer {digest}"), error))
     }
-}
-
-/// The manifest of a cache, of an index that for this machine.
-fn manifest(source: &dyn Source) -> Result<ImageManifest> {
-    let nested = || Error::new(Kind::Invalid, "its index lists another index");
-    match document::parse(&source.top()?)? {
-        Document::Manifest(manifest) => Ok(*manifest),
-        Document::Index(index) => {
-            let chosen = document::digest_of(document::choose(index.manifests(), &Platform::host())?)?;
-            let content = source.manifest(&chosen)?;
-            check_manifest(&chosen, &content)?;
-            match document::parse(&content)? {
-                Document::Manifest(manifest) => Ok(*manifest),
-                Document::Index(_) => Err(nested()),
-            }
-        }
-    }
-}
-
-/// A small blob.
-fn blob(source: &dyn Source, descriptor: &Descriptor) -> Result<Vec<u8>> {
-    let blob = Blob { digest: document::digest_of(descriptor)?, size: descriptor.size() };
-    if blob.size > DOCUMENT_LIMIT {
-        return Err(Error::new(Kind::Invalid, format!("its configuration has {} bytes", blob.size)));
-    }
-    let mut content = Vec::new();
-    Verified::new(source.blob(&blob)?, blob, &|_| ())?
-        .read_to_end(&mut content)
-        .map_err(|error| io_error("read its configuration", error))?;
-    Ok(content)
 }
 
 fn contents(manifest: &ImageManifest, config: &[u8]) -> Result<(Vec<Layer>, Vec<CachedStep>)> {
@@ -271,10 +240,7 @@ impl Source for Made<'_> {
         if blob.digest == Digest::of(&self.config) {
             return Ok(Box::new(self.config.as_slice()));
         }
-        let gone =
-            || Error::new(Kind::NotFound, format!("blob {}: somebody removed it just now", blob.digest));
-        let file = self.store.packed_unchecked(&blob.digest, blob.size)?.ok_or_else(gone)?;
-        Ok(Box::new(file))
+        packed_blob(self.store, blob)
     }
 
     fn referrers(&self, _: &Digest) -> Result<Vec<Descriptor>> {

@@ -3,10 +3,13 @@
 use std::io::{self, Read};
 
 use holm_spec::Digest;
-use holm_spec::image::Descriptor;
+use holm_spec::image::{Descriptor, ImageManifest};
+use holm_spec::platform::Platform;
+use holm_store::DOCUMENT_LIMIT;
 use sha2::{Digest as _, Sha256};
 
 use crate::client::Open;
+use crate::document::{self, Document};
 use crate::error::{Error, Kind, Result};
 use crate::node::Node;
 use crate::parallel::AT_A_TIME;
@@ -125,6 +128,40 @@ impl Read for Verified<'_> {
         (self.told)(self.read);
         Ok(length)
     }
+}
+
+/// The manifest that a place has, or that of its index which is for this host.
+///
+/// # Errors
+/// [`Kind::NotFound`], [`Kind::Platform`]; [`Kind::Invalid`] also where the index lists another one.
+pub fn manifest_for_host(source: &dyn Source) -> Result<ImageManifest> {
+    let index = match document::parse(&source.top()?)? {
+        Document::Manifest(manifest) => return Ok(*manifest),
+        Document::Index(index) => index,
+    };
+    let chosen = document::digest_of(document::choose(index.manifests(), &Platform::host())?)?;
+    let content = source.manifest(&chosen)?;
+    check_manifest(&chosen, &content)?;
+    match document::parse(&content)? {
+        Document::Manifest(manifest) => Ok(*manifest),
+        Document::Index(_) => Err(Error::new(Kind::Invalid, "its index lists another index")),
+    }
+}
+
+/// The configuration that a manifest names.
+///
+/// # Errors
+/// [`Kind::Invalid`] where it is larger than a document may be, or another one; what reading reports.
+pub fn configuration(source: &dyn Source, descriptor: &Descriptor) -> Result<Vec<u8>> {
+    let blob = Blob { digest: document::digest_of(descriptor)?, size: descriptor.size() };
+    if blob.size > DOCUMENT_LIMIT {
+        return Err(Error::new(Kind::Invalid, format!("its configuration has {} bytes", blob.size)));
+    }
+    let mut content = Vec::new();
+    Verified::new(source.blob(&blob)?, blob, &|_| ())?
+        .read_to_end(&mut content)
+        .map_err(|error| io_error("read its configuration", error))?;
+    Ok(content)
 }
 
 /// Looks whether a manifest is the one with this digest.

@@ -48,13 +48,17 @@ impl Source for StoredImage<'_> {
     }
 
     fn blob(&self, blob: &Blob) -> Result<Box<dyn Read + '_>> {
-        let gone =
-            || Error::new(Kind::NotFound, format!("blob {}: somebody removed it just now", blob.digest));
-        let file = self.store.packed_unchecked(&blob.digest, blob.size)?.ok_or_else(gone)?;
-        Ok(Box::new(file))
+        packed_blob(self.store, blob)
     }
 
     fn referrers(&self, _: &Digest) -> Result<Vec<Descriptor>> {
         Ok(Vec::new())
     }
+}
+
+/// A layer as it lies packed in the store.
+pub(super) fn packed_blob(store: &Store, blob: &Blob) -> Result<Box<dyn Read>> {
+    let gone = || Error::new(Kind::NotFound, format!("blob {}: somebody removed it just now", blob.digest));
+    let file = store.packed_unchecked(&blob.digest, blob.size)?.ok_or_else(gone)?;
+    Ok(Box::new(file))
 }
