@@ -225,19 +225,18 @@ fn planned(
         return Err(stage.base.fault(Kind::Variable, format!("`{}` is empty", stage.base.text)));
     }
     // A context of the stage's own name stands for the whole of it.
-    let replaced = stage.name.as_ref().and_then(|name| names.context(&name.name));
-    let is_replaced = replaced.is_some();
-    let base = match replaced {
+    let of_own_name = stage.name.as_ref().and_then(|name| names.context(&name.name));
+    let replaced = of_own_name.is_some();
+    let base = match of_own_name {
         Some(context) => context,
         None => names.base(&stage.base, &base_name, number)?,
     };
     let platform = stage.platform.as_ref().map(|word| platform(globals, word)).transpose()?;
-    let (triggers_of_base, uses) = (Vec::new(), Vec::new());
-    let mut planned =
-        Planned { base, base_name, platform, triggers: triggers_of_base, replaced: is_replaced, uses };
-    if !is_replaced {
+    let (triggers, uses) = (Vec::new(), Vec::new());
+    let mut planned = Planned { base, base_name, platform, triggers, replaced, uses };
+    if !replaced {
         if let Origin::Stage(base) = planned.base {
-            planned.triggers = triggers(dockerfile, base, stage)?;
+            planned.triggers = triggers_of(dockerfile, base, stage)?;
         }
         for instruction in planned.triggers.iter().chain(&stage.instructions) {
             add_uses(&instruction.command, names, dockerfile.directives.escape, &mut planned.uses)?;
@@ -258,7 +257,7 @@ fn platform(globals: &Globals, word: &Word) -> Result<Platform> {
 }
 
 /// What the `ONBUILD` of stage `base` says, placed at the `FROM` of the stage that is made from it.
-fn triggers(dockerfile: &Dockerfile, base: usize, stage: &Stage) -> Result<Vec<Instruction>> {
+fn triggers_of(dockerfile: &Dockerfile, base: usize, stage: &Stage) -> Result<Vec<Instruction>> {
     let base = dockerfile.stages.get(base).map(|stage| stage.instructions.as_slice()).unwrap_or_default();
     let mut triggers = Vec::new();
     for instruction in base {

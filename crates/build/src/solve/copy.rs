@@ -57,13 +57,13 @@ impl Stage<'_> {
                 };
                 let identity = described(&gathered);
                 let order = Order { files, identity, keeps_owners: false, title, position };
-                return self.transfer(state, &order, &mut |_, _| Ok(std::mem::take(&mut gathered)));
+                return self.transfer(state, order, &mut |_, _| Ok(std::mem::take(&mut gathered)));
             }
         };
         let identity = json!({ "layers": diff_ids(&layers), "paths": sources, "parents": parents });
         let identity = (identity, Value::Null);
         let order = Order { files, identity, keeps_owners: true, title, position };
-        self.transfer(state, &order, &mut |build, exclude| {
+        self.transfer(state, order, &mut |build, exclude| {
             let tree = Tree::new(build.shared.runner.root(&layers)?, Ignore::default());
             tree.gather(&Wanted { sources: &sources, parents, exclude }, None)
         })
@@ -72,22 +72,22 @@ impl Stage<'_> {
     pub(super) fn transfer(
         &mut self,
         state: &mut State,
-        order: &Order<'_>,
+        order: Order<'_>,
         gather: &mut Gather<'_>,
     ) -> Result<()> {
-        let files = order.files;
+        let Order { files, identity: (sources, described), .. } = order;
         let texts: Vec<_> = files.inline.iter().map(|text| (text.name.clone(), text.text())).collect();
         let destination = path::destination(&state.config.working_dir, &files.destination.text);
         let what = Ingredients::Transfer {
             destination: &destination,
             owner: files.owner.as_ref().map(|word| word.text.as_str()),
             mode: files.mode.as_ref().map(|word| word.text.as_str()),
-            sources: order.identity.0.clone(),
+            sources,
             texts: &texts,
             exclude: &files.exclude,
         };
         let mut key = Key::new((!files.link).then_some(&state.key), &what, self.shared.latest());
-        key.files = order.identity.1.clone();
+        key.files = described;
         let exclude = Ignore::of_patterns(&files.exclude)?;
         let mode = files
             .mode

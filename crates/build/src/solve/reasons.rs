@@ -21,8 +21,8 @@ const TOLD: usize = 5;
 #[derive(Debug)]
 pub(super) struct Reasons {
     path: PathBuf,
-    steps: BTreeMap<String, Made>,
-    changed: bool,
+    /// Read when a step has to be made: a build of which nothing changed does not ask.
+    steps: Option<BTreeMap<String, Made>>,
 }
 
 /// What one was made of.
@@ -35,13 +35,12 @@ struct Made {
 impl Reasons {
     /// What is known of a Dockerfile.
     pub fn open(path: PathBuf) -> Self {
-        let bytes = read_limited(&path, LIMIT).unwrap_or_default();
-        Self { path, steps: serde_json::from_slice(&bytes).unwrap_or_default(), changed: false }
+        Self { path, steps: None }
     }
 
     /// Why the layer of a step is not there.
-    pub fn of(&self, title: &str, key: &Key) -> Vec<String> {
-        let Some(made) = self.steps.get(place(title)) else {
+    pub fn of(&mut self, title: &str, key: &Key) -> Vec<String> {
+        let Some(made) = self.steps().get(place(title)) else {
             return vec!["it was not made before".to_owned()];
         };
         let mut reasons = differences(&made.parts, &key.parts);
@@ -54,14 +53,21 @@ impl Reasons {
 
     /// It is made of this.
     pub fn remember(&mut self, title: &str, key: Key) {
-        self.steps.insert(place(title).to_owned(), Made { parts: key.parts, files: key.files });
-        self.changed = true;
+        self.steps().insert(place(title).to_owned(), Made { parts: key.parts, files: key.files });
+    }
+
+    fn steps(&mut self) -> &mut BTreeMap<String, Made> {
+        self.steps.get_or_insert_with(|| {
+            let bytes = read_limited(&self.path, LIMIT).unwrap_or_default();
+            serde_json::from_slice(&bytes).unwrap_or_default()
+        })
     }
 
     /// Writes it down for the next build.
     pub fn keep(&self) {
-        let text = serde_json::to_vec(&self.steps).expect("plain data");
-        if !self.changed || text.len() as u64 > LIMIT {
+        let Some(steps) = &self.steps else { return };
+        let text = serde_json::to_vec(steps).expect("plain data");
+        if text.len() as u64 > LIMIT {
             return;
         }
         let directory = self.path.parent().unwrap_or(Path::new("/"));
@@ -203,7 +209,7 @@ mod tests {
         assert_eq!(reasons.of(title, &first), ["it was not made before"]);
         reasons.remember(title, first);
         reasons.keep();
-        let reasons = Reasons::open(path);
+        let mut reasons = Reasons::open(path);
         let same = run("make", &[("A", "1"), ("B", "2")]);
         assert_eq!(
             reasons.of("[build 1/2] RUN other", &same),

@@ -45,11 +45,11 @@ impl Stage<'_> {
             parts.push(self.part(add, word, &exclude, position)?);
         }
         let (identities, files): (Vec<_>, Vec<_>) = parts.iter().map(Part::identity).unzip();
-        let files =
-            files.into_iter().flat_map(|files| files.as_array().cloned().unwrap_or_default()).collect();
+        let entries = |files| if let Value::Array(files) = files { files } else { Vec::new() };
+        let files = files.into_iter().flat_map(entries).collect();
         let identity = (Value::Array(identities), Value::Array(files));
         let order = Order { files: &add.files, identity, keeps_owners: false, title, position };
-        self.transfer(state, &order, &mut |build, exclude| {
+        self.transfer(state, order, &mut |build, exclude| {
             let mut sources = Vec::new();
             for part in parts.drain(..) {
                 sources.extend(part.files(build, exclude)?);
